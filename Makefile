@@ -1,0 +1,44 @@
+# Everything a checkout can do; `make` alone lists it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Another build of torch: make setup TORCH_INDEX=https://...; an index that pip shall take torch from first.
+TORCH_INDEX ?=
+RUN_DIR := outputs/main
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check bench clean
+
+help:  ## list the targets
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed  ## make the virtual environment
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: setup  ## train discrete BCQ and behavioural cloning, two seeds each, and compare them
+	rm -rf $(RUN_DIR)
+	$(BIN)/python -m bcq_exp.train -m experiment=main algorithm=discrete_bcq,bc_discrete seed=0,1 hydra.sweep.dir=$(RUN_DIR)
+	$(BIN)/python -m bcq_exp.report $(RUN_DIR)
+
+test: setup  ## run the tests
+	$(BIN)/python -m pytest -q -n auto
+
+check: setup  ## lint, types and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+bench: setup  ## milliseconds an update, against the arithmetic floor
+	$(BIN)/python -m experiments.benchmark.updates
+
+clean:  ## remove the environment, caches and outputs
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find bcq_exp tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
+	find outputs -mindepth 1 ! -name .gitkeep -delete
