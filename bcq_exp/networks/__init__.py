@@ -1,0 +1,8 @@
+"""Plain modules: no algorithm, no optimizer, no random numbers but the initial weights."""
+
+from bcq_exp.networks.actor import Actor, Perturbation
+from bcq_exp.networks.critic import Critic
+from bcq_exp.networks.mlp import ACTIVATIONS, MLP, Hidden
+from bcq_exp.networks.vae import VAE, Decoder, Encoder
+
+__all__ = ["ACTIVATIONS", "MLP", "VAE", "Actor", "Critic", "Decoder", "Encoder", "Hidden", "Perturbation"]

@@ -1,0 +1,42 @@
+"""The multilayer perceptron that every other network is made of."""
+
+import itertools
+from collections.abc import Sequence
+from typing import TypedDict
+
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "gelu": nn.GELU}
+
+
+class Hidden(TypedDict):
+    """What is between input and output of an MLP, to be handed on as keywords."""
+
+    hidden_sizes: Sequence[int]
+    activation: str
+
+
+class MLP(nn.Module):
+    """Linear layers with an activation between them and a raw linear output: Q values and logits keep their range.
+
+    Args:
+        input_dim: size of the last input axis.
+        output_dim: size of the last output axis.
+        hidden_sizes: width of each hidden layer; empty makes a linear map.
+        activation: a key of `ACTIVATIONS`.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int, *, hidden_sizes: Sequence[int], activation: str) -> None:
+        super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation={activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
+        sizes = [input_dim, *hidden_sizes]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], output_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (*, input_dim) to (*, output_dim)."""
+        out: Tensor = self.layers(x)
+        return out

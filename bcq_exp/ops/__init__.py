@@ -1,0 +1,1 @@
+"""Equations: tensors in, tensors out; no modules, no random numbers."""

@@ -1,0 +1,49 @@
+"""Choices among discrete actions.
+
+Shape suffixes: B batch, A number of actions. `available_BA` is a bool mask of the actions that exist in a state,
+or None where all do.
+"""
+
+import torch
+from torch import Tensor
+
+
+def likely_actions(logits_BA: Tensor, threshold: Tensor, available_BA: Tensor | None) -> Tensor:
+    """Actions whose imitation probability, relative to the largest, reaches the threshold, as a bool mask (B, A).
+
+    G(a|s) / max_b G(b|s) >= threshold    (arXiv:1910.01708; the paper's > would drop ties at 1)
+
+    Args:
+        logits_BA: raw outputs of the imitator, (B, A).
+        threshold: 0-d, in [0, 1]: 0 keeps every available action, 1 only the most probable one.
+    """
+    if available_BA is not None:
+        logits_BA = logits_BA.masked_fill(~available_BA, -torch.inf)
+    ratio_BA = (logits_BA - logits_BA.amax(-1, keepdim=True)).exp()
+    likely_BA = ratio_BA >= threshold
+    return likely_BA if available_BA is None else likely_BA & available_BA
+
+
+def masked_argmax(value_BA: Tensor, mask_BA: Tensor | None) -> Tensor:
+    """Index (B,) of the largest value among the actions of the mask; 0 where a row's mask is empty."""
+    if mask_BA is not None:
+        value_BA = value_BA.masked_fill(~mask_BA, -torch.inf)
+    return value_BA.argmax(-1)
+
+
+def take_action(value_BA: Tensor, act_B: Tensor) -> Tensor:
+    """The value (B,) of one action a row."""
+    return value_BA.gather(-1, act_B.unsqueeze(-1)).squeeze(-1)
+
+
+def epsilon_greedy(
+    act_B: Tensor, epsilon: Tensor, uniform_B: Tensor, uniform_BA: Tensor, available_BA: Tensor | None
+) -> Tensor:
+    """With probability epsilon an available action, uniformly; else the given one.
+
+    Args:
+        act_B: greedy actions (B,).
+        epsilon: 0-d, in [0, 1].
+        uniform_B, uniform_BA: random numbers in [0, 1): one decides whether to explore, the others where to.
+    """
+    return torch.where(uniform_B < epsilon, masked_argmax(uniform_BA, available_BA), act_B)
