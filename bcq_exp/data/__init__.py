@@ -1,0 +1,18 @@
+"""Offline data: batches, recorded transitions, file readers and the replay buffer."""
+
+from bcq_exp.data.batch import Batch
+from bcq_exp.data.buffer import ReplayBuffer
+from bcq_exp.data.h5 import read_h5, read_manifest, write_h5
+from bcq_exp.data.readers import read_transitions
+from bcq_exp.data.transitions import Transitions, check_against
+
+__all__ = [
+    "Batch",
+    "ReplayBuffer",
+    "Transitions",
+    "check_against",
+    "read_h5",
+    "read_manifest",
+    "read_transitions",
+    "write_h5",
+]

@@ -1,0 +1,106 @@
+"""The project's own HDF5 layout: one dataset a column, the environment and a manifest as root attributes."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions
+
+FORMAT = "bcq_exp"
+VERSION = 1
+COLUMNS = (*REQUIRED, *MASKS, "episode_returns")
+
+
+def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Mapping[str, Any]) -> None:
+    """Write transitions to a file that appears whole or not at all; equal content gives equal bytes.
+
+    Args:
+        path: file to write or to replace; its folder must exist.
+        transitions: what `read_h5` gives back.
+        env: Gymnasium id of the environment.
+        manifest: JSON-serialisable account of how the data came about.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update(format=FORMAT, version=VERSION, env=env, manifest=json.dumps(manifest, sort_keys=True))
+            for key in COLUMNS:
+                if (column := getattr(transitions, key)) is not None:
+                    file.create_dataset(
+                        key, data=column, compression="gzip", compression_opts=1, shuffle=True, track_times=False
+                    )
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_h5(path: str | Path) -> Transitions:
+    """Read and check a file in the project's layout.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, of another layout or version, or holds bad values.
+    """
+    check_format(path)
+    return Transitions.from_columns(read_datasets(path, COLUMNS), str(path))
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Read the manifest of a file in the project's layout; raises like `read_h5`."""
+    check_format(path)
+    (text,) = read_attrs(path, "manifest")
+    try:
+        manifest = json.loads(text)
+    except (TypeError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{path}: root attribute manifest is no JSON object; write the file with write_h5")
+    return manifest
+
+
+def is_h5(file: h5py.File) -> bool:
+    """Whether an open file is of the project's layout."""
+    return str(file.attrs.get("format")) == FORMAT
+
+
+def check_format(path: str | Path) -> None:
+    """Raise ValueError unless the file states the project's layout in the version that is read here."""
+    expected = {"format": FORMAT, "version": VERSION}
+    for (name, allowed), found in zip(expected.items(), read_attrs(path, *expected), strict=True):
+        # As text, since an attribute of a foreign file may be an array, whose comparison is one too.
+        if str(found) != str(allowed):
+            raise ValueError(f"{path}: root attribute {name} is {found}; allowed: {allowed}")
+
+
+@contextmanager
+def open_h5(path: str | Path) -> Iterator[h5py.File]:
+    """Open a file to read; whatever HDF5 raises inside the block becomes one short error that names the file."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+        raise ValueError(f"{path}: not a readable HDF5 file, truncated or damaged ({error})") from None
+
+
+def read_attrs(path: str | Path, *names: str) -> list[Any]:
+    """Read root attributes of an HDF5 file; None stands for a missing one."""
+    with open_h5(path) as file:
+        return [file.attrs.get(name) for name in names]
+
+
+def read_datasets(path: str | Path, keys: Iterable[str]) -> dict[str, Array]:
+    """Read those of the named root datasets that an HDF5 file has."""
+    with open_h5(path) as file:
+        return {key: np.asarray(file[key][()]) for key in keys if isinstance(file.get(key), h5py.Dataset)}

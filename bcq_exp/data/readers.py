@@ -1,0 +1,42 @@
+"""The file formats that datasets are read from."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+
+from bcq_exp.data import d3rlpy, h5
+from bcq_exp.data.transitions import Transitions
+
+
+class Format(NamedTuple):
+    """A layout: how to recognise an open file of it, how to read one, and how to describe it to users."""
+
+    matches: Callable[[h5py.File], bool]
+    read: Callable[[str | Path], Transitions]
+    description: str
+
+
+FORMATS = (
+    Format(h5.is_h5, h5.read_h5, f"bcq_exp (root attribute format={h5.FORMAT!r})"),
+    Format(d3rlpy.is_d3rlpy, d3rlpy.read_d3rlpy, f"d3rlpy v1 ({', '.join(d3rlpy.COLUMNS)}, discrete_action)"),
+)
+
+
+def read_transitions(path: str | Path) -> Transitions:
+    """Read and check a dataset file of any known layout.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the layout is unknown, the file damaged, or a value bad (naming file, key and first bad row).
+    """
+    with h5.open_h5(path) as file:
+        keys = list(file)
+        found = next((known for known in FORMATS if known.matches(file)), None)
+    if found is not None:
+        return found.read(path)
+    raise ValueError(
+        f"{path}: unknown layout with keys {', '.join(keys) or 'none'}; known layouts: "
+        + "; ".join(known.description for known in FORMATS)
+    )
