@@ -1,0 +1,124 @@
+"""Continuous BCQ (arXiv:1812.02900, section 5 and algorithm 1).
+
+Shape suffixes: B batch, N sampled actions a state, S observation, A action, L latent.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn, no_grad
+
+from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.schema import ContinuousConfig, NetworkConfig, Sizes, within
+from bcq_exp.networks import Critic, Decoder, Encoder, Perturbation
+from bcq_exp.ops.gaussian import kl_to_standard_normal
+from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
+
+LATENT_CLIP = 0.5  # z ~ N(0, 1) clipped to [-0.5, 0.5]: section 5.1
+KL_WEIGHT = 0.5  # both terms are means over batch and dimensions: the published code
+
+
+@dataclass(kw_only=True)
+class BCQConfig(ContinuousConfig):
+    """Keys of `conf/algorithm/bcq.yaml`."""
+
+    gamma: float = within(0, 1)
+    tau: float = within(0, 1, is_low_open=True)
+    lmbda: float = within(0, 1)
+    phi: float = within(0, 1)
+    num_sampled_action: int = within(1)
+    forward_sampled_times: int = within(1)
+
+
+def vae_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+    """||a - D(s, z)||^2 + KL(E(s, a) || N(0, 1)) / 2 with z = mean + std noise    (algorithm 1, line 5)."""
+    mean_BL, std_BL = nets["encoder"](batch["obs"], batch["act"])
+    recon_BA = nets["decoder"](batch["obs"], mean_BL + std_BL * noise["latent"])
+    kl = kl_to_standard_normal(mean_BL, std_BL).mean()
+    loss = F.mse_loss(recon_BA, batch["act"]) + KL_WEIGHT * kl
+    return loss, {"vae_loss": loss}
+
+
+def bcq_target(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> Tensor:
+    """y = r + gamma (1 - terminated) max_i soft_clipped(Q1', Q2')(s', a_i), a_i = z_i + xi'(s', z_i)    (eq. 13).
+
+    Each sampled action is perturbed by the *target* perturbation network before the target critics judge it.
+    """
+    num_samples = noise["latent"].shape[1]
+    obs_next = batch["obs_next"].repeat_interleave(num_samples, 0)  # (B N, S)
+    act_next = targets["actor"](obs_next, nets["decoder"](obs_next, noise["latent"].flatten(0, 1)))  # (B N, A)
+    q1, q2 = targets["critic1"](obs_next, act_next), targets["critic2"](obs_next, act_next)  # (B N)
+    q_BN = soft_clipped_double_q(q1, q2, hp["lmbda"]).view(-1, num_samples)
+    return n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], q_BN.amax(-1), hp["gamma"])
+
+
+def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+    """sum_j (y - Q_j(s, a))^2    (algorithm 1, line 8)."""
+    with no_grad():
+        y_B = bcq_target(nets, targets, batch, noise, hp)
+    critic1 = F.mse_loss(nets["critic1"](batch["obs"], batch["act"]), y_B)
+    critic2 = F.mse_loss(nets["critic2"](batch["obs"], batch["act"]), y_B)
+    return critic1 + critic2, {"critic1_loss": critic1, "critic2_loss": critic2}
+
+
+def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+    """-Q1(s, z + xi(s, z)), one sampled action a state    (algorithm 1, line 9)."""
+    with no_grad():
+        sampled_BA = nets["decoder"](batch["obs"], noise["latent"])
+    loss = -nets["critic1"](batch["obs"], nets["actor"](batch["obs"], sampled_BA)).mean()
+    return loss, {"actor_loss": loss}
+
+
+def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+    """argmax_i Q1(s, z_i + xi(s, z_i)) over N sampled actions    (algorithm 1, the policy pi(s))."""
+    num_samples = noise["latent"].shape[1]
+    obs = batch["obs"].repeat_interleave(num_samples, 0)  # (B N, S)
+    act_ = nets["actor"](obs, nets["decoder"](obs, noise["latent"].flatten(0, 1)))  # (B N, A)
+    best_B = nets["critic1"](obs, act_).view(-1, num_samples).argmax(-1)
+    act_BNA = act_.view(-1, num_samples, act_.shape[-1])
+    return {"act": act_BNA.take_along_dim(best_B[:, None, None], 1).squeeze(1)}
+
+
+def build(*, num_sampled_action: int, forward_sampled_times: int, latent_dim: int) -> Algorithm:
+    """BCQ as stages: generative model, critics, perturbation, in the order of algorithm 1's published code."""
+    return Algorithm(
+        stages=(
+            Stage(vae_loss, trains=("encoder", "decoder"), noise={"latent": Draw("normal", (latent_dim,))}),
+            Stage(
+                critic_loss,
+                trains=("critic1", "critic2"),
+                noise={"latent": Draw("normal", (num_sampled_action, latent_dim), LATENT_CLIP)},
+            ),
+            Stage(actor_loss, trains=("actor",), noise={"latent": Draw("normal", (latent_dim,), LATENT_CLIP)}),
+        ),
+        targets={name: Target(name, rate="tau", every=1) for name in ("actor", "critic1", "critic2")},
+        act=act,
+        act_noise={"latent": Draw("normal", (forward_sampled_times, latent_dim), LATENT_CLIP)},
+        swept=frozenset({"gamma", "tau", "lmbda"}),
+    )
+
+
+def latent_dim(sizes: Sizes) -> int:
+    """Twice the action's dimensions (the paper's supplementary material, "Experimental details")."""
+    return 2 * sizes.act_dim
+
+
+def from_config(cfg: BCQConfig, sizes: Sizes) -> Algorithm:
+    """The algorithm that a configuration describes."""
+    return build(
+        num_sampled_action=cfg.num_sampled_action,
+        forward_sampled_times=cfg.forward_sampled_times,
+        latent_dim=latent_dim(sizes),
+    )
+
+
+def networks(cfg: BCQConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """Perturbation, twin critics with weights of their own, and the two halves of the generative model."""
+    obs_dim, act_dim, latent = sizes.obs_dim, sizes.act_dim, latent_dim(sizes)
+    return {
+        "actor": Perturbation(obs_dim, act_dim, phi=cfg.phi, max_action=sizes.max_action, **network.hidden),
+        "critic1": Critic(obs_dim, act_dim, **network.hidden),
+        "critic2": Critic(obs_dim, act_dim, **network.hidden),
+        "encoder": Encoder(obs_dim, act_dim, latent_dim=latent, **network.vae_hidden),
+        "decoder": Decoder(obs_dim, act_dim, latent_dim=latent, max_action=sizes.max_action, **network.vae_hidden),
+    }

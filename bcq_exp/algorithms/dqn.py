@@ -1,0 +1,132 @@
+"""DQN (doi:10.1038/nature14236) and double DQN (arXiv:1509.06461) on a fixed dataset.
+
+Shape suffixes: B batch, A number of actions, K steps of the reward window.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn, no_grad
+
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, within
+from bcq_exp.data import ReplayBuffer
+from bcq_exp.networks import MLP
+from bcq_exp.ops.discrete import masked_argmax, take_action
+from bcq_exp.ops.td import n_step_target
+
+
+@dataclass(kw_only=True)
+class QLearningConfig(DiscreteConfig):
+    """What every algorithm with a Q network and hard target copies has."""
+
+    is_double: bool
+    clip_loss_grad: bool
+    reward_normalization: bool
+    gamma: float = within(0, 1)
+    estimation_step: int = within(1)
+    target_update_freq: int = within(0)
+
+
+@dataclass(kw_only=True)
+class DQNConfig(QLearningConfig):
+    """Keys of `conf/algorithm/dqn.yaml`."""
+
+
+def q_learning_target(
+    nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, mask_BA: Tensor | None, *, is_double: bool
+) -> Tensor:
+    """The n-step target (B,) in the units of the Q network.
+
+    y = sum_k gamma^k r_k + gamma^m (1 - terminated) Q'(s_m, argmax_a Q(s_m, a))    (arXiv:1509.06461, eq. 4)
+
+    Args:
+        nets, targets, batch, hp: as every loss takes them; `return_mean` and `return_std` in `hp` normalise.
+        mask_BA: the actions of s_m among which the argmax is taken, or None for all.
+        is_double: the online network chooses the action; otherwise the target network does.
+    """
+    q_BA = targets["model"](batch["obs_next"])
+    act_B = masked_argmax(nets["model"](batch["obs_next"]) if is_double else q_BA, mask_BA)
+    value_B = denormalize(take_action(q_BA, act_B), hp)
+    y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
+    return normalize(y_B, hp)
+
+
+def td_loss(q_BA: Tensor, act_B: Tensor, y_B: Tensor, *, clip_loss_grad: bool) -> Tensor:
+    """Mean over the batch of the Huber loss (|gradient| <= 1) or the square of Q(s, a) - y."""
+    loss = F.huber_loss if clip_loss_grad else F.mse_loss
+    return loss(take_action(q_BA, act_B), y_B)
+
+
+def normalize(value: Tensor, hp: Tensors) -> Tensor:
+    """Reward units to the units of the Q network."""
+    return (value - hp["return_mean"]) / hp["return_std"] if "return_mean" in hp else value
+
+
+def denormalize(value: Tensor, hp: Tensors) -> Tensor:
+    """Units of the Q network to reward units."""
+    return hp["return_mean"] + hp["return_std"] * value if "return_mean" in hp else value
+
+
+def return_statistics(buffer: ReplayBuffer, hp: Tensors) -> dict[str, Tensor]:
+    """Mean and deviation of the dataset's discounted Monte-Carlo returns, over all rows.
+
+    Raises:
+        ValueError: all returns are equal, so there is nothing to divide by.
+    """
+    returns_N = buffer.discounted_returns(float(hp["gamma"]))
+    std, mean = returns_N.std(correction=0), returns_N.mean()
+    if not std > 0:
+        raise ValueError(f"reward_normalization: all discounted returns equal {float(mean):g}; set it to false")
+    return {"return_mean": mean, "return_std": std}
+
+
+def build(
+    *,
+    is_double: bool,
+    clip_loss_grad: bool,
+    target_update_freq: int,
+    estimation_step: int,
+    reward_normalization: bool,
+) -> Algorithm:
+    """DQN as stages."""
+
+    def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+        with no_grad():
+            y_B = q_learning_target(nets, targets, batch, hp, batch.get("mask_next"), is_double=is_double)
+        q_loss = td_loss(nets["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
+        return q_loss, {"loss": q_loss}
+
+    def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+        q_BA = nets["model"](batch["obs"])
+        return {
+            "act": masked_argmax(q_BA, batch.get("mask")),
+            "logits": q_BA,
+            "q_value": denormalize(q_BA, hp),
+        }
+
+    return Algorithm(
+        stages=(Stage(loss, trains=("model",)),),
+        targets={"model": Target("model", rate=None, every=target_update_freq)},
+        act=act,
+        swept=frozenset({"gamma", "eval_eps"}),
+        num_steps=estimation_step,
+        prepare=return_statistics if reward_normalization else None,
+        statistics=("return_mean", "return_std") if reward_normalization else (),
+    )
+
+
+def from_config(cfg: DQNConfig, sizes: Sizes) -> Algorithm:
+    """The algorithm that a configuration describes."""
+    return build(
+        is_double=cfg.is_double,
+        clip_loss_grad=cfg.clip_loss_grad,
+        target_update_freq=cfg.target_update_freq,
+        estimation_step=cfg.estimation_step,
+        reward_normalization=cfg.reward_normalization,
+    )
+
+
+def networks(cfg: DQNConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """The Q network, with raw linear outputs (A,)."""
+    return {"model": MLP(sizes.obs_dim, sizes.act_dim, **network.hidden)}

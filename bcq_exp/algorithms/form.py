@@ -1,0 +1,116 @@
+"""The form of an algorithm: data around pure losses.
+
+A loss knows no parameter, no optimizer and no random generator. Networks come in as callables (a module, or a
+functional call bound to stacked weights), noise and hyperparameters as tensors; a loss and metrics go out. So the same
+function trains a lone policy and, under `vmap`, a whole population.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from bcq_exp.data import ReplayBuffer
+
+Nets = Mapping[str, Callable[..., Any]]
+Tensors = Mapping[str, Tensor]
+Loss = Callable[[Nets, Nets, Tensors, Tensors, Tensors], tuple[Tensor, Tensors]]
+"""(nets, targets, batch, noise, hp) -> (0-d loss, 0-d metrics).
+
+`batch` has the columns of the dataset with leading axis B, `rew` as the window (B, K) and `num_steps` (B,); `mask` and
+`mask_next` are there only where the dataset has them. `hp` are 0-d tensors.
+"""
+Act = Callable[[Nets, Tensors, Tensors, Tensors], dict[str, Tensor]]
+"""(nets, batch, noise, hp) -> `act` in policy units, and what else a forward pass reports."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A random input of a loss, drawn by whoever calls it.
+
+    Args:
+        dist: standard normal, or uniform in [0, 1).
+        shape: of one batch row; the drawn tensor is (B, *shape).
+        clip: largest magnitude of a normal, or None.
+    """
+
+    dist: Literal["normal", "uniform"]
+    shape: tuple[int, ...]
+    clip: float | None = None
+
+    def sample(self, num_rows: int, generator: torch.Generator) -> Tensor:
+        """Numbers (num_rows, *shape) from a stream, on its device."""
+        sample = torch.randn if self.dist == "normal" else torch.rand
+        drawn = sample((num_rows, *self.shape), generator=generator, device=generator.device)
+        return drawn if self.clip is None else drawn.clamp(-self.clip, self.clip)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One gradient step, taken on the weights that the stages before it left.
+
+    Args:
+        loss: what is differentiated.
+        trains: names of the networks whose optimizers step.
+        noise: the loss's random inputs by name.
+        every: updates between two steps (TD3's policy delay).
+        start, stop: the stage is active in updates [start, stop): warm-up and pretraining.
+    """
+
+    loss: Loss
+    trains: tuple[str, ...]
+    noise: Mapping[str, Draw] = field(default_factory=dict)
+    every: int = 1
+    start: int = 0
+    stop: int | None = None
+
+    def is_active(self, update: int) -> bool:
+        """Whether this stage steps in the given update, counted from 0."""
+        is_open = self.start <= update and (self.stop is None or update < self.stop)
+        return is_open and (update + 1 - self.start) % self.every == 0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A slow copy of a network.
+
+    Args:
+        source: name of the network that is copied.
+        rate: the hyperparameter of the soft update, target <- rate source + (1 - rate) target; None copies whole.
+        every: updates between two synchronisations; 0 keeps no copy: the target is the source itself.
+    """
+
+    source: str
+    rate: str | None
+    every: int
+
+    def is_due(self, update: int) -> bool:
+        """Whether the target is synchronised at the end of the given update, counted from 0."""
+        return self.every > 0 and (update + 1) % self.every == 0
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """What an engine walks: stages in order, then the targets that are due.
+
+    Args:
+        stages: one update.
+        targets: slow copies by name; a loss finds them in its second argument.
+        act: the policy.
+        act_noise: the policy's random inputs by name.
+        swept: hyperparameters that losses and policy take as tensors, so that each member may have its own.
+        num_steps: rewards in a batch's window, K.
+        prepare: statistics of the dataset, computed once; they join the hyperparameters.
+        statistics: names of what `prepare` returns.
+    """
+
+    stages: tuple[Stage, ...]
+    targets: Mapping[str, Target]
+    act: Act
+    swept: frozenset[str]
+    act_noise: Mapping[str, Draw] = field(default_factory=dict)
+    num_steps: int = 1
+    prepare: Callable[[ReplayBuffer, Tensors], dict[str, Tensor]] | None = None
+    statistics: tuple[str, ...] = ()

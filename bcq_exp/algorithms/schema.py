@@ -1,0 +1,135 @@
+"""What configurations of algorithms are made of: types and ranges, no values (those stand in `conf/`)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypedDict
+
+from bcq_exp.networks import ACTIVATIONS, Hidden
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a key may take; an open end is not among them."""
+
+    low: float
+    high: float = math.inf
+    is_low_open: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        return (self.low < value if self.is_low_open else self.low <= value) and value <= self.high
+
+    def __str__(self) -> str:
+        high = ", inf)" if self.high == math.inf else f", {self.high:g}]"
+        return f"{'(' if self.is_low_open else '['}{self.low:g}{high}"
+
+
+def within(low: float, high: float = math.inf, *, is_low_open: bool = False) -> Any:
+    """A dataclass field without a value whose number must lie in a range."""
+    return field(metadata={"allowed": Range(low, high, is_low_open)})
+
+
+def one_of(*choices: str) -> Any:
+    """A dataclass field without a value that must be one of the given words (or null, where its type says so)."""
+    return field(metadata={"allowed": choices})
+
+
+def violations(config: type[Any], values: Mapping[str, Any]) -> list[str]:
+    """A sentence for each value that lies outside what its field allows.
+
+    Args:
+        config: a dataclass whose fields were made by `within` and `one_of`.
+        values: by field name.
+    """
+    found = []
+    for key, spec in ((spec.name, spec) for spec in fields(config) if spec.name in values):
+        allowed, value = spec.metadata.get("allowed"), values[key]
+        if isinstance(allowed, Range) and value is not None and value not in allowed:
+            found.append(f"{key}={value} is outside {allowed}")
+        elif isinstance(allowed, tuple) and value is not None and value not in allowed:
+            found.append(f"{key}={value} is none of {', '.join(allowed)}")
+    return found
+
+
+def check_ranges(config: type[Any], **values: Any) -> None:
+    """Raise ValueError with all violations at once."""
+    found = violations(config, values)
+    if found:
+        raise ValueError("; ".join(found))
+
+
+class ActionRule(TypedDict):
+    """How policy units become environment units, to be handed on as keywords."""
+
+    action_scaling: bool
+    action_bound_method: str | None
+
+
+@dataclass(kw_only=True)
+class AlgorithmConfig:
+    """What every algorithm has."""
+
+    name: str
+
+    @property
+    def action_rule(self) -> ActionRule:
+        """Discrete actions are taken as they are."""
+        return {"action_scaling": False, "action_bound_method": None}
+
+
+@dataclass(kw_only=True)
+class DiscreteConfig(AlgorithmConfig):
+    """What every algorithm for discrete actions has."""
+
+    eval_eps: float = within(0, 1)
+
+
+@dataclass(kw_only=True)
+class ContinuousConfig(AlgorithmConfig):
+    """What every algorithm for continuous actions has."""
+
+    action_scaling: bool
+    action_bound_method: str | None = one_of("clip", "tanh")
+
+    @property
+    def action_rule(self) -> ActionRule:
+        """The keys as they stand."""
+        return {"action_scaling": self.action_scaling, "action_bound_method": self.action_bound_method}
+
+
+@dataclass(kw_only=True)
+class NetworkConfig:
+    """Widths and activations.
+
+    `vae_hidden_sizes` is read by algorithms with a generative model of the actions only.
+    """
+
+    name: str
+    hidden_sizes: list[int]
+    vae_hidden_sizes: list[int]
+    activation: str = one_of(*ACTIVATIONS)
+
+    @property
+    def hidden(self) -> Hidden:
+        """Of every network but the generative model."""
+        return {"hidden_sizes": self.hidden_sizes, "activation": self.activation}
+
+    @property
+    def vae_hidden(self) -> Hidden:
+        """Of the generative model's two halves."""
+        return {"hidden_sizes": self.vae_hidden_sizes, "activation": self.activation}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the environment and the action map decide.
+
+    Args:
+        obs_dim: size of an observation.
+        act_dim: dimensions of a continuous action, or the number of discrete ones.
+        max_action: largest magnitude of a continuous action, in policy units.
+    """
+
+    obs_dim: int
+    act_dim: int
+    max_action: float
