@@ -1,0 +1,82 @@
+"""Policy units and environment units of an action."""
+
+import math
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+BOUND_METHODS = ("clip", "tanh", None)
+TANH_LIMIT = 1 - 2.0**-20  # largest |tanh(x)| that the inverse maps back: keeps it finite and exact in float32
+
+
+class ActionMap:
+    """The map from a policy's action to the environment's, and its inverse.
+
+    Discrete actions are indices from 0 on; the space's `start` is added. Continuous ones are bounded by
+    `action_bound_method` ("clip" to [-1, 1], "tanh", or None: left as they are), then, with `action_scaling`, [-1, 1]
+    is mapped to the Box.
+
+    Args:
+        action_space: a Box with finite bounds (wherever actions are bounded or scaled) or Discrete.
+        action_scaling: whether [-1, 1] is mapped to the Box.
+        action_bound_method: "clip", "tanh" or None.
+
+    Raises:
+        ValueError: a space of another kind, an unknown method, scaling or bounding to a Box without finite bounds, or
+            bounding without scaling where the Box reaches beyond [-1, 1], since part of it could never be reached.
+    """
+
+    def __init__(
+        self, action_space: gym.Space[object], *, action_scaling: bool, action_bound_method: str | None
+    ) -> None:
+        self.space = action_space
+        self.is_discrete = isinstance(action_space, gym.spaces.Discrete)
+        self.action_scaling = action_scaling and not self.is_discrete
+        self.action_bound_method = None if self.is_discrete else action_bound_method
+        if action_bound_method not in BOUND_METHODS:
+            raise ValueError(f"action_bound_method={action_bound_method!r} is unknown; choose clip, tanh or None")
+        if isinstance(action_space, gym.spaces.Discrete):
+            self.start, self.act_dim = int(action_space.start), int(action_space.n)
+            return
+        if not isinstance(action_space, gym.spaces.Box):
+            raise ValueError(f"action_space={action_space} is neither a Box nor Discrete")
+        self.low, self.high = action_space.low, action_space.high
+        self.act_dim = math.prod(action_space.shape)
+        is_finite = bool(np.isfinite(self.low).all() and np.isfinite(self.high).all())
+        if action_scaling and not (is_finite and bool((self.low < self.high).all())):
+            raise ValueError(f"action_scaling=True needs a Box with finite bounds low < high, found {action_space}")
+        if not action_scaling and action_bound_method is not None and (abs(self.low).max() > 1 or self.high.max() > 1):
+            raise ValueError(
+                f"action_bound_method={action_bound_method!r} keeps actions in [-1, 1], but {action_space} reaches"
+                f" beyond: part of it could never be taken; set action_scaling=True"
+            )
+
+    @property
+    def max_action(self) -> float:
+        """Largest magnitude of an action in policy units, as the networks are built for it."""
+        return math.atanh(TANH_LIMIT) if self.action_bound_method == "tanh" else 1.0
+
+    def map_action(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Policy units (*, A) or (*) to environment units of the same shape."""
+        if self.is_discrete:
+            return np.asarray(act) + self.start
+        act = np.asarray(act, dtype=self.low.dtype)
+        if self.action_bound_method == "clip":
+            act = np.clip(act, -1, 1)
+        elif self.action_bound_method == "tanh":
+            act = np.tanh(act)
+        if self.action_scaling:
+            act = self.low + (self.high - self.low) * (act + 1) / 2
+        return act.clip(self.low, self.high)
+
+    def map_action_inverse(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Environment units to policy units, as `learn` takes them."""
+        if self.is_discrete:
+            return np.asarray(act) - self.start
+        act = np.asarray(act, dtype=self.low.dtype)
+        if self.action_scaling:
+            act = 2 * (act - self.low) / (self.high - self.low) - 1
+        if self.action_bound_method == "tanh":
+            act = np.arctanh(np.clip(act, -TANH_LIMIT, TANH_LIMIT))
+        return act

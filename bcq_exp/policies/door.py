@@ -1,0 +1,100 @@
+"""The door of the public classes: whatever people bring in becomes the columns and callables that losses take.
+
+Shape suffixes: B batch, K steps of the reward window.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+REQUIRED = ("obs", "act", "rew", "terminated", "truncated", "obs_next")
+
+
+class Net:
+    """A module as losses see it: a plain tensor, whatever state the module returns beside it.
+
+    Args:
+        module: returns a tensor, or the pair (output, state).
+        is_scalar: drop a trailing axis of size one, so that (B, 1) values become (B,).
+        is_pair: the pair that the module returns is itself the output.
+        state: passed on to the module where it is not None; what the module returned last stands in `state_next`.
+    """
+
+    def __init__(self, module: nn.Module, *, is_scalar: bool = False, is_pair: bool = False, state: Any = None) -> None:
+        self.module, self.is_scalar, self.is_pair, self.state = module, is_scalar, is_pair, state
+        self.state_next: Any = None
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        """The module's output."""
+        out = self.module(*inputs) if self.state is None else self.module(*inputs, self.state)
+        if isinstance(out, tuple) and not self.is_pair:
+            out, self.state_next = out
+        return out.flatten() if self.is_scalar else out
+
+
+def get(batch: Any, name: str) -> Any:
+    """The named key or attribute of a batch, or None."""
+    return batch.get(name) if isinstance(batch, Mapping) else getattr(batch, name, None)
+
+
+def to_tensor(value: Any, device: torch.device) -> Tensor:
+    """Numpy or torch to torch, on the device, in torch's default precision, as the replay buffer keeps numbers."""
+    return torch.as_tensor(value, device=device, dtype=torch.get_default_dtype())
+
+
+def observation(batch: Any, name: str, device: torch.device) -> dict[str, Tensor]:
+    """The observation (B, *S) of that name and, where there is one, its mask of available actions (B, A).
+
+    The mask of `obs` stands in `obs.mask` beside `obs.obs`, or in the batch as `mask`; that of `obs_next` likewise.
+    """
+    obs = get(batch, name)
+    inner, mask = get(obs, "obs"), get(obs, "mask")
+    mask = get(batch, name.replace("obs", "mask")) if mask is None else mask
+    found = {name: to_tensor(obs if inner is None else inner, device)}
+    if mask is not None:
+        found[name.replace("obs", "mask")] = torch.as_tensor(mask, device=device, dtype=torch.bool)
+    return found
+
+
+def columns(batch: Any, device: torch.device, *, is_discrete: bool) -> dict[str, Tensor]:
+    """The columns of a training batch, checked.
+
+    `returns` (the whole target, made elsewhere) comes in as a reward after which nothing follows: y = returns.
+
+    Args:
+        batch: any object with the named attributes or keys, numpy or torch: obs, act, rew, terminated, truncated,
+            obs_next, and where they exist mask, mask_next, returns, num_steps.
+        device: where the columns shall lie.
+        is_discrete: whether `act` holds indices.
+
+    Raises:
+        ValueError: a missing name, or a column whose length differs.
+    """
+    missing = [name for name in REQUIRED if get(batch, name) is None]
+    if missing:
+        raise ValueError(f"batch lacks {', '.join(missing)}; learn needs {', '.join(REQUIRED)}")
+    found = observation(batch, "obs", device) | observation(batch, "obs_next", device)
+    act = get(batch, "act")
+    found["act"] = torch.as_tensor(act, device=device).long().flatten() if is_discrete else to_tensor(act, device)
+    rew = to_tensor(get(batch, "rew"), device)
+    found["rew"] = rew.unsqueeze(-1) if rew.ndim == 1 else rew
+    for name in ("terminated", "truncated"):
+        found[name] = torch.as_tensor(get(batch, name), device=device, dtype=torch.bool).flatten()
+    num_rows = len(found["obs"])
+    num_steps = get(batch, "num_steps")
+    found["num_steps"] = (
+        torch.full((num_rows,), found["rew"].shape[1], device=device)
+        if num_steps is None
+        else torch.as_tensor(num_steps, device=device)
+    )
+    returns = get(batch, "returns")
+    if returns is not None:
+        found["returns"] = to_tensor(returns, device).reshape(-1, 1)
+    for name, column in found.items():
+        if len(column) != num_rows:
+            raise ValueError(f"batch.{name} has {len(column)} rows, batch.obs has {num_rows}")
+    if returns is not None:
+        found["rew"], found["terminated"] = found.pop("returns"), torch.ones_like(found["terminated"])
+    return found
