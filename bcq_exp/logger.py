@@ -1,0 +1,191 @@
+"""Where metrics go: a CSV file, Weights & Biases."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+
+class Logger(Protocol):
+    """A sink of metrics whose x axis is the number of updates."""
+
+    def log(self, update: int, metrics: Mapping[str, float]) -> None:
+        """Writes metrics of `update`; several calls for one update are one row."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Ends the log with the run's final figures."""
+
+
+class Loggers:
+    """Several loggers as one."""
+
+    def __init__(self, *loggers: Logger) -> None:
+        self._loggers = loggers
+
+    def log(self, update: int, metrics: Mapping[str, float]) -> None:
+        """Writes to each logger."""
+        for logger in self._loggers:
+            logger.log(update, metrics)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Ends each logger."""
+        for logger in self._loggers:
+            logger.finish(summary)
+
+
+class CSVLogger:
+    """A CSV file with a row a logged update, on disk as soon as it is logged.
+
+    A metric that a row lacks is an empty field; values that are not finite read `nan`, `inf`, `-inf`.
+
+    Args:
+        path: the file; one that exists is continued, without the row that a killed process may have left unfinished.
+        columns: names of the metrics, the columns after `update`.
+
+    Raises:
+        ValueError: the file exists and has other columns.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._path = path
+        self._columns = ("update", *columns)
+        header = _line(self._columns).decode().strip()
+        found = path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else ""
+        if found not in ("", header):
+            raise ValueError(
+                f"{path}: its columns are {found}, those of this run {header}; "
+                "move the file away or choose another run directory"
+            )
+        self._reopen(last_update=math.inf)
+
+    def truncate(self, update: int) -> None:
+        """Drops the rows after `update` in one atomic step, so that a resumed run has no row twice."""
+        self._file.close()
+        self._reopen(last_update=update)
+
+    def _reopen(self, last_update: float) -> None:
+        """Replaces the file by its whole rows up to `last_update`, and continues behind them."""
+        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
+        rows = [line for line in lines[1:] if line.endswith(b"\n") and int(line.partition(b",")[0]) <= last_update]
+        partial = self._path.with_name(f".{self._path.name}")
+        with partial.open("wb") as file:
+            file.writelines([_line(self._columns), *rows])
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self._path)
+
+        self._file = self._path.open("r+b")
+        self._row: dict[str, str] = {}
+        self._row_start = self._file.seek(0, os.SEEK_END)
+        if rows:
+            fields = next(csv.reader([rows[-1].decode()]))
+            self._row = dict(zip(self._columns, fields, strict=True))
+            self._row_start -= len(rows[-1])
+
+    def log(self, update: int, metrics: Mapping[str, float]) -> None:
+        """Writes the row of `update`, or completes it where it is the last one.
+
+        Raises:
+            ValueError: a metric is not one of the columns, or a later update has been logged.
+        """
+        if unknown := sorted(set(metrics) - set(self._columns[1:])):
+            raise ValueError(f"{self._path}: no column for {unknown}; the metrics are {list(self._columns[1:])}")
+        last_update = int(self._row.get("update", update))
+        if update < last_update:
+            raise ValueError(f"{self._path}: update {update} after update {last_update}; truncate the file first")
+        if not self._row or update > last_update:
+            self._row = {"update": str(update)}
+            self._row_start = self._file.seek(0, os.SEEK_END)
+        self._row |= {name: repr(float(value)) for name, value in metrics.items()}
+        self._file.seek(self._row_start)
+        self._file.write(_line([self._row.get(column, "") for column in self._columns]))
+        self._file.truncate()
+        self._file.flush()
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Closes the file, which has rows only: the summary is not in it."""
+        self._file.close()
+
+
+class WandbLogger:
+    """A Weights & Biases run: offline unless logged in, or as the environment variable WANDB_MODE says.
+
+    Args:
+        directory: the run directory; W&B keeps its files in `wandb` below it.
+        config: the run's full configuration, with nothing left to resolve.
+        project: W&B's project.
+        group: W&B's group, the runs that are compared as one.
+        tags: W&B's tags.
+        job_type: W&B's job type.
+        name: the name shown.
+        run_id: the run to continue (`run_id` of the logger that began it); None begins one.
+
+    Raises:
+        ValueError: W&B cannot begin the run.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        config: Mapping[str, Any],
+        *,
+        project: str,
+        group: str | None,
+        tags: Sequence[str],
+        job_type: str,
+        name: str | None,
+        run_id: str | None,
+    ) -> None:
+        import wandb  # a second to import, for those only who use it
+
+        try:
+            self._run = wandb.init(
+                dir=directory,
+                config=dict(config),
+                project=project,
+                group=group,
+                tags=list(tags),
+                job_type=job_type,
+                name=name,
+                id=run_id,
+                resume=None if run_id is None else "allow",
+                mode=wandb_mode(),
+                reinit="create_new",
+                settings=wandb.Settings(silent=True, console="off"),
+            )
+        except wandb.Error as error:
+            raise ValueError(f"W&B cannot begin a run: {error}; WANDB_MODE=offline does without its server") from error
+        self._run.define_metric("update")
+        self._run.define_metric("*", step_metric="update")
+
+    @property
+    def run_id(self) -> str:
+        """The id to continue this run with."""
+        return self._run.id
+
+    def log(self, update: int, metrics: Mapping[str, float]) -> None:
+        """Adds metrics of `update`; W&B drops those of updates that it already has, as a resumed run repeats them."""
+        self._run.log({"update": update, **metrics}, step=update)
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Adds the summary and ends the run; W&B has all of it on disk when this process ends."""
+        self._run.summary.update(dict(summary))
+        self._run.finish()
+
+
+def wandb_mode() -> Literal["online", "offline"] | None:
+    """`online` for who is logged in, else `offline`; None where WANDB_MODE is set, which W&B itself obeys."""
+    import wandb
+
+    if "WANDB_MODE" in os.environ:
+        return None
+    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+
+
+def _line(fields: Sequence[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(fields)
+    return line.getvalue().encode()

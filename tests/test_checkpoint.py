@@ -1,0 +1,336 @@
+"""Checkpoints on disk: exact round trips, processes killed while they save, damaged files."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+from torch.optim.lr_scheduler import MultiStepLR
+
+from bcq_exp.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+
+
+class Training:
+    """A small training with every kind of state: module, Adam, schedule, random streams, counter."""
+
+    def __init__(self) -> None:
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+        self.optim = Adam(self.net.parameters(), lr=1e-2, betas=(0.8, 0.95))
+        self.schedule = MultiStepLR(self.optim, milestones=[3, 6, 6], gamma=0.3)
+        self.generator = torch.Generator().manual_seed(1)
+        self.rng = np.random.default_rng(2)
+        self.num_updates = 0
+
+    def update(self) -> float:
+        obs = torch.randn(16, 3, generator=self.generator) * self.rng.uniform(0.5, 2.0)
+        loss: Tensor = (self.net(obs) - obs.sum(-1, keepdim=True)).square().mean()
+        self.optim.zero_grad()
+        torch.autograd.backward(loss)
+        self.optim.step()
+        self.schedule.step()
+        self.num_updates += 1
+        return loss.item()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(),
+            "optim": self.optim.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "rng": self.rng.bit_generator.state,
+            "num_updates": self.num_updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.optim.load_state_dict(state["optim"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"])
+        self.rng.bit_generator.state = state["rng"]
+        self.num_updates = state["num_updates"]
+
+
+def assert_same(left: Any, right: Any) -> None:
+    """Equal in type and in every bit; a mapping of any kind comes back as a dict."""
+    if isinstance(left, Tensor):
+        assert isinstance(right, Tensor)
+        assert left.dtype == right.dtype
+        assert left.shape == right.shape
+        assert left.detach().contiguous().numpy().tobytes() == right.numpy().tobytes()
+    elif isinstance(left, dict):
+        assert list(left) == list(right)
+        assert [type(key) for key in left] == [type(key) for key in right]
+        for key, value in left.items():
+            assert_same(value, right[key])
+    elif isinstance(left, list | tuple):
+        assert type(left) is type(right)
+        assert len(left) == len(right)
+        for a, b in zip(left, right, strict=True):
+            assert_same(a, b)
+    elif isinstance(left, float):
+        assert type(right) is float
+        assert left.hex() == right.hex()
+    else:
+        assert type(left) is type(right)
+        assert left == right
+
+
+def test_training_continues_bit_for_bit(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first = Training()
+    for _ in range(5):
+        first.update()
+    path = save_checkpoint(tmp_path, 5, first.state_dict(), keep=1)
+    assert path == tmp_path / "checkpoints" / "update_00000005"
+    assert sorted(file.name for file in path.iterdir()) == ["state.json", "tensors.safetensors"]
+    state = load_checkpoint(path)
+    assert_same(first.state_dict(), state)
+
+    torch.manual_seed(77)
+    second = Training()
+    second.load_state_dict(state)
+    assert [first.update() for _ in range(5)] == [second.update() for _ in range(5)]
+    assert_same(first.state_dict(), second.state_dict())
+    assert first.schedule.get_last_lr() == pytest.approx([1e-2 * 0.3**3])
+
+
+def test_values_round_trip_exactly(tmp_path: Path) -> None:
+    state = {
+        "floats": [0.1 + 0.2, 5e-324, 1.7976931348623157e308, -0.0, 1.0, math.inf, -math.inf, math.nan],
+        "ints": [0, -1, 2**127 + 1, True, False, None],
+        "texts": ["", "naïve ☃ \ud800", 'quote" \\ / \n'],
+        "nested": {"empty": {}, "list": [], "tuple": (), "pairs": ((1, 2.0), [3, ("x",)])},
+        "keys": {0: "int", "0": "str", -5: {1: {2: None}}},
+        "tags": {"$tensor": "not one", "$float": "1.0", "$items": [], "$tuple": 1},
+        "": {"": 1},
+    }
+    assert_same(state, load_checkpoint(save_checkpoint(tmp_path, 0, state, keep=1)))
+    counted = load_checkpoint(save_checkpoint(tmp_path, 1, {"milestones": Counter([3, 6, 6])}, keep=1))
+    assert counted == {"milestones": {3: 1, 6: 2}}
+
+
+def test_tensors_round_trip_exactly(tmp_path: Path) -> None:
+    base = torch.arange(12, dtype=torch.float32).reshape(3, 4)
+    state = {
+        "base": base,
+        "same": base,
+        "view": base[1],
+        "transposed": base.T,
+        "strided": base[:, ::2],
+        "scalar": torch.tensor(7.0),
+        "empty": torch.empty(0, 3),
+        "list": [torch.tensor([True, False]), (torch.tensor(2**62),)],
+        "parameter": nn.Parameter(torch.tensor([math.nan, math.inf, -0.0], dtype=torch.float64)),
+        "optim": {"state": {0: {"step": torch.tensor(3.0)}, 1: {"step": torch.tensor(4.0)}}},
+        "generator": torch.Generator().manual_seed(5).get_state(),
+    }
+    loaded = load_checkpoint(save_checkpoint(tmp_path, 0, state, keep=1))
+    assert_same(state, loaded)
+    loaded["base"].zero_()
+    assert_same(base[1], loaded["view"])  # no memory is shared after loading
+    half = load_checkpoint(save_checkpoint(tmp_path, 1, {"half": torch.tensor([1 / 3], dtype=torch.bfloat16)}, keep=1))
+    assert half["half"].dtype == torch.bfloat16
+    assert half["half"].item() == 0.333984375
+
+
+def test_tensor_names_are_the_joined_keys(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors")
+    path = save_checkpoint(tmp_path, 0, {"a": {"w.b": torch.ones(1)}, "b": [{7: torch.zeros(1)}]}, keep=1)
+    with safetensors.safe_open(path / "tensors.safetensors", "pt") as file:
+        assert sorted(file.keys()) == ["a/w.b", "b/0/7"]
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"a": {"b": object()}}, "'a/b' of the state is a object"),
+        ({"a": [1, np.zeros(2)]}, "'a/1' of the state is a ndarray"),
+        ({"a": {1.5: 0}}, "'a' of the state has the key 1.5"),
+        ({"a": {"b": torch.ones(1)}, "a/b": torch.ones(1)}, "two tensors .* name 'a/b'"),
+    ],
+)
+def test_what_cannot_be_stored_is_named_and_nothing_is_written(tmp_path: Path, state: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        save_checkpoint(tmp_path, 0, state, keep=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
+    for update in (9, 10, 99_999_999, 100_000_000):
+        path = save_checkpoint(tmp_path, update, {"update": update}, keep=2)
+        assert latest_checkpoint(tmp_path) == path
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["update_100000000", "update_99999999"]
+    with pytest.raises(ValueError, match="keep=0"):
+        save_checkpoint(tmp_path, 1, {}, keep=0)
+
+
+def test_an_update_is_saved_again(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 5, {"value": 1}, keep=2)
+    path = save_checkpoint(tmp_path, 5, {"value": 2}, keep=2)
+    assert load_checkpoint(path) == {"value": 2}
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["update_00000005"]
+
+
+def test_what_is_no_complete_checkpoint_is_not_the_latest(tmp_path: Path) -> None:
+    assert latest_checkpoint(tmp_path) is None
+    path = save_checkpoint(tmp_path, 5, {"weight": torch.ones(2)}, keep=9)
+    checkpoints = path.parent
+    for name in (".partial", "update_00000009.old", "update_x"):
+        shutil.copytree(path, checkpoints / name)
+    shutil.copytree(path, checkpoints / "update_00000006", ignore=lambda *_: ["tensors.safetensors"])
+    shutil.copytree(path, checkpoints / "update_00000007", ignore=lambda *_: ["state.json"])
+    (checkpoints / "update_00000008").write_text("a file")
+    assert latest_checkpoint(tmp_path) == path
+
+
+def damage(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "missing":
+        path.unlink()
+        return
+    if how == "empty":
+        data = bytearray()
+    elif how == "truncated":
+        data = data[:-2]
+    elif how == "flipped":
+        data[-3] ^= 1
+    else:
+        data += b"0"
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["tensors.safetensors", "state.json"])
+@pytest.mark.parametrize("how", ["missing", "empty", "truncated", "flipped", "longer"])
+def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, name: str, how: str) -> None:
+    path = save_checkpoint(tmp_path, 1, {"weight": torch.ones(5), "num_updates": 12345}, keep=1)
+    damage(path / name, how)
+    with pytest.raises(ValueError, match=f"{name}: .*delete the checkpoint .*update_00000001") as raised:
+        load_checkpoint(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_altered_value_is_detected(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, 1, {"num_updates": 12345, "lr": 0.001}, keep=1)
+    text = (path / "state.json").read_text()
+    (path / "state.json").write_text(text.replace("12345", "12346"))
+    with pytest.raises(ValueError, match=r"state\.json"):
+        load_checkpoint(path)
+
+
+def test_another_format_version_is_refused(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, 1, {}, keep=1)
+    content = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps(content | {"version": 2}))
+    with pytest.raises(ValueError, match=r"state\.json: format version 2, but this release reads 1"):
+        load_checkpoint(path)
+
+
+def test_loading_leaves_the_saved_state_alone(tmp_path: Path) -> None:
+    state = {"weight": torch.ones(3), "betas": (0.9, 0.99)}
+    before = deepcopy(state)
+    path = save_checkpoint(tmp_path, 1, state, keep=1)
+    assert isinstance(state["weight"], Tensor)
+    state["weight"].zero_()
+    assert_same(before, load_checkpoint(path, device="cpu"))
+
+
+KILLED = """
+import itertools, os, random, signal, sys, time
+from pathlib import Path
+import torch
+from bcq_exp.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+
+torch.set_num_threads(1)
+
+def state(update):
+    return {"update": update, "weight": torch.full((20_000,), float(update)), "optim": {0: torch.tensor(update)}}
+
+def save_all(directory, first):
+    for update in range(first, first + 4):
+        save_checkpoint(directory, update, state(update), keep=2)
+    save_checkpoint(directory, update, state(update), keep=2)
+
+def updates_that_load(directory):
+    latest = latest_checkpoint(directory)
+    if latest is None:
+        return 0
+    loaded = load_checkpoint(latest)
+    update = loaded["update"]
+    assert latest.name == f"update_{update:08d}"
+    assert torch.equal(loaded["weight"], state(update)["weight"]) and loaded["optim"][0].item() == update
+    return update
+
+def die_at_file_operation(directory, nth):
+    operations = itertools.count(1)
+    def count(event, args):
+        if (event == "open" or event.startswith(("os.", "shutil."))) and next(operations) == nth:
+            os._exit(9)
+    sys.addaudithook(count)
+    save_all(directory, 1)
+
+def file_operations(root):
+    for nth in itertools.count(1):
+        directory = root / str(nth)
+        pid = os.fork()
+        if pid == 0:
+            die_at_file_operation(directory, nth)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        yield updates_that_load(directory)
+        save_all(directory, 5)  # what the killed process left is no obstacle
+        assert updates_that_load(directory) == 8
+        assert sorted(os.listdir(directory / "checkpoints")) == ["update_00000007", "update_00000008"]
+        if status == 0:
+            return
+        assert status == 9
+
+def random_moments(directory):
+    save_checkpoint(directory, 1, state(1), keep=2)
+    for delay in random.Random(0).choices(range(1, 40), k=25):
+        first = updates_that_load(directory) + 1
+        pid = os.fork()
+        if pid == 0:
+            for update in itertools.count(first):
+                save_checkpoint(directory, update, state(update), keep=2)
+        time.sleep(delay / 1000)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        reached = updates_that_load(directory)
+        assert reached >= first - 1
+        yield reached
+
+root = Path(sys.argv[1])
+print(*file_operations(root / "operations"))
+print(*random_moments(root / "moments"))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_process_leaves_checkpoints_that_load(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, script, tmp_path], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    operations, moments = ([int(update) for update in line.split()] for line in done.stdout.splitlines())
+    # Killed at its first file operation nothing is saved, later on one checkpoint after the other. Only while the last
+    # one is saved a second time is the one before it the latest again.
+    assert operations[0] == 0
+    assert set(operations) == {0, 1, 2, 3, 4}
+    assert operations[-1] == 4
+    first_pass = operations[: operations.index(4)]
+    assert first_pass == sorted(first_pass)
+    assert moments == sorted(moments)
+    assert moments[0] >= 1

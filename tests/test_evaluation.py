@@ -1,0 +1,170 @@
+"""Evaluations against episodes run one by one."""
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from bcq_exp.evaluation import Evaluation, evaluate
+
+
+class CountdownEnv(gym.Env[NDArray[np.float32], np.int64]):
+    """Lasts as many steps as it draws when it is reset, in half of the episodes 1 and in half 50, with reward 1."""
+
+    observation_space = gym.spaces.Box(0.0, 50.0, (1,), np.float32)
+    action_space = gym.spaces.Discrete(2)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self._left = int(self.np_random.choice([1, 50]))
+        return self._obs(), {}
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self._left -= 1
+        return self._obs(), 1.0, self._left == 0, False, {}
+
+    def _obs(self) -> NDArray[np.float32]:
+        return np.array([self._left], np.float32)
+
+
+class LinearPolicy(torch.nn.Module):
+    """Acts on a linear function of the observation, plus noise of its own where `sigma` is above 0."""
+
+    def __init__(self, weight: list[float], is_discrete: bool, sigma: float = 0.0) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(weight, dtype=torch.float64))
+        self.is_discrete = is_discrete
+        self.sigma = sigma
+        self.generator = torch.Generator()
+        self.seen: list[torch.Tensor] = []
+        self.modes: set[tuple[bool, bool]] = set()
+
+    def seed_acting(self, seed: int) -> None:
+        self.generator.manual_seed(seed)
+
+    def train(self, mode: bool = True) -> Self:
+        return super().train(mode)
+
+    def compute_action(self, obs: NDArray[Any]) -> NDArray[Any]:
+        # A sum per row: a matrix product may round differently for different batch sizes.
+        drive = (torch.as_tensor(obs, dtype=torch.float64) * self.weight).sum(-1)
+        drive = drive + self.sigma * torch.randn(len(obs), generator=self.generator)
+        self.seen.append(drive)
+        self.modes.add((self.training, torch.is_grad_enabled()))
+        if self.is_discrete:
+            action: NDArray[Any] = (drive > 0).long().numpy()
+            return action
+        return drive.clamp(-2.0, 2.0).float().unsqueeze(-1).numpy()
+
+
+BALANCING = [0.1, 0.5, 1.0, 0.6]
+CASES = {
+    "CartPole-v1": lambda: LinearPolicy([0.0, 0.0, 1.0, 0.0], is_discrete=True),
+    "Pendulum-v1": lambda: LinearPolicy([-3.0, -5.0, -1.0], is_discrete=False),
+    "Countdown-v0": lambda: LinearPolicy([1.0], is_discrete=True),
+}
+
+
+@pytest.fixture(autouse=True)
+def _countdown() -> Iterator[None]:
+    gym.register("Countdown-v0", lambda **kwargs: CountdownEnv(**kwargs))
+    yield
+    del gym.registry["Countdown-v0"]
+
+
+def episodes_one_by_one(policy: LinearPolicy, env_id: str, num_episodes: int, seed: int) -> tuple[Any, Any]:
+    """Returns and lengths by the plain loop, on one environment without vectorisation."""
+    env = gym.make(env_id)
+    returns, lengths = [], []
+    for episode_seed in np.random.SeedSequence(seed).generate_state(num_episodes):
+        obs, _ = env.reset(seed=int(episode_seed))
+        return_, length, done = 0.0, 0, False
+        while not done:
+            with torch.no_grad():
+                obs, rew, terminated, truncated, _ = env.step(policy.compute_action(obs[None])[0])
+            return_, length, done = return_ + float(rew), length + 1, terminated or truncated
+        returns.append(return_)
+        lengths.append(length)
+    return np.array(returns), np.array(lengths)
+
+
+@pytest.mark.parametrize("env_id", CASES)
+@pytest.mark.parametrize("num_envs", [1, 3, 7, 20])
+def test_equals_the_plain_loop_whatever_num_envs(env_id: str, num_envs: int) -> None:
+    policy = CASES[env_id]()
+    returns, lengths = episodes_one_by_one(policy, env_id, 7, seed=5)
+    evaluation = evaluate(policy, env_id, 7, seed=5, num_envs=num_envs)
+    np.testing.assert_array_equal(evaluation.returns, returns)
+    np.testing.assert_array_equal(evaluation.lengths, lengths)
+    assert evaluation.returns.dtype == np.float64
+    assert evaluation.lengths.dtype == np.int64
+
+
+def test_short_episodes_count_no_more_than_long_ones() -> None:
+    evaluation = evaluate(CASES["Countdown-v0"](), "Countdown-v0", 200, seed=0, num_envs=4)
+    # The first 200 episodes to finish on four environments would be short ones for the most part.
+    assert set(evaluation.lengths) == {1, 50}
+    assert abs(evaluation.mean - 25.5) < 3 * 24.5 / np.sqrt(200)
+    np.testing.assert_array_equal(evaluation.returns, evaluation.lengths)
+
+
+def test_full_episodes_to_the_time_limit_without_reset_steps() -> None:
+    evaluation = evaluate(LinearPolicy(BALANCING, is_discrete=True), "CartPole-v1", 5, seed=0, num_envs=2)
+    assert evaluation.lengths.tolist() == [500] * 5  # reward 1 a step: a reset step of reward 0 would show
+    assert evaluation.returns.tolist() == [500.0] * 5
+
+
+def test_episodes_are_a_function_of_the_seed_and_an_episode_keeps_its_seed_when_there_are_more() -> None:
+    policy = CASES["CartPole-v1"]()
+    few, many, other = (evaluate(policy, "CartPole-v1", num, seed) for num, seed in ((4, 1), (12, 1), (12, 2)))
+    np.testing.assert_array_equal(few.returns, many.returns[:4])
+    assert len(set(many.returns)) > 1
+    assert many.returns.tolist() != other.returns.tolist()
+
+
+def test_acting_noise_restarts_from_the_seed() -> None:
+    policy = LinearPolicy(BALANCING, is_discrete=True, sigma=2.0)
+    first = evaluate(policy, "CartPole-v1", 6, seed=3)
+    torch.randn(10)
+    np.random.default_rng(0)
+    policy.generator.manual_seed(99)
+    second = evaluate(policy, "CartPole-v1", 6, seed=3)
+    np.testing.assert_array_equal(first.returns, second.returns)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_acts_in_evaluation_mode_without_graph_and_restores_the_mode(mode: bool) -> None:
+    policy = CASES["CartPole-v1"]().train(mode)
+    evaluate(policy, "CartPole-v1", 2, seed=0)
+    assert policy.modes == {(False, False)}
+    assert policy.weight.requires_grad
+    assert all(drive.grad_fn is None and not drive.requires_grad for drive in policy.seen)
+    assert policy.training is mode
+
+
+def test_restores_the_mode_when_acting_fails() -> None:
+    policy = LinearPolicy([1.0, 1.0], is_discrete=True)  # two weights for four observations
+    with pytest.raises(RuntimeError, match="size"):
+        evaluate(policy, "CartPole-v1", 1, seed=0)
+    assert policy.training
+
+
+def test_statistics_by_hand() -> None:
+    evaluation = Evaluation(np.array([1.0, 2.0, 6.0]), np.array([4, 5, 9]))
+    assert evaluation.mean == 3.0
+    assert evaluation.std == pytest.approx(np.sqrt((4 + 1 + 9) / 3))
+    assert evaluation.mean_length == 6.0
+
+
+@pytest.mark.parametrize(
+    ("num_episodes", "seed", "num_envs", "name"), [(0, 0, 1, "num_episodes"), (1, -1, 1, "seed"), (1, 0, 0, "num_envs")]
+)
+def test_numbers_out_of_range_are_named(num_episodes: int, seed: int, num_envs: int, name: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name}="):
+        evaluate(CASES["CartPole-v1"](), "CartPole-v1", num_episodes, seed, num_envs=num_envs)

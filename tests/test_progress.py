@@ -1,0 +1,111 @@
+"""What a run shows: a bar on a real pseudo-terminal, plain lines elsewhere."""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bcq_exp.progress import Progress
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("bcq_exp.progress.monotonic", clock)
+    return clock
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.name == "bcq_exp.progress"]
+
+
+def test_plain_line_has_the_facts_counted_in_this_process(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=20_000, start=5_000, description="bcq pendulum") as progress:
+        clock.now += 20.0
+        progress.advance(6_000, {"critic1_loss": 0.12345678, "q_mean": 3.0, "vae_loss": 2.0}, score=None)
+        clock.now += 20.0
+        progress.advance(7_000, {"critic1_loss": float("nan")}, score=87.25)
+    # 1,000 updates in 20 s of this process are 50 a second; the 14,000 that are left take 280 s.
+    assert messages(caplog) == [
+        "bcq pendulum 6000/20000 critic1_loss 0.1235, vae_loss 2, 50 updates/s, 0:04:40 left",
+        "bcq pendulum 7000/20000 critic1_loss nan, score 87.25, 50 updates/s, 0:04:20 left",
+    ]
+
+
+def test_plain_lines_are_ten_seconds_apart_and_the_last_one_is_shown(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=100, start=0, description="run") as progress:
+        for update in range(1, 25):
+            clock.now += 1.0
+            progress.advance(update, {}, score=5.0 if update == 3 else None)
+    assert messages(caplog) == [
+        f"run {update}/100 score 5, 1 updates/s, 0:0{minutes} left"
+        for update, minutes in ((10, "1:30"), (20, "1:20"), (24, "1:16"))
+    ]
+
+
+def test_a_line_is_not_repeated_at_the_end(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=10, start=0, description="run") as progress:
+        clock.now += 10.0
+        progress.advance(10, {}, score=None)
+    assert messages(caplog) == ["run 10/10 1 updates/s, 0:00:00 left"]
+
+
+def test_before_the_first_update_there_is_no_speed(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=10, start=4, description="run") as progress:
+        clock.now += 1.0
+        progress.advance(4, {}, score=-180.5)
+    assert messages(caplog) == ["run 4/10 score -180.5"]
+
+
+SCRIPT = """
+import logging
+from bcq_exp.progress import Progress
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+with Progress(total=200, start=0, description="[bcq] pendulum") as progress:
+    progress.advance(150, {"critic1_loss": 0.5}, score=42.0)
+"""
+
+
+@pytest.mark.parametrize("is_ci", [False, True])
+def test_on_a_terminal_a_bar_unless_under_ci(is_ci: bool) -> None:
+    pty = pytest.importorskip("pty")
+    master, terminal = pty.openpty()
+    env = {key: value for key, value in os.environ.items() if key != "CI"} | {"TERM": "xterm", "COLUMNS": "160"}
+    root = Path(__file__).parents[1]
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=env | ({"CI": "true"} if is_ci else {}),
+        cwd=root,
+        stderr=terminal,
+        check=True,
+    )
+    os.close(terminal)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    facts = r"critic1_loss 0.5, score 42, [\d.e+]+ updates/s, 0:00:\d\d left"
+    if is_ci:
+        assert re.fullmatch(rf"\[bcq\] pendulum 150/200 {facts}", text.strip())
+        assert "\x1b" not in shown
+    else:
+        assert re.search(rf"\[bcq\] pendulum .*━.* 150/200 {facts}", text)
