@@ -17,7 +17,8 @@ class Range:
     is_low_open: bool = False
 
     def __contains__(self, value: float) -> bool:
-        return (self.low < value if self.is_low_open else self.low <= value) and value <= self.high
+        is_above = self.low < value if self.is_low_open else self.low <= value
+        return is_above and value <= self.high and math.isfinite(value)
 
     def __str__(self) -> str:
         high = ", inf)" if self.high == math.inf else f", {self.high:g}]"

@@ -1,6 +1,7 @@
 """TD3+BC (arXiv:2106.06860, section 5).
 
-Departure: the paper normalises observations by the dataset's statistics; here they are used as they are.
+Departures: the paper normalises observations by the dataset's statistics; here they are used as they are. The paper
+writes lambda with |Q| at the dataset's actions; as in the published code it is taken at the policy's.
 
 Shape suffixes: B batch, A action.
 """

@@ -153,7 +153,7 @@ class ReplayBuffer:
         if not 0 <= gamma <= 1:
             raise ValueError(f"gamma is {gamma}; allowed: 0 to 1")
         # Doubling: `returns` holds the sums of the first `span` rewards, so log2 of the longest episode passes suffice.
-        returns, span = self.rew.double(), 1
+        returns, span = self.rew.to(torch.float64, copy=True), 1
         while (self.steps_to_end > span).any():
             goes_on = self.steps_to_end[:-span] > span
             returns[:-span] += torch.where(goes_on, gamma**span * returns[span:], 0.0)

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
@@ -192,19 +192,19 @@ class Policy(nn.Module):
         self.num_updates += 1
         return metrics
 
-    def metric_names(self, columns: Mapping[str, Tensor]) -> list[str]:
-        """Names of all that an update may report, in the order of the stages; no weight and no stream moves."""
-        names: list[str] = []
+    def metric_names(self, columns: Mapping[str, Tensor]) -> list[list[str]]:
+        """Names of what each stage reports; no weight and no stream moves."""
+        names: list[list[str]] = []
         generator = torch.Generator(self.device)
         with torch.no_grad():
             for stage in self.algorithm.stages:
                 noise = {key: draw.sample(len(columns["obs"]), generator) for key, draw in stage.noise.items()}
-                names += stage.loss(self.losses_view(), self.targets_view(), columns, noise, self.hp)[1]
+                names.append(list(stage.loss(self.losses_view(), self.targets_view(), columns, noise, self.hp)[1]))
         return names
 
     def losses_view(self, state: Any = None) -> dict[str, door.Net]:
         """The networks as losses see them; `state` is handed to recurrent ones."""
-        return {name: self._net(name, module, state) for name, module in self.nets.items()}
+        return {name: self.view(name, module, state) for name, module in self.nets.items()}
 
     def targets_view(self) -> dict[str, door.Net]:
         """The target networks as losses see them; without a copy, the source itself."""
@@ -212,9 +212,10 @@ class Policy(nn.Module):
             name: self.targets[name] if target.every else self.nets[target.source]
             for name, target in self.algorithm.targets.items()
         }
-        return {name: self._net(name, module) for name, module in modules.items()}
+        return {name: self.view(name, module) for name, module in modules.items()}
 
-    def _net(self, name: str, module: nn.Module, state: Any = None) -> door.Net:
+    def view(self, name: str, module: Callable[..., Any], state: Any = None) -> door.Net:
+        """One network as losses see it."""
         return door.Net(module, is_scalar=name in self.scalar_nets, is_pair=name in self.pair_nets, state=state)
 
     @torch.no_grad()
@@ -232,8 +233,9 @@ class Policy(nn.Module):
                 self._synchronise(name, target)
 
     def process_fn(self, batch: Batch, buffer: ReplayBuffer, indices: Tensor) -> Batch:
-        """What `update` makes of a sampled batch before `learn`."""
-        return batch
+        """What `update` makes of a sampled batch before `learn`: the window of rewards of n-step algorithms."""
+        num_steps = self.algorithm.num_steps
+        return batch if num_steps == 1 else buffer.window(indices, num_steps)
 
     def update(self, sample_size: int, buffer: ReplayBuffer, **kwargs: Any) -> TrainingStats:
         """Sample, process, learn, and step the learning-rate schedule.

@@ -3,11 +3,11 @@
 Shape suffixes: B batch, K steps of the reward window.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 REQUIRED = ("obs", "act", "rew", "terminated", "truncated", "obs_next")
 
@@ -22,7 +22,9 @@ class Net:
         state: passed on to the module where it is not None; what the module returned last stands in `state_next`.
     """
 
-    def __init__(self, module: nn.Module, *, is_scalar: bool = False, is_pair: bool = False, state: Any = None) -> None:
+    def __init__(
+        self, module: Callable[..., Any], *, is_scalar: bool = False, is_pair: bool = False, state: Any = None
+    ) -> None:
         self.module, self.is_scalar, self.is_pair, self.state = module, is_scalar, is_pair, state
         self.state_next: Any = None
 
@@ -76,13 +78,16 @@ def columns(batch: Any, device: torch.device, *, is_discrete: bool) -> dict[str,
     if missing:
         raise ValueError(f"batch lacks {', '.join(missing)}; learn needs {', '.join(REQUIRED)}")
     found = observation(batch, "obs", device) | observation(batch, "obs_next", device)
-    act = get(batch, "act")
-    found["act"] = torch.as_tensor(act, device=device).long().flatten() if is_discrete else to_tensor(act, device)
+    num_rows, act = len(found["obs"]), get(batch, "act")
+    found["act"] = (
+        torch.as_tensor(act, device=device).long().flatten()
+        if is_discrete
+        else to_tensor(act, device).reshape(len(act), -1)
+    )
     rew = to_tensor(get(batch, "rew"), device)
     found["rew"] = rew.unsqueeze(-1) if rew.ndim == 1 else rew
     for name in ("terminated", "truncated"):
         found[name] = torch.as_tensor(get(batch, name), device=device, dtype=torch.bool).flatten()
-    num_rows = len(found["obs"])
     num_steps = get(batch, "num_steps")
     found["num_steps"] = (
         torch.full((num_rows,), found["rew"].shape[1], device=device)

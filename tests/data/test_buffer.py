@@ -36,8 +36,14 @@ def test_columns_are_converted_and_copied() -> None:
     assert (buffer.obs.dtype, buffer.rew.dtype, buffer.obs_next.dtype) == (torch.float32,) * 3
     assert buffer.act.dtype == torch.int64
     assert (buffer.terminated.dtype, buffer.columns()["mask"].dtype) == (torch.bool,) * 2
-    made["obs"][:] = 7
-    assert buffer.obs[3].tolist() == [3, -3]
+
+
+@pytest.mark.parametrize("as_column", [np.asarray, torch.from_numpy])
+def test_columns_share_no_memory_with_the_caller(as_column: Any) -> None:
+    obs = np.arange(12, dtype=np.float32).reshape(6, 2)
+    buffer = ReplayBuffer(**columns(obs=as_column(obs)))
+    obs[:] = 7
+    assert buffer.obs[3].tolist() == [6, 7]
 
 
 def test_tensors_give_the_same_buffer_as_arrays() -> None:

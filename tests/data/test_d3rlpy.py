@@ -70,6 +70,13 @@ def test_terminated_episode_of_one_row_is_kept(tmp_path: Path, caplog: pytest.Lo
     assert not caplog.records
 
 
+def test_terminated_episode_before_one_that_vanishes_is_not_truncated(tmp_path: Path) -> None:
+    found = read_d3rlpy(write(tmp_path / "data.h5", terminals=[0, 1, 1, 0, 1, 1, 0]))
+    np.testing.assert_array_equal(found.rows, [0, 1, 2, 3, 4, 5])
+    np.testing.assert_array_equal(found.terminated, [0, 0, 1, 0, 0, 1])
+    np.testing.assert_array_equal(found.truncated, [0, 0, 0, 0, 0, 0])
+
+
 def test_stray_terminals_are_passed_over_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         found = read_d3rlpy(write(tmp_path / "data.h5", terminals=[1, 1, 1, 0, 1, 0, 0]))

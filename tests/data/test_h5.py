@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bcq_exp.data import Transitions, read_h5, read_manifest, write_h5
-from bcq_exp.data.h5 import COLUMNS
 
+COLUMNS = ("obs", "act", "rew", "terminated", "truncated", "obs_next", "episode_returns", "mask", "mask_next")
 MANIFEST = {"seed": 3, "behaviour": {"epsilon": 0.2}}
 
 

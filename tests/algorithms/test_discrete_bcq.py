@@ -1,0 +1,174 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from algorithms import golden, tiny
+from algorithms.golden import Adam, assert_same, backward, cross_entropy, forward, softmax
+from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms.discrete_bcq import bcq_target
+from bcq_exp.data import ReplayBuffer
+from bcq_exp.policies import DiscreteBCQPolicy
+
+GAMMA, THRESHOLD, PENALTY = 0.9, 0.3, 0.1
+DATA = tiny.data(is_discrete=True)
+ROWS = torch.arange(len(DATA["rew"]))
+NUM_ACTIONS = int(tiny.DISCRETE.n)
+
+
+def make_policy(**changed: Any) -> DiscreteBCQPolicy:
+    nets = tiny.networks("discrete_bcq", tiny.config("discrete_bcq"))
+    arguments = {
+        **nets,
+        "optim": torch.optim.Adam([*nets["model"].parameters(), *nets["imitator"].parameters()], lr=tiny.LR),
+        "action_space": tiny.DISCRETE,
+        "discount_factor": GAMMA,
+        "unlikely_action_threshold": THRESHOLD,
+        "imitation_logits_penalty": PENALTY,
+        "target_update_freq": 1,
+        "eval_eps": 0.0,
+    }
+    policy = DiscreteBCQPolicy(**arguments | changed)
+    tiny.scatter(policy.targets)
+    return policy
+
+
+def likely(imitator: golden.Weights, obs: golden.Array, mask: golden.Array) -> set[int]:
+    """The available actions whose probability is at least THRESHOLD of that of the likeliest available one."""
+    available = np.flatnonzero(mask)
+    probs = softmax(forward(imitator, obs)[0][available])
+    return set(available[probs / max(probs) >= THRESHOLD])
+
+
+@pytest.mark.parametrize("door", ["learn", "update"])
+@pytest.mark.parametrize("normalization", ["raw", "normalized"])
+@pytest.mark.parametrize("num_steps", [1, 3], ids="{}_step".format)
+@pytest.mark.parametrize("kind", ["huber", "square"])
+@pytest.mark.parametrize("chooser", ["double", "single"])
+def test_golden_update(chooser: str, kind: str, num_steps: int, normalization: str, door: str) -> None:
+    """Q-learning among the likely actions, imitation, and the penalty on logits, worked out for all rows at once.
+
+    `learn` gets the window of rewards, `update` makes the targets of the same rows itself.
+    """
+    policy = make_policy(
+        is_double=chooser == "double",
+        clip_loss_grad=kind == "huber",
+        estimation_step=num_steps,
+        reward_normalization=normalization == "normalized",
+    )
+    buffer = ReplayBuffer(**DATA)
+    nets = {name: tiny.arrays(net) for name, net in policy.nets.items()}
+    units = {}
+    if normalization == "normalized":
+        returns = golden.n_step_targets(DATA, lambda row: 0.0, gamma=GAMMA, num_steps=len(ROWS))
+        units = {"mean": returns.mean(), "std": returns.std()}
+        policy.prepare(buffer)
+    y = golden.q_learning_targets(
+        DATA,
+        nets["model"],
+        tiny.arrays(policy.targets["model"]),
+        [
+            likely(nets["imitator"], obs, mask) if mask.any() else set()
+            for obs, mask in zip(DATA["obs_next"], DATA["mask_next"], strict=True)
+        ],
+        is_double=chooser == "double",
+        gamma=GAMMA,
+        num_steps=num_steps,
+        **units,
+    )
+
+    stats = policy.update(0, buffer) if door == "update" else policy.learn(buffer.window(ROWS, num_steps))
+
+    q, model_inputs = forward(nets["model"], DATA["obs"])
+    q_loss, d_q = golden.td_loss(q, DATA["act"], y, is_huber=kind == "huber")
+    logits, imitator_inputs = forward(nets["imitator"], DATA["obs"])
+    i_loss, d_logits = cross_entropy(logits, DATA["act"])
+    reg_loss = np.mean(logits**2)
+    d_logits = d_logits + PENALTY * 2 * logits / logits.size
+    grads = {
+        "model": backward(nets["model"], model_inputs, d_q)[0],
+        "imitator": backward(nets["imitator"], imitator_inputs, d_logits)[0],
+    }
+
+    loss = q_loss + i_loss + PENALTY * reg_loss
+    assert [stats.loss, stats.q_loss, stats.i_loss, stats.reg_loss] == pytest.approx(
+        [loss, q_loss, i_loss, reg_loss], abs=1e-10
+    )
+    assert grads.keys() == policy.nets.keys()
+    for name in grads:
+        stepped = Adam(tiny.LR).step(nets[name], grads[name])
+        assert_same(tiny.gradients(policy.nets[name]), grads[name])
+        assert_same(tiny.arrays(policy.nets[name]), stepped)
+        if name == "model":
+            assert_same(tiny.arrays(policy.targets[name]), stepped)
+
+
+# ---------------------------------------------------------------------- the two ends of the threshold
+
+
+@pytest.fixture
+def observations() -> dict[str, torch.Tensor]:
+    mask = torch.rand(200, NUM_ACTIONS) < 0.6
+    mask[:, 0] = True
+    return {"obs": torch.randn(200, tiny.OBS_DIM), "mask": mask}
+
+
+@pytest.mark.parametrize("keys", [["obs"], ["obs", "mask"]], ids=["all_actions", "masked"])
+@pytest.mark.parametrize(("threshold", "name", "shared"), [(1.0, "bc_discrete", "imitator"), (0.0, "dqn", "model")])
+def test_threshold_1_acts_as_cloning_and_0_as_q_learning(
+    threshold: float, name: str, shared: str, keys: list[str], observations: dict[str, torch.Tensor]
+) -> None:
+    policy, other = make_policy(unlikely_action_threshold=threshold), tiny.make_policy(name)
+    other.nets[shared].load_state_dict(policy.nets[shared].state_dict())
+    batch = {key: observations[key] for key in keys}
+    assert torch.equal(policy(batch).act, other(batch).act)
+    between = make_policy(unlikely_action_threshold=0.3)(batch).act
+    assert not torch.equal(between, other(batch).act)
+
+
+@pytest.mark.parametrize("is_double", [True, False])
+def test_threshold_0_learns_as_q_learning(is_double: bool) -> None:
+    policy = make_policy(unlikely_action_threshold=0.0, is_double=is_double, target_update_freq=2)
+    other = tiny.make_policy("dqn", is_double=is_double)
+    other.nets["model"].load_state_dict(policy.nets["model"].state_dict())
+    other.targets["model"].load_state_dict(policy.targets["model"].state_dict())
+    batch = ReplayBuffer(**DATA).window(ROWS, 1)
+    for _ in range(5):
+        policy.learn(batch)
+        other.learn(batch)
+    for net in ("nets", "targets"):
+        assert_same(tiny.arrays(getattr(policy, net)["model"]), tiny.arrays(getattr(other, net)["model"]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("is_double", [True, False])
+def test_threshold_0_without_a_mask_has_the_unrestricted_target(is_double: bool) -> None:
+    policy = make_policy(unlikely_action_threshold=0.0)
+    window = ReplayBuffer(**{name: column for name, column in DATA.items() if name != "mask_next"}).window(ROWS, 3)
+    views = policy.losses_view(), policy.targets_view(), window, policy.hp
+    y = bcq_target(*views, is_double=is_double)
+    assert y.isfinite().all()
+    assert torch.equal(y, dqn.q_learning_target(*views, None, is_double=is_double))
+
+
+def test_threshold_1_keeps_ties_among_which_the_value_decides(observations: dict[str, torch.Tensor]) -> None:
+    policy, obs = make_policy(unlikely_action_threshold=1.0), observations["obs"]
+    best, other = policy.nets["imitator"](obs).argmax(-1).bincount().argsort(descending=True)[:2].tolist()
+    with torch.no_grad():
+        *_, weight, bias = policy.nets["imitator"].parameters()
+        weight[other], bias[other] = weight[best], bias[best]
+    logits_BA, q_BA = (policy.nets[name](obs) for name in ("imitator", "model"))
+    is_tied = logits_BA[:, best] == logits_BA.amax(-1)
+    expected = torch.where(q_BA[:, other] > q_BA[:, best], other, best)[is_tied]
+    assert expected.unique().numel() == 2, "the value shall prefer one action in some states, the other in others"
+    assert torch.equal(policy({"obs": obs[is_tied]}).act, expected)
+
+
+def test_forward_reports_raw_logits_and_values_in_reward_units() -> None:
+    policy = make_policy(reward_normalization=True)
+    policy.load_state_dict({**policy.state_dict(), "return_mean": torch.tensor(7.0), "return_std": torch.tensor(3.0)})
+    out = policy({"obs": DATA["obs"]})
+    q, logits = (forward(tiny.arrays(policy.nets[name]), DATA["obs"])[0] for name in ("model", "imitator"))
+    assert_same([out.logits.numpy(), out.imitation_logits.numpy()], [logits, logits])
+    assert_same([out.q_value.numpy()], [7 + 3 * q])

@@ -1,0 +1,121 @@
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import torch
+
+from algorithms import tiny
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.schema import NetworkConfig, Range, Sizes, violations
+from bcq_exp.data import ReplayBuffer
+from bcq_exp.policies import Policy
+
+NUM_UPDATES = 3
+OTHER: dict[str, Any] = {
+    "action_bound_method": "tanh",
+    "action_scaling": False,
+    "alpha": 0.5,
+    "clip_loss_grad": True,
+    "estimation_step": 3,
+    "eval_eps": 0.5,
+    "forward_sampled_times": 50,
+    "gamma": 0.5,
+    "imitation_logits_penalty": 0.2,
+    "is_double": False,
+    "lmbda": 0.25,
+    "noise_clip": 0.05,
+    "num_sampled_action": 10,
+    "phi": 0.6,
+    "policy_freq": 1,
+    "policy_noise": 0.05,
+    "reward_normalization": True,
+    "target_update_freq": 1,
+    "tau": 0.9,
+    "unlikely_action_threshold": 0.9,
+}  # for each key a value that is not in `tiny.CONFIGS`
+
+
+def schema(name: str) -> list[str]:
+    return [spec.name for spec in fields(REGISTRY[name].config) if spec.name != "name"]
+
+
+SETTINGS = [(name, key) for name in REGISTRY for key in schema(name)]
+SWEPT = [
+    (name, key)
+    for name, entry in REGISTRY.items()
+    for key in sorted(entry.build(tiny.config(name), Sizes(tiny.OBS_DIM, tiny.ACT_DIM, 1.0)).swept)
+]
+
+
+def trace(policy: Policy) -> list[float]:
+    """All that three updates and an evaluation show: losses, targets, actions in the environment's units."""
+    buffer = ReplayBuffer(**tiny.data(is_discrete=policy.action_map.is_discrete))
+    batch = buffer.window(torch.arange(len(buffer)), policy.algorithm.num_steps)
+    policy.prepare(buffer)
+    seen: list[float] = []
+    for _ in range(NUM_UPDATES):
+        seen += policy.learn(batch).smoothed_loss.values()
+        seen += [float(param.sum()) for param in policy.targets.parameters()]
+    obs = torch.randn(64, tiny.OBS_DIM, generator=torch.Generator().manual_seed(0))
+    return seen + policy.eval().compute_action(obs).flatten().tolist()
+
+
+@pytest.mark.parametrize(("name", "key"), SETTINGS)
+def test_no_setting_is_accepted_and_ignored(name: str, key: str) -> None:
+    before = trace(tiny.make_policy(name))
+    assert trace(tiny.make_policy(name)) == before, "the same settings shall show the same"
+    assert trace(tiny.make_policy(name, **{key: OTHER[key]})) != before
+
+
+@pytest.mark.parametrize(("name", "key"), SWEPT)
+def test_swept_number_acts_through_its_tensor_alone(name: str, key: str) -> None:
+    """Members of a population share the code that was built for one of them."""
+    policy = tiny.make_policy(name)
+    policy.hp[key].fill_(OTHER[key])
+    assert trace(policy) == trace(tiny.make_policy(name, **{key: OTHER[key]}))
+
+
+def test_phi_acts_through_its_buffer_alone() -> None:
+    policy = tiny.make_policy("bcq")
+    for nets in (policy.nets, policy.targets):
+        nets.load_state_dict({**nets.state_dict(), "actor.phi": torch.tensor(OTHER["phi"])})
+    assert trace(policy) == trace(tiny.make_policy("bcq", phi=OTHER["phi"]))
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_width_and_activation_counts(name: str) -> None:
+    base = {"hidden_sizes": [6, 5], "vae_hidden_sizes": [7, 4], "activation": "relu"}
+    before = trace(tiny.make_policy(name))
+    for key, other in {"hidden_sizes": [6], "vae_hidden_sizes": [7], "activation": "elu"}.items():
+        network = NetworkConfig(name="other", **base | {key: other})  # type: ignore[arg-type]
+        is_read = key != "vae_hidden_sizes" or name == "bcq"
+        assert (trace(tiny.make_policy(name, network=network)) != before) == is_read, key
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_entry_agrees_with_itself(name: str) -> None:
+    entry, cfg = REGISTRY[name], tiny.config(name)
+    sizes = Sizes(tiny.OBS_DIM, tiny.ACT_DIM, 1.0)
+    nets, algorithm = entry.networks(cfg, tiny.NETWORK, sizes), entry.build(cfg, sizes)
+    trained = [net for stage in algorithm.stages for net in stage.trains]
+    assert sorted(trained) == sorted(nets), "each network is trained, by one stage"
+    assert {target.source for target in algorithm.targets.values()} <= nets.keys()
+    assert {target.rate for target in algorithm.targets.values()} <= {*algorithm.swept, None}
+    assert algorithm.swept <= set(schema(name))
+    assert set(tiny.CONFIGS[name]) == set(schema(name))
+    assert violations(entry.config, tiny.CONFIGS[name]) == []
+    assert entry.is_discrete == ("eval_eps" in schema(name)) == ("action_scaling" not in schema(name))
+
+
+@pytest.mark.parametrize(("name", "key"), SWEPT)
+def test_swept_number_has_a_range(name: str, key: str) -> None:
+    (spec,) = (spec for spec in fields(REGISTRY[name].config) if spec.name == key)
+    assert isinstance(spec.metadata["allowed"], Range)
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_a_draw_of_the_networks_gives_each_its_own_weights(name: str) -> None:
+    nets = REGISTRY[name].networks(tiny.config(name), tiny.NETWORK, Sizes(tiny.OBS_DIM, tiny.ACT_DIM, 1.0))
+    params = [param for net in nets.values() for param in net.parameters()]
+    for i, one in enumerate(params):
+        assert not any(one.shape == other.shape and torch.equal(one, other) for other in params[i + 1 :])

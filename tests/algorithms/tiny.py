@@ -1,0 +1,151 @@
+"""Small datasets and small policies of every algorithm of the registry."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.schema import AlgorithmConfig, NetworkConfig, Sizes
+from bcq_exp.policies import Policy
+from bcq_exp.policies.actions import ActionMap
+
+OBS_DIM, ACT_DIM, LR = 3, 2, 1e-2
+NETWORK = NetworkConfig(name="tiny", hidden_sizes=[6, 5], vae_hidden_sizes=[7, 4], activation="relu")
+BOX = gym.spaces.Box(np.float32([-0.5, -1]), np.float32([1, 0.5]))
+DISCRETE = gym.spaces.Discrete(6)
+
+# Three episodes and the beginning of a fourth: terminal, cut by a time limit, both at once, still open.
+TERMINATED = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0], np.bool_)
+TRUNCATED = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0], np.bool_)
+
+CONTINUOUS = {"action_scaling": True, "action_bound_method": "clip"}
+Q_LEARNING = {
+    "is_double": True,
+    "clip_loss_grad": False,
+    "reward_normalization": False,
+    "gamma": 0.9,
+    "estimation_step": 1,
+    "target_update_freq": 2,
+    "eval_eps": 0.0,
+}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "bcq": {
+        "gamma": 0.9,
+        "tau": 0.3,
+        "lmbda": 0.75,
+        "phi": 0.3,
+        "num_sampled_action": 4,
+        "forward_sampled_times": 5,
+        **CONTINUOUS,
+    },
+    "discrete_bcq": {"unlikely_action_threshold": 0.1, "imitation_logits_penalty": 0.1, **Q_LEARNING},
+    "dqn": Q_LEARNING,
+    "bc": CONTINUOUS,
+    "bc_discrete": {"eval_eps": 0.0},
+    "td3_bc": {
+        "gamma": 0.9,
+        "tau": 0.3,
+        "alpha": 2.5,
+        "policy_noise": 0.4,
+        "noise_clip": 0.3,
+        "policy_freq": 2,
+        **CONTINUOUS,
+    },
+}
+
+
+def data(*, is_discrete: bool) -> dict[str, NDArray[Any]]:
+    """Columns of a dataset whose terminal observations are NaN: whatever stands there may not matter."""
+    rng, rows = np.random.default_rng(0), len(TERMINATED)
+    columns: dict[str, NDArray[Any]] = {
+        "obs": rng.normal(size=(rows, OBS_DIM)),
+        "act": rng.integers(DISCRETE.n, size=rows) if is_discrete else rng.uniform(-1, 1, (rows, ACT_DIM)),
+        "rew": 2 * rng.normal(size=rows),
+        "terminated": TERMINATED,
+        "truncated": TRUNCATED,
+        "obs_next": rng.normal(size=(rows, OBS_DIM)),
+    }
+    columns["obs_next"][TERMINATED] = np.nan
+    if is_discrete:
+        columns["mask_next"] = rng.random((rows, DISCRETE.n)) < 0.7
+        columns["mask_next"][TERMINATED] = False
+        columns["mask_next"][~TERMINATED, 1] = True
+    return columns
+
+
+def scatter(*modules: nn.Module) -> None:
+    """Move all matrices at random: targets away from their sources, outputs far apart and towards their bounds."""
+    with torch.no_grad():
+        for param in (param for module in modules for param in module.parameters()):
+            if param.ndim > 1:
+                param.add_(torch.randn_like(param))
+
+
+def config(name: str, **changed: Any) -> AlgorithmConfig:
+    return REGISTRY[name].config(name=name, **CONFIGS[name] | changed)
+
+
+def networks(
+    name: str, cfg: AlgorithmConfig, *, network: NetworkConfig = NETWORK, max_action: float = 1.0
+) -> dict[str, nn.Module]:
+    """Freshly initialised and scattered, the same for the same arguments."""
+    act_dim = int(DISCRETE.n) if REGISTRY[name].is_discrete else ACT_DIM
+    torch.manual_seed(0)
+    nets = REGISTRY[name].networks(cfg, network, Sizes(OBS_DIM, act_dim, max_action))
+    scatter(*nets.values())
+    return nets
+
+
+def adam(net: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam(net.parameters(), lr=LR)
+
+
+def make_policy(
+    name: str, *, network: NetworkConfig = NETWORK, max_action: float | None = None, **changed: Any
+) -> Policy:
+    """A policy with scattered weights and targets.
+
+    Args:
+        name: of the algorithm.
+        network: widths and activations.
+        max_action: None takes what the bound method implies.
+        **changed: keys of the configuration that differ from `CONFIGS`.
+    """
+    entry, cfg = REGISTRY[name], config(name, **changed)
+    space = DISCRETE if entry.is_discrete else BOX
+    bounds = {key: getattr(cfg, key) for key in CONTINUOUS if hasattr(cfg, key)}
+    action_map = ActionMap(space, **CONTINUOUS | bounds)
+    max_action = action_map.max_action if max_action is None else max_action
+    nets = networks(name, cfg, network=network, max_action=max_action)
+    algorithm = entry.build(cfg, Sizes(OBS_DIM, action_map.act_dim, max_action))
+    policy = Policy(
+        algorithm=algorithm,
+        nets=nets,
+        optimizers={key: adam(net) for key, net in nets.items()},
+        hp={key: getattr(cfg, key) for key in algorithm.swept},
+        action_space=space,
+        observation_space=gym.spaces.Box(-np.inf, np.inf, (OBS_DIM,)),
+        **bounds,
+    )
+    scatter(policy.targets)
+    policy.seed(0)
+    return policy
+
+
+def arrays(net: nn.Module) -> list[NDArray[np.float64]]:
+    """Copies of the parameters, layer by layer."""
+    return [param.detach().numpy().copy() for param in net.parameters()]
+
+
+def gradients(net: nn.Module) -> list[NDArray[np.float64]]:
+    """What the last step left in the parameters' `grad`."""
+    return [param.grad.numpy() for param in net.parameters() if param.grad is not None]
+
+
+def replay(policy: Policy) -> torch.Generator:
+    """A copy of the stream that the next update draws its noise from: stage after stage, (B, *shape) each."""
+    return policy.learning_noise.clone_state()

@@ -1,0 +1,120 @@
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bcq_exp.data import Batch
+from bcq_exp.policies import door
+
+CPU = torch.device("cpu")
+
+
+def batch(**changed: Any) -> dict[str, Any]:
+    made = {
+        "obs": np.arange(8.0).reshape(4, 2),
+        "act": np.array([0, 1, 1, 0]),
+        "rew": np.array([1.0, 2.0, 3.0, 4.0]),
+        "terminated": np.array([0, 0, 0, 1]),
+        "truncated": np.array([0, 1, 0, 0]),
+        "obs_next": np.arange(8.0).reshape(4, 2) + 2,
+    }
+    return made | changed
+
+
+class Recurrent(nn.Module):
+    def forward(self, obs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        start = torch.zeros(len(obs), 1) if state is None else state
+        return obs + start, start + 1
+
+
+def test_net_passes_the_given_state_on_and_no_other() -> None:
+    obs = torch.zeros(2, 1)
+    without, given = door.Net(Recurrent()), door.Net(Recurrent(), state=torch.full((2, 1), 5.0))
+    for _ in range(2):
+        assert without(obs).tolist() == [[0], [0]]
+        assert given(obs).tolist() == [[5], [5]]
+    assert without.state_next.tolist() == [[1], [1]]
+    assert given.state_next.tolist() == [[6], [6]]
+
+
+def test_net_gives_plain_tensors_scalars_and_pairs() -> None:
+    assert door.Net(nn.Identity())(torch.ones(3, 1)).shape == (3, 1)
+    assert door.Net(nn.Identity(), is_scalar=True)(torch.ones(3, 1)).shape == (3,)
+    mean, std = door.Net(Recurrent(), is_pair=True)(torch.zeros(3, 1))
+    assert (mean.sum(), std.sum()) == (0, 3)
+
+
+def test_columns_are_converted() -> None:
+    found = door.columns(batch(act=np.array([[0.0], [1], [1], [0]])), CPU, is_discrete=True)
+    assert {name: (tuple(column.shape), column.dtype) for name, column in found.items()} == {
+        "obs": ((4, 2), torch.float32),
+        "obs_next": ((4, 2), torch.float32),
+        "act": ((4,), torch.int64),
+        "rew": ((4, 1), torch.float32),
+        "terminated": ((4,), torch.bool),
+        "truncated": ((4,), torch.bool),
+        "num_steps": ((4,), torch.int64),
+    }
+    assert found["num_steps"].tolist() == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float64])
+def test_numbers_are_floats_as_the_replay_buffer_keeps_them(dtype: type[np.generic]) -> None:
+    ones = np.ones((4, 2), dtype)
+    found = door.columns(batch(obs=ones, act=ones, rew=ones[:, 0]), CPU, is_discrete=False)
+    assert {found[name].dtype for name in ("obs", "act", "rew")} == {torch.float32}
+
+
+def test_a_window_of_rewards_keeps_its_steps() -> None:
+    window = batch(rew=np.ones((4, 3)), num_steps=np.array([3, 2, 3, 1]))
+    found = door.columns(window, CPU, is_discrete=True)
+    assert found["rew"].shape == (4, 3)
+    assert found["num_steps"].tolist() == [3, 2, 3, 1]
+
+
+def test_returns_stand_for_the_whole_target() -> None:
+    found = door.columns(batch(returns=np.array([5.0, 6, 7, 8])), CPU, is_discrete=True)
+    assert found["rew"].tolist() == [[5], [6], [7], [8]]
+    assert found["terminated"].all()
+    assert "returns" not in found
+
+
+@pytest.mark.parametrize("kind", [dict, Batch, lambda made: SimpleNamespace(**made)])
+def test_masks_stand_beside_the_observation_or_in_the_batch(kind: Any) -> None:
+    made, mask = batch(), np.arange(8).reshape(4, 2) % 3 == 0
+    nested = {"obs": {"obs": made["obs"], "mask": mask}, "obs_next": {"obs": made["obs_next"], "mask": ~mask}}
+    for masked in (made | nested, made | {"mask": mask, "mask_next": ~mask}):
+        found = door.columns(kind(masked), CPU, is_discrete=True)
+        np.testing.assert_array_equal(found["mask"], mask)
+        np.testing.assert_array_equal(found["mask_next"], ~mask)
+        np.testing.assert_array_equal(found["obs_next"], made["obs_next"])
+
+
+@pytest.mark.parametrize("name", door.REQUIRED)
+def test_a_missing_column_is_named(name: str) -> None:
+    made = batch()
+    del made[name]
+    for kind in (dict, Batch, lambda made: SimpleNamespace(**made)):
+        with pytest.raises(ValueError, match=rf"batch lacks {name}; learn needs obs, act"):
+            door.columns(kind(made), CPU, is_discrete=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "num_rows"),
+    [
+        ("act", np.zeros((4, 2)), 8),
+        ("rew", np.ones(8), 8),
+        ("rew", np.ones(5), 5),
+        ("terminated", np.zeros(3), 3),
+        ("truncated", np.zeros(5), 5),
+        ("obs_next", np.zeros((5, 2)), 5),
+        ("returns", np.zeros(5), 5),
+        ("mask_next", np.ones((3, 2)), 3),
+    ],
+)
+def test_a_column_of_another_length_is_named(name: str, column: Any, num_rows: int) -> None:
+    with pytest.raises(ValueError, match=rf"batch\.{name} has {num_rows} rows, batch\.obs has 4"):
+        door.columns(batch(**{name: column}), CPU, is_discrete=True)
