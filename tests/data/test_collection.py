@@ -1,0 +1,222 @@
+"""Datasets that are collected from behaviour agents, and their cache."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from bcq_exp.config import CONF_DIR
+from bcq_exp.data import Transitions, read_manifest
+from bcq_exp.data.behaviour import Behaviour, EpisodeEpsilon, Noise, RandomOrGaussian
+from bcq_exp.data.collection import cache_folder, collect, embedded_dataset
+
+EPSILON = EpisodeEpsilon(probability=0.2, low=0.001, high=0.2)
+GAUSSIAN = RandomOrGaussian(random_probability=0.3, std=0.3)
+RECORDINGS = [("cartpole", "CartPole-v1", EPSILON), ("pendulum", "Pendulum-v1", GAUSSIAN)]
+NAMES = ("cartpole-noisy", "pendulum-noisy")
+COLUMNS = ("obs", "act", "rew", "terminated", "truncated", "obs_next", "episode_returns")
+YAML = {name: OmegaConf.to_container(OmegaConf.load(Path(CONF_DIR, "dataset", f"{name}.yaml"))) for name in NAMES}
+CONFIG = {key: YAML["cartpole-noisy"][key] for key in ("name", "env", "behaviour", "noise", "seed")}
+CONFIG["num_transitions"] = 1000
+
+
+def record(name: str, env: str, noise: Noise, num_transitions: int = 1000, seed: int = 0) -> Transitions:
+    return collect(Behaviour.load(name), noise, env, num_transitions, seed)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BCQ_EXP_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(("name", "env", "noise"), RECORDINGS)
+def test_rows_are_whole_episodes_in_order(name: str, env: str, noise: Noise) -> None:
+    recorded = record(name, env, noise)
+    assert len(recorded) == 1000
+    ends = recorded.terminated | recorded.truncated
+    assert ends[-1]
+    is_inside = ~ends[:-1]
+    np.testing.assert_array_equal(recorded.obs_next[:-1][is_inside], recorded.obs[1:][is_inside])
+    assert not (recorded.obs_next[:-1] == recorded.obs[1:])[~is_inside].all(axis=1).any()
+    assert not (recorded.terminated & recorded.truncated).any()
+
+
+def test_each_row_is_a_step_of_the_environment() -> None:
+    recorded = record("pendulum", "Pendulum-v1", GAUSSIAN, 400)
+    env = gym.make("Pendulum-v1").unwrapped
+    env.reset(seed=0)
+    for i in range(len(recorded)):
+        cos, sin, velocity = recorded.obs[i].astype(np.float64)
+        env.state = np.array([np.arctan2(sin, cos), velocity])
+        obs_next, rew, *_ = env.step(recorded.act[i])
+        np.testing.assert_allclose(obs_next, recorded.obs_next[i], atol=1e-4)
+        np.testing.assert_allclose(rew, recorded.rew[i], atol=1e-3)
+
+
+def test_time_limits_truncate_and_failures_terminate() -> None:
+    recorded = record("pendulum", "Pendulum-v1", GAUSSIAN)
+    np.testing.assert_array_equal(np.flatnonzero(recorded.truncated), [199, 399, 599, 799, 999])
+    assert not recorded.terminated.any()
+    recorded = record("cartpole", "CartPole-v1", EpisodeEpsilon(probability=1.0, low=1.0, high=1.0))
+    position, angle = recorded.obs_next[:, 0], recorded.obs_next[:, 2]
+    # CartPole's documented bounds: 2.4 and 12 degrees.
+    np.testing.assert_array_equal(recorded.terminated, (abs(position) > 2.4) | (abs(angle) > np.deg2rad(12)))
+
+
+def test_unfinished_last_episode_is_truncated_and_its_return_is_left_out() -> None:
+    recorded = record("pendulum", "Pendulum-v1", GAUSSIAN, 500)
+    np.testing.assert_array_equal(np.flatnonzero(recorded.truncated), [199, 399, 499])
+    rew = recorded.rew.astype(np.float64)
+    np.testing.assert_allclose(recorded.episode_returns, [rew[:200].sum(), rew[200:400].sum()])
+
+
+def test_recording_without_a_whole_episode_is_refused() -> None:
+    with pytest.raises(ValueError, match="num_transitions=150 ends before the first episode in Pendulum-v1"):
+        record("pendulum", "Pendulum-v1", GAUSSIAN, 150)
+
+
+def test_agent_of_another_environment_is_refused() -> None:
+    with pytest.raises(ValueError, match="behaviour=cartpole was trained in CartPole-v1; allowed: env=CartPole-v1"):
+        record("cartpole", "Pendulum-v1", EPSILON)
+
+
+def test_epsilon_of_episodes_shows_in_their_actions() -> None:
+    recorded = record("cartpole", "CartPole-v1", EPSILON, 20_000)
+    differs = recorded.act != Behaviour.load("cartpole").act(recorded.obs)
+    starts = np.flatnonzero(np.concatenate(([True], (recorded.terminated | recorded.truncated)[:-1])))
+    lengths = np.diff([*starts, len(recorded)])
+    differing = np.add.reduceat(differs, starts)
+    # Half of the random actions are the greedy one: 0.0005 of a quiet episode's actions differ, 0.1 of another's.
+    is_quiet = differing / lengths < 0.02
+    assert abs(is_quiet.mean() - 0.2) < 4 * np.sqrt(0.2 * 0.8 / len(lengths))
+    num_steps = lengths[~is_quiet].sum()
+    assert abs(differing[~is_quiet].sum() / num_steps - 0.1) < 4 * np.sqrt(0.1 * 0.9 / num_steps)
+
+
+def test_random_fraction_of_continuous_actions() -> None:
+    recorded = record("pendulum", "Pendulum-v1", RandomOrGaussian(random_probability=0.3, std=0.0), 10_000)
+    differs = abs(recorded.act - Behaviour.load("pendulum").act(recorded.obs))[:, 0] > 1e-4
+    assert abs(differs.mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 10_000)
+
+
+@pytest.mark.parametrize(("name", "env", "noise"), RECORDINGS)
+def test_seed_decides_the_recording(name: str, env: str, noise: Noise) -> None:
+    first, again, other = (record(name, env, noise, 400, seed) for seed in (7, 7, 8))
+    for key in COLUMNS:
+        np.testing.assert_array_equal(getattr(first, key), getattr(again, key))
+    assert not np.array_equal(first.obs[0], other.obs[0])
+    assert not np.array_equal(first.act, other.act)
+
+
+def test_cache_is_reused(cache: Path) -> None:
+    first = embedded_dataset(**CONFIG)
+    path = Path(first.source)
+    assert path.parent == cache
+    assert path.name.startswith("cartpole-noisy-")
+    before, written = path.stat().st_mtime_ns, path.read_bytes()
+    again = embedded_dataset(**CONFIG)
+    assert path.stat().st_mtime_ns == before
+    assert path.read_bytes() == written
+    for key in COLUMNS:
+        np.testing.assert_array_equal(getattr(first, key), getattr(again, key))
+    assert sorted(cache.iterdir()) == sorted([path, path.with_suffix(".json")])
+
+
+def test_cached_dataset_is_the_collected_one(cache: Path) -> None:
+    cached, recorded = embedded_dataset(**CONFIG), record(*RECORDINGS[0])
+    for key in COLUMNS:
+        np.testing.assert_array_equal(getattr(cached, key), getattr(recorded, key))
+        assert getattr(cached, key).dtype == getattr(recorded, key).dtype
+    manifest = read_manifest(cached.source)
+    assert manifest["behaviour_sha256"] == Behaviour.load("cartpole").sha256
+    assert manifest["noise"] == CONFIG["noise"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"num_transitions": 1001}, {"noise": {**CONFIG["noise"], "high": 0.3}}, {"name": "mine"}]
+)
+def test_other_content_is_another_file(cache: Path, change: dict) -> None:
+    assert embedded_dataset(**CONFIG).source != embedded_dataset(**{**CONFIG, **change}).source
+    assert len(list(cache.glob("*.h5"))) == 2
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def forget(path: Path) -> None:
+    path.with_suffix(".json").unlink()
+
+
+def scribble(path: Path) -> None:
+    path.with_suffix(".json").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [cut, flip, forget, scribble])
+def test_damaged_cache_is_collected_anew(
+    cache: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = Path(embedded_dataset(**CONFIG).source)
+    intact = path.read_bytes()
+    damage(path)
+    embedded_dataset(**CONFIG)
+    assert path.read_bytes() == intact
+    assert json.loads(path.with_suffix(".json").read_text())["seed"] == 0
+    said = [message for message in caplog.messages if "is not as it was written; it is collected anew" in message]
+    assert len(said) == (damage is not forget)
+
+
+def test_cache_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BCQ_EXP_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(ValueError, match=r"cache file .*; set BCQ_EXP_CACHE to a folder that can be written"):
+        embedded_dataset(**CONFIG)
+
+
+def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BCQ_EXP_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/bcq_exp/datasets")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache/bcq_exp/datasets"
+
+
+def test_first_uses_at_once_end_with_one_whole_file(cache: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        recorded = list(pool.map(lambda _: embedded_dataset(**CONFIG), range(4)))
+    for key in COLUMNS:
+        for other in recorded[1:]:
+            np.testing.assert_array_equal(getattr(recorded[0], key), getattr(other, key))
+    path = Path(recorded[0].source)
+    assert sorted(cache.iterdir()) == sorted([path, path.with_suffix(".json")])
+    written = path.stat().st_mtime_ns
+    embedded_dataset(**CONFIG)
+    assert path.stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lower_reference_is_the_return_of_random_actions(name: str) -> None:
+    env = gym.make(YAML[name]["env"])
+    env.action_space.seed(0)
+    returns = np.zeros(200)
+    for episode in range(200):
+        env.reset(seed=episode)
+        is_over = False
+        while not is_over:
+            _, rew, terminated, truncated, _ = env.step(env.action_space.sample())
+            returns[episode] += rew
+            is_over = terminated or truncated
+    assert returns.mean() == pytest.approx(YAML[name]["ref_min"], abs=0.01)
+    assert YAML[name]["ref_min"] < YAML[name]["ref_max"]
