@@ -1,0 +1,252 @@
+"""P policies of one shape as one batched program over one copy of the dataset; a single run is a population of one.
+
+Shape suffixes: P members, B batch.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value, vmap
+from torch.utils._pytree import tree_map
+
+from bcq_exp.algorithms.form import Algorithm, Stage
+from bcq_exp.data import ReplayBuffer
+from bcq_exp.policies import Policy
+from bcq_exp.stacked_adam import StackedAdam
+from bcq_exp.stacking import Stack, expand, stack
+from bcq_exp.streams import Streams
+
+Tensors = dict[str, Tensor]
+
+
+class Population:
+    """Trains policies together; each keeps its own weights, numbers, random streams and optimizer state.
+
+    The policies' parameters, targets, numbers and Adam moments become views of the stacked tensors: a policy that is
+    evaluated, saved or used alone holds what its member has learned.
+
+    Args:
+        policies: of one algorithm and one shape; what may differ are the numbers in their buffers, their learning
+            rates and their weight decay.
+        buffer: the dataset.
+        samplers: each member's stream of minibatch rows, on the buffer's device.
+        batch_size: rows of a member's minibatch.
+        is_compiled: run the update as one compiled graph for each pattern of active stages.
+
+    Raises:
+        ValueError: the members cannot share one program, or the algorithm cannot use the dataset.
+    """
+
+    def __init__(
+        self,
+        policies: Sequence[Policy],
+        buffer: ReplayBuffer,
+        samplers: Sequence[torch.Generator],
+        *,
+        batch_size: int,
+        is_compiled: bool,
+    ) -> None:
+        self.policies, self.buffer = list(policies), buffer
+        self.algorithm, self.device = self.policies[0].algorithm, self.policies[0].device
+        for policy in self.policies:
+            check_same_program(self.algorithm, policy.algorithm)
+            policy.prepare(buffer)
+        rows = torch.zeros(2, dtype=torch.int64, device=buffer.device)
+        self.metrics_of = self.policies[0].metric_names(buffer.window(rows, self.algorithm.num_steps))
+        self.metric_names = [name for names in self.metrics_of for name in names]
+        self.sums = {name: torch.zeros(len(self.policies), device=self.device) for name in self.metric_names}
+        self.counts = dict.fromkeys(self.metric_names, 0)
+        self.clock = torch.zeros((), dtype=torch.int64, device=self.device)
+        self.failed_at_P = torch.full((len(self.policies),), -1, device=self.device)
+        self._adopt()
+        losses = [self._member_loss(stage) for stage in self.algorithm.stages]
+        self._gradients = [self._batched(grad_and_value(loss, has_aux=True)) for loss in losses]
+        self._step: Callable[..., None] = self._update
+        if is_compiled:
+            torch.compiler.reset()  # graphs of an earlier population count towards the limit of this one's
+            self._step = torch.compile(self._update, fullgraph=True, dynamic=False)
+        self.is_compiled, self.compile_seconds = is_compiled, 0.0
+        self._compiled: set[tuple[tuple[bool, ...], tuple[str, ...]]] = set()
+        self.streams = Streams(
+            samplers,
+            [policy.learning_noise for policy in self.policies],
+            self.algorithm.stages,
+            num_rows=len(buffer),
+            batch_size=batch_size,
+        )
+
+    # ------------------------------------------------------------------ what the members hold
+
+    def _adopt(self) -> None:
+        """Stack what the policies hold, and leave them views of it."""
+        self.num_updates = self.policies[0].num_updates
+        self.clock.fill_(self.num_updates)
+        self.nets = Stack([dict(policy.nets.items()) for policy in self.policies])
+        self.slow = Stack([dict(policy.targets.items()) for policy in self.policies])
+        self.hp = {
+            name: stack([getattr(policy, name) for policy in self.policies])
+            for name in (*sorted(self.algorithm.swept), *self.algorithm.statistics)
+        }
+        self.trained = [self.nets.trained(stage.trains) for stage in self.algorithm.stages]
+        owners = {key: self.nets.owner(key) for keys in self.trained for key in keys}
+        self.optimizer = StackedAdam(
+            {key: [p.nets[name].get_parameter(path) for p in self.policies] for key, (name, path) in owners.items()},
+            {key: [policy.optimizers[name] for policy in self.policies] for key, (name, _) in owners.items()},
+        )
+
+    # ------------------------------------------------------------------ one update
+
+    def _batched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A function of one member as a function of all; a lone member is called as it is."""
+        if len(self.policies) > 1:
+            return vmap(call)
+        return lambda *trees: tree_map(lambda x: x.unsqueeze(0), call(*tree_map(lambda x: x[0], trees)))
+
+    def _member_loss(self, stage: Stage) -> Callable[..., tuple[Tensor, Any]]:
+        policy = self.policies[0]
+
+        def loss(trained: Tensors, held: Tensors, slow: Tensors, batch: Tensors, noise: Tensors, hp: Tensors) -> Any:
+            nets = self.nets.bind({**held, **trained})
+            copies = self.slow.bind(slow)
+            sources = {name: copies.get(name, nets[t.source]) for name, t in self.algorithm.targets.items()}
+            online, target = (
+                {name: policy.view(name, net) for name, net in group.items()} for group in (nets, sources)
+            )
+            return stage.loss(online, target, batch, noise, hp)
+
+        return loss
+
+    def _update(self, on: tuple[bool, ...], soft: tuple[str, ...], batch: Tensors, noise: list[Tensors]) -> None:
+        """One update of all members, in place: the stages that are on, then the soft targets that are due."""
+        weights = self.nets.tensors
+        for index, is_on in enumerate(on):
+            if not is_on:
+                continue
+            keys = self.trained[index]
+            held = {key: tensor for key, tensor in weights.items() if key not in keys}
+            grads, (loss_P, metrics) = self._gradients[index](
+                {key: weights[key] for key in keys}, held, self.slow.tensors, batch, noise[index], self.hp
+            )
+            for name, value_P in metrics.items():
+                self.sums[name].add_(value_P)
+            failed_P = (self.failed_at_P < 0) & ~loss_P.isfinite()
+            self.failed_at_P.copy_(torch.where(failed_P, self.clock, self.failed_at_P))
+            self.optimizer.step(keys, weights, grads)
+        for name in soft:
+            self._synchronise(name)
+        self.clock.add_(1)
+
+    def _synchronise(self, name: str) -> None:
+        target = self.algorithm.targets[name]
+        for path, key in self.slow.keys[name].items():
+            slow, fast_key = self.slow.tensors[key], self.nets.keys[target.source][path]
+            fast = self.nets.tensors[fast_key]
+            is_hard = target.rate is None or fast_key not in self.nets.params
+            slow.copy_(fast if is_hard else slow.lerp(fast, expand(self.hp[str(target.rate)], slow)))
+
+    # ------------------------------------------------------------------ many updates
+
+    def advance(self, num_updates: int) -> None:
+        """Make that many updates without waiting for the device."""
+        for _ in range(num_updates):
+            rows_PB, noise = self.streams.at(self.num_updates)
+            on = tuple(stage.is_active(self.num_updates) for stage in self.algorithm.stages)
+            due = [name for name, target in self.algorithm.targets.items() if target.is_due(self.num_updates)]
+            soft = tuple(name for name in due if self.algorithm.targets[name].rate is not None)
+            with torch.no_grad():
+                self._timed_step(on, soft, self._batch(rows_PB), noise)
+                for name in due:
+                    if name not in soft:  # rare, and not worth a graph of its own
+                        self._synchronise(name)
+            for name in (name for names, is_on in zip(self.metrics_of, on, strict=True) if is_on for name in names):
+                self.counts[name] += 1
+            self.num_updates += 1
+            if schedulers := [policy.lr_scheduler for policy in self.policies if policy.lr_scheduler is not None]:
+                with warnings.catch_warnings():  # torch cannot know that this engine steps in its optimizers' place
+                    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+                    for scheduler in schedulers:
+                        scheduler.step()
+                self.optimizer.read_rates()
+        for policy in self.policies:
+            policy.num_updates = self.num_updates
+
+    def _timed_step(self, on: tuple[bool, ...], soft: tuple[str, ...], batch: Tensors, noise: list[Tensors]) -> None:
+        """One update; the first of each pattern, which compiles it, is timed apart."""
+        if not self.is_compiled or (on, soft) in self._compiled:
+            self._step(on, soft, batch, noise)
+            return
+        start = time.perf_counter()
+        self._step(on, soft, batch, noise)
+        self.compile_seconds += time.perf_counter() - start
+        self._compiled.add((on, soft))
+
+    def _batch(self, rows_PB: Tensor) -> Tensors:
+        window = self.buffer.window(rows_PB.flatten(), self.algorithm.num_steps)
+        for name in ("obs", "obs_next"):
+            window[name] = window[name].to(torch.get_default_dtype())  # bytes are floats from here on
+        return {name: column.view(*rows_PB.shape, *column.shape[1:]) for name, column in window.items()}
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """For each member the mean of each metric over the updates since the last call that measured it."""
+        measured = [name for name, count in self.counts.items() if count]
+        means = [(self.sums[name] / self.counts[name]).tolist() for name in measured]
+        for name in measured:
+            self.sums[name].zero_()
+            self.counts[name] = 0
+        return [dict(zip(measured, values, strict=True)) for values in zip(*means, strict=True)]
+
+    def failures(self) -> list[int | None]:
+        """For each member the first update, counted from 0, whose loss was not finite; waits for the device."""
+        return [None if failed_at < 0 else failed_at for failed_at in self.failed_at_P.tolist()]
+
+    # ------------------------------------------------------------------ state
+
+    def state(self, member: int) -> dict[str, Any]:
+        """All that decides how a member's learning goes on, and what is measured but not read."""
+        return {
+            "policy": self.policies[member].training_state(),
+            "streams": self.streams.state(member, self.num_updates),
+            "sums": {name: sums_P[member] for name, sums_P in self.sums.items()},
+            "counts": dict(self.counts),
+            "failed_at": int(self.failed_at_P[member]),
+        }
+
+    def load_state(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Take each member's saved `state` back; all must have made the same number of updates.
+
+        Raises:
+            ValueError: they have not.
+        """
+        for member, (policy, state) in enumerate(zip(self.policies, states, strict=True)):
+            policy.load_training_state(state["policy"])
+            for name, sums_P in self.sums.items():
+                sums_P[member] = state["sums"][name]
+            self.failed_at_P[member] = state["failed_at"]
+        if len({policy.num_updates for policy in self.policies}) > 1:
+            raise ValueError("the members' states are of different updates")
+        self.counts = dict(states[0]["counts"])
+        self.streams.load_state([state["streams"] for state in states])
+        self._adopt()
+
+
+def check_same_program(first: Algorithm, other: Algorithm) -> None:
+    """Raise ValueError where two members' algorithms differ in more than the numbers that losses take as tensors."""
+    for name in ("targets", "swept", "num_steps", "statistics", "act_noise"):
+        if getattr(first, name) != getattr(other, name):
+            raise ValueError(f"members differ in {name}: {getattr(first, name)} and {getattr(other, name)}")
+    for ours, theirs in zip(first.stages, other.stages, strict=True):
+        schedules = [(stage.trains, stage.noise, stage.every, stage.start, stage.stop) for stage in (ours, theirs)]
+        if schedules[0] != schedules[1] or _closure(ours.loss) != _closure(theirs.loss):
+            raise ValueError(
+                f"members differ in the stage that trains {', '.join(ours.trains)}: split them into groups"
+            )
+
+
+def _closure(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """A function's code and what it closes over, so that two made by the same builder can be compared."""
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    return getattr(function, "__code__", function), [_closure(cell) if callable(cell) else cell for cell in cells]

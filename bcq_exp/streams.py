@@ -1,0 +1,80 @@
+"""The random numbers of training: each member's minibatches and noise, drawn in blocks from its own streams.
+
+Shape suffixes: P members, B batch, K updates of a block.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bcq_exp.algorithms.form import Stage
+
+BLOCK = 64  # updates drawn at once; constant, since what a stream yields depends on the size of the draw
+
+
+class Streams:
+    """Rows and noise of each update.
+
+    What an update gets depends on a member's streams and on the update alone: not on the other members, and not on
+    which stages are active.
+
+    Args:
+        samplers: a stream of minibatch rows for each member.
+        noises: a stream of noise for each member.
+        stages: whose random inputs are drawn.
+        num_rows: of the dataset.
+        batch_size: rows of a minibatch.
+    """
+
+    def __init__(
+        self,
+        samplers: Sequence[torch.Generator],
+        noises: Sequence[torch.Generator],
+        stages: Sequence[Stage],
+        *,
+        num_rows: int,
+        batch_size: int,
+    ) -> None:
+        self.samplers, self.noises, self.stages = list(samplers), list(noises), stages
+        self.num_rows, self.batch_size = num_rows, batch_size
+        self.is_drawn = False
+
+    def at(self, update: int) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Rows (P, B) of an update, counted from 0, and the noise of each stage, (P, B, ...) by name.
+
+        Updates are asked for one after the other.
+        """
+        offset = update % BLOCK
+        if offset == 0 or not self.is_drawn:
+            self._draw()
+        return self.rows_KPB[offset], [{name: k[offset] for name, k in blocks.items()} for blocks in self.noise_KPB]
+
+    def _draw(self) -> None:
+        self.starts = [self._states(member) for member in range(len(self.samplers))]
+        size = (BLOCK, self.batch_size)
+        rows = [torch.randint(self.num_rows, size, generator=g, device=g.device) for g in self.samplers]
+        self.rows_KPB = torch.stack(rows, 1)
+        self.noise_KPB: list[dict[str, Tensor]] = [
+            {
+                name: torch.stack([draw.sample(size[0] * size[1], g).view(*size, *draw.shape) for g in self.noises], 1)
+                for name, draw in stage.noise.items()
+            }
+            for stage in self.stages
+        ]
+        self.is_drawn = True
+
+    def _states(self, member: int) -> dict[str, Tensor]:
+        return {"sampling": self.samplers[member].get_state(), "noise": self.noises[member].get_state()}
+
+    def state(self, member: int, update: int) -> dict[str, Any]:
+        """Where a member's streams stood when the block of the next update began."""
+        return self._states(member) if update % BLOCK == 0 or not self.is_drawn else self.starts[member]
+
+    def load_state(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Go on from each member's saved state; the block that it was in is drawn again."""
+        for sampler, noise, state in zip(self.samplers, self.noises, states, strict=True):
+            sampler.set_state(state["sampling"])
+            noise.set_state(state["noise"])
+        self.is_drawn = False

@@ -1,0 +1,200 @@
+import copy
+
+import pytest
+import torch
+
+from bcq_exp.experiment import make_population
+from bcq_exp.policies import Policy
+from bcq_exp.policies.optimizers import gradient_step
+from bcq_exp.population import Population
+from cases import checked, random_walk
+
+SMALL = ("network.hidden_sizes=[8]", "network.vae_hidden_sizes=[8]", "batch_size=16", "compile=never")
+# What is typed for each algorithm, and a key that its members differ in besides seed and learning rate.
+ALGORITHMS = {
+    "discrete_bcq": (
+        ("dataset=cartpole-noisy", "algorithm.estimation_step=3", "algorithm.target_update_freq=3",
+         "algorithm.reward_normalization=true"),
+        "algorithm.unlikely_action_threshold",
+    ),
+    "dqn": (("dataset=cartpole-noisy", "algorithm.clip_loss_grad=true"), "algorithm.gamma"),
+    "bc_discrete": (("dataset=cartpole-noisy", "optimizer=adamw"), "optimizer.weight_decay"),
+    "bcq": (("dataset=pendulum-noisy", "optimizer.weight_decay=0.1"), "algorithm.phi"),
+    "bc": (("dataset=pendulum-noisy", "optimizer.lr_decay=cosine", "num_updates=100"), "optimizer.eps"),
+    "td3_bc": (("dataset=pendulum-noisy",), "algorithm.alpha"),
+}  # fmt: skip
+
+
+def population_of(name: str, members: list[int], *overrides: str, data_seed: int = 0) -> Population:
+    """A population whose members have their number as seed, and rates and one swept key that follow from it."""
+    fixed, swept = ALGORITHMS[name]
+    lists = [
+        [f"algorithm={name}", *fixed, *SMALL, f"seed={number}", f"optimizer.lr={1e-3 * (number + 1)}", *overrides]
+        for number in members
+    ]
+    if swept != "optimizer.eps":
+        for number, override in zip(members, lists, strict=True):
+            override.append(f"{swept}={0.1 * (number + 1)}")
+    is_discrete = "cartpole" in fixed[0]
+    data = random_walk(5, is_discrete=is_discrete, seed=data_seed)
+    return make_population([checked(*override) for override in lists], data)
+
+
+@pytest.fixture
+def float64():
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def weights(policy: Policy) -> torch.Tensor:
+    return torch.cat([param.detach().flatten() for param in policy.parameters()])
+
+
+def learn_alone(policy: Policy, population: Population, member: int, num_updates: int) -> None:
+    """Walk the stages with torch.optim on the rows and the noise that a population's member gets."""
+    for update in range(num_updates):
+        rows_PB, noise = population.streams.at(update)
+        batch = {key: column[member] for key, column in population._batch(rows_PB).items()}
+        for stage, drawn in zip(policy.algorithm.stages, noise, strict=True):
+            if stage.is_active(update):
+                own = {key: block[member] for key, block in drawn.items()}
+                loss, _ = stage.loss(policy.losses_view(), policy.targets_view(), batch, own, policy.hp)
+                modules = [policy.nets[key] for key in stage.trains]
+                gradient_step(loss, modules, [policy.optimizers[key] for key in stage.trains])
+        for key, target in policy.algorithm.targets.items():
+            if target.is_due(update):
+                policy._synchronise(key, target)
+        if policy.lr_scheduler is not None:
+            policy.lr_scheduler.step()
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@pytest.mark.usefixtures("float64")
+def test_three_members_equal_three_policies_that_learn_alone_on_the_same_noise(name: str):
+    together, alone, replay = (population_of(name, [0, 1, 2]) for _ in range(3))
+    # The policies of `alone` are taken out of its stack, so that nothing of the population's machinery is left.
+    lone = [copy.deepcopy(policy) for policy in alone.policies]
+    for policy, original in zip(lone, alone.policies, strict=True):
+        policy.optimizers = rebuilt_optimizers(policy, original)
+        assert policy.lr_scheduler is None or name == "bc"
+    together.advance(50)
+    for member, policy in enumerate(lone):
+        policy.lr_scheduler = None
+        if name == "bc":
+            policy.lr_scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(policy.optimizers["actor"], T_max=100)
+        fresh = population_of(name, [0, 1, 2]) if member else replay
+        learn_alone(policy, fresh, member, 50)
+        assert (weights(policy) - weights(together.policies[member])).abs().max() < 1e-10
+    assert len({float(weights(policy)[0]) for policy in together.policies}) == 3
+
+
+def rebuilt_optimizers(policy: Policy, original: Policy) -> dict[str, torch.optim.Optimizer]:
+    """Optimizers of the copied parameters with the settings of the originals."""
+    made: dict[int, torch.optim.Optimizer] = {}
+    for optimizer in original.optimizers.values():
+        if id(optimizer) not in made:
+            names = [key for key, other in original.optimizers.items() if other is optimizer]
+            params = [param for key in names for param in policy.nets[key].parameters()]
+            group = optimizer.param_groups[0]
+            settings = {key: group[key] for key in ("lr", "betas", "eps", "weight_decay")}
+            made[id(optimizer)] = type(optimizer)(params, **settings)
+    return {key: made[id(optimizer)] for key, optimizer in original.optimizers.items()}
+
+
+@pytest.mark.parametrize("name", ["bcq", "discrete_bcq"])
+@pytest.mark.usefixtures("float64")
+def test_a_members_result_depends_neither_on_its_neighbours_nor_on_their_number(name: str):
+    crowd, alone = population_of(name, [4, 3, 2, 1, 0]), population_of(name, [2])
+    crowd.advance(70)  # beyond one block of random numbers
+    alone.advance(70)
+    assert (weights(crowd.policies[2]) - weights(alone.policies[0])).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+def test_stopping_and_loading_changes_no_bit(name: str):
+    straight, first, second = (population_of(name, [0, 1]) for _ in range(3))
+    straight.advance(80)
+    first.advance(70)
+    second.advance(3)
+    second.load_state([copy.deepcopy(first.state(member)) for member in range(2)])
+    second.advance(10)
+    for resumed, unbroken in zip(second.policies, straight.policies, strict=True):
+        assert torch.equal(weights(resumed), weights(unbroken))
+    assert second.num_updates == 80
+    assert second.read_metrics() == straight.read_metrics()
+
+
+def test_a_policy_holds_what_its_member_has_learned_and_learns_on_alone():
+    population = population_of("bcq", [0, 1])
+    before = weights(population.policies[1]).clone()
+    population.advance(5)
+    policy = population.policies[1]
+    assert not torch.equal(weights(policy), before)
+    assert policy.num_updates == 5
+    state = policy.optimizers["critic1"].state[next(policy.nets["critic1"].parameters())]
+    assert float(state["step"]) == 5
+    assert state["exp_avg"].abs().sum() > 0
+    neighbour = weights(population.policies[0]).clone()
+    policy.update(16, population.buffer)
+    assert policy.num_updates == 6
+    assert torch.equal(weights(population.policies[0]), neighbour)
+
+
+def test_a_number_in_a_module_that_is_swept_is_each_members_own():
+    population = population_of("bcq", [0, 1, 2])
+    assert population.nets.tensors["actor.phi"].tolist() == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_a_member_that_diverges_is_found_with_its_update_and_leaves_the_others_alone():
+    broken, whole = population_of("discrete_bcq", [0, 1]), population_of("discrete_bcq", [0, 1])
+    whole.advance(8)
+    broken.advance(5)
+    with torch.no_grad():
+        next(broken.policies[0].nets["model"].parameters()).fill_(torch.inf)
+    broken.advance(3)
+    assert broken.failures() == [5, None]
+    assert torch.equal(weights(broken.policies[1]), weights(whole.policies[1]))
+
+
+def test_metrics_are_means_since_they_were_last_read_and_delayed_stages_count_only_their_own_updates():
+    population, twin = population_of("td3_bc", [0]), population_of("td3_bc", [0])
+    assert population.metric_names == ["critic1_loss", "critic2_loss", "actor_loss", "bc_loss"]
+    each = []
+    for _ in range(4):
+        twin.advance(1)
+        each += twin.read_metrics()
+    population.advance(4)
+    (means,) = population.read_metrics()
+    assert "actor_loss" not in each[0]
+    for name in population.metric_names:
+        values = [metrics[name] for metrics in each if name in metrics]
+        assert len(values) == (4 if name.startswith("critic") else 2)
+        assert means[name] == pytest.approx(sum(values) / len(values), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ((), ("algorithm.is_double=false",), "stage that trains model, imitator"),
+        ((), ("algorithm.target_update_freq=9",), "targets"),
+        ((), ("algorithm.estimation_step=2",), "num_steps"),
+        ((), ("network.hidden_sizes=[9]",), "shape"),
+        ((), ("network.activation=tanh",), "layers"),
+        ((), ("optimizer=adamw",), "optimizers are"),
+        ((), ("optimizer.betas=[0.8,0.9]",), "betas"),
+    ],
+)
+def test_members_that_cannot_share_a_program_are_refused(first: tuple, second: tuple, said: str):
+    fixed = ("algorithm=discrete_bcq", *SMALL)
+    with pytest.raises(ValueError, match=said):
+        make_population([checked(*fixed, *first), checked(*fixed, *second)], random_walk(5, is_discrete=True))
+
+
+def test_compiled_equals_eager():
+    eager, compiled = population_of("td3_bc", [0, 1]), population_of("td3_bc", [0, 1], "compile=always")
+    eager.advance(20)
+    compiled.advance(20)
+    for one, other in zip(eager.policies, compiled.policies, strict=True):
+        assert (weights(one) - weights(other)).square().mean().sqrt() < 1e-6
+    assert compiled.compile_seconds > 0

@@ -1,0 +1,21 @@
+import pytest
+from torch import nn
+
+from bcq_exp.stacking import Stack
+
+
+def test_layers_that_a_stack_cannot_serve_are_refused():
+    for layer in (nn.BatchNorm1d(3), nn.Dropout(0.5)):
+        with pytest.raises(ValueError, match="cannot be stacked"):
+            Stack([{"net": nn.Sequential(layer)}])
+
+
+def test_a_shared_trunk_stays_shared():
+    members = []
+    for _ in range(2):
+        trunk = nn.Linear(3, 4)
+        members.append({"a": nn.Sequential(trunk, nn.Linear(4, 1)), "b": nn.Sequential(trunk, nn.Linear(4, 2))})
+    stacked = Stack(members)
+    assert stacked.keys["b"]["0.weight"] == "a.0.weight"
+    assert stacked.trained(["a", "b"]) == ["a.0.weight", "a.0.bias", "a.1.weight", "a.1.bias", "b.1.weight", "b.1.bias"]
+    assert members[1]["b"][0] is members[1]["a"][0]
