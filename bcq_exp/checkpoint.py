@@ -13,7 +13,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +68,11 @@ def save_checkpoint(directory: Path, update: int, state: Mapping[str, Any], *, k
     return path
 
 
-def latest_checkpoint(directory: Path) -> Path | None:
-    """The complete checkpoint of most updates in the run directory `directory`, or None."""
-    return next(reversed(_checkpoints(directory)), None)
+def latest_checkpoints(directories: Sequence[Path]) -> list[Path]:
+    """The complete checkpoints of most updates that every run directory has, one each; empty where there are none."""
+    found = [{path.name: path for path in _checkpoints(directory)} for directory in directories]
+    common = [name for name in found[0] if all(name in checkpoints for checkpoints in found)]
+    return [checkpoints[common[-1]] for checkpoints in found] if common else []
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.lr_scheduler import MultiStepLR
 
-from bcq_exp.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint, save_checkpoint
 
 
 class Training:
@@ -169,7 +169,7 @@ def test_what_cannot_be_stored_is_named_and_nothing_is_written(tmp_path: Path, s
 def test_the_last_checkpoints_are_kept(tmp_path: Path) -> None:
     for update in (9, 10, 99_999_999, 100_000_000):
         path = save_checkpoint(tmp_path, update, {"update": update}, keep=2)
-        assert latest_checkpoint(tmp_path) == path
+        assert latest_checkpoints([tmp_path]) == [path]
     names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert names == ["update_100000000", "update_99999999"]
     with pytest.raises(ValueError, match="keep=0"):
@@ -184,7 +184,7 @@ def test_an_update_is_saved_again(tmp_path: Path) -> None:
 
 
 def test_what_is_no_complete_checkpoint_is_not_the_latest(tmp_path: Path) -> None:
-    assert latest_checkpoint(tmp_path) is None
+    assert latest_checkpoints([tmp_path]) == []
     path = save_checkpoint(tmp_path, 5, {"weight": torch.ones(2)}, keep=9)
     checkpoints = path.parent
     for name in (".partial", "update_00000009.old", "update_x"):
@@ -192,7 +192,7 @@ def test_what_is_no_complete_checkpoint_is_not_the_latest(tmp_path: Path) -> Non
     shutil.copytree(path, checkpoints / "update_00000006", ignore=lambda *_: ["tensors.safetensors"])
     shutil.copytree(path, checkpoints / "update_00000007", ignore=lambda *_: ["state.json"])
     (checkpoints / "update_00000008").write_text("a file")
-    assert latest_checkpoint(tmp_path) == path
+    assert latest_checkpoints([tmp_path]) == [path]
 
 
 def damage(path: Path, how: str) -> None:
@@ -250,7 +250,7 @@ KILLED = """
 import itertools, os, random, signal, sys, time
 from pathlib import Path
 import torch
-from bcq_exp.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint, save_checkpoint
 
 torch.set_num_threads(1)
 
@@ -263,7 +263,7 @@ def save_all(directory, first):
     save_checkpoint(directory, update, state(update), keep=2)
 
 def updates_that_load(directory):
-    latest = latest_checkpoint(directory)
+    latest = next(iter(latest_checkpoints([directory])), None)
     if latest is None:
         return 0
     loaded = load_checkpoint(latest)

@@ -1,0 +1,236 @@
+"""Typed schemas of a run, and the check that every configuration passes before it is used, whatever it was read from.
+
+Values stand in `conf/`; here are types, ranges and the rules that tie one key to another.
+"""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch
+from omegaconf import DictConfig, OmegaConf, ValidationError
+
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.schema import AlgorithmConfig, NetworkConfig, one_of, violations, within
+from bcq_exp.data.behaviour import Behaviour, make_noise
+from bcq_exp.envs import normalized_score, spaces
+from bcq_exp.optim import DECAYS, OPTIMIZERS
+from bcq_exp.policies.actions import ActionMap
+
+_PACKAGED = Path(__file__).parent / "conf"
+CONF_DIR = str(_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "conf")
+
+HINTS = {
+    "output_activation": "Q values and logits are raw outputs: an activation would bound what the losses must reach",
+    "softmax": "Q values and logits are raw outputs: an activation would bound what the losses must reach",
+    "_target_": "objects are built by name, never from a path in a file",
+}
+
+# Keeps what Hydra would write beside a new run away from a run that is resumed.
+OmegaConf.register_new_resolver("run_dir", lambda resume, fresh: resume or fresh, replace=True)
+OmegaConf.register_new_resolver("hydra_dir", lambda resume: None if resume else ".hydra", replace=True)
+
+
+@dataclass(kw_only=True)
+class DatasetConfig:
+    """What every dataset has."""
+
+    name: str
+    format: str = one_of("collected", "h5")
+    env: str
+    ref_min: float | None
+    ref_max: float | None
+
+
+@dataclass(kw_only=True)
+class H5DatasetConfig(DatasetConfig):
+    """A file in one of the layouts of `bcq_exp.data.readers`."""
+
+    path: str
+
+
+@dataclass(kw_only=True)
+class CollectedDatasetConfig(DatasetConfig):
+    """A dataset that a shipped behaviour collects on first use; `noise` are the arguments of `make_noise`."""
+
+    behaviour: str
+    num_transitions: int = within(1)
+    seed: int = within(0)
+    noise: dict[str, Any]
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """The optimizer of every network."""
+
+    name: str = one_of(*OPTIMIZERS)
+    lr: float = within(0, is_low_open=True)
+    betas: tuple[float, float]
+    eps: float = within(0, is_low_open=True)
+    weight_decay: float = within(0)
+    lr_decay: str | None = one_of(*DECAYS)
+
+
+@dataclass(kw_only=True)
+class LoggerConfig:
+    """Where metrics go besides metrics.csv."""
+
+    name: str = one_of("csv", "wandb")
+    project: str
+    group: str | None
+    tags: list[str]
+    job_type: str
+
+
+@dataclass(kw_only=True)
+class ScheduleConfig:
+    """The run-level keys; periods and `num_updates` count updates."""
+
+    seed: int = within(0)
+    device: str
+    num_threads: int = within(1)
+    compile: str = one_of("auto", "always", "never")
+    num_updates: int = within(1)
+    batch_size: int = within(1)
+    eval_freq: int = within(1)
+    eval_episodes: int = within(1)
+    log_freq: int = within(1)
+    checkpoint_freq: int = within(1)
+    num_checkpoints: int = within(1)
+    resume: str | None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One checked experiment."""
+
+    algorithm: AlgorithmConfig
+    network: NetworkConfig
+    dataset: DatasetConfig
+    optimizer: OptimizerConfig
+    logger: LoggerConfig
+    schedule: ScheduleConfig
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+
+
+def check(cfg: DictConfig) -> RunConfig:
+    """The typed configuration.
+
+    Raises:
+        ValueError: with all that is wrong, a line each: unknown, missing and mistyped keys, numbers out of range, and
+            combinations that cannot mean what they say.
+    """
+    errors: list[str] = []
+    sections = {key for key in cfg if isinstance(cfg[key], DictConfig)}
+    if lacking := {"algorithm", "network", "dataset", "optimizer", "logger"} - sections:
+        raise ValueError(f"the configuration lacks {', '.join(sorted(lacking))}")
+    algorithm_type = _choice(cfg, "algorithm.name", {name: entry.config for name, entry in REGISTRY.items()}, errors)
+    formats = {"collected": CollectedDatasetConfig, "h5": H5DatasetConfig}
+    dataset_type = _choice(cfg, "dataset.format", formats, errors)
+    if errors:
+        raise ValueError("\n".join(errors))
+    parts: dict[str, Any] = {}
+    for section, schema in {
+        "algorithm": algorithm_type,
+        "network": NetworkConfig,
+        "dataset": dataset_type,
+        "optimizer": OptimizerConfig,
+        "logger": LoggerConfig,
+    }.items():
+        parts[section] = _typed(cfg[section], schema, f"{section}.", errors)
+    top = OmegaConf.create({key: value for key, value in cfg.items() if key not in parts})
+    parts["schedule"] = _typed(top, ScheduleConfig, "", errors)
+    if errors:
+        raise ValueError("\n".join(errors))
+    errors += _dataset_errors(parts["dataset"])
+    found_spaces = _spaces(parts["dataset"].env, errors)
+    if found_spaces is not None:
+        errors += _contradictions(parts["algorithm"], parts["schedule"], *found_spaces)
+    if found_spaces is None or errors:
+        raise ValueError("\n".join(errors))
+    return RunConfig(**parts, observation_space=found_spaces[0], action_space=found_spaces[1])
+
+
+def _choice(cfg: DictConfig, key: str, choices: Mapping[str, type[Any]], errors: list[str]) -> type[Any]:
+    value = OmegaConf.select(cfg, key)
+    if value not in choices:
+        errors.append(f"{key}={value} is none of {', '.join(choices)}")
+    return choices.get(value, object)
+
+
+def _typed(section: DictConfig, schema: type[Any], prefix: str, errors: list[str]) -> Any:
+    """The section as an instance of the schema; None, and errors, where it does not fit."""
+    num_errors = len(errors)
+    known = {spec.name for spec in fields(schema)}
+    typed = OmegaConf.structured(schema)
+    for key in map(str, section):
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = HINTS.get(key, f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(known)}")
+            errors.append(f"{prefix}{key} is not a key of {schema.__name__}; {hint}")
+            continue
+        if OmegaConf.is_missing(section, key):
+            continue
+        try:
+            typed[key] = section[key]
+        except ValidationError as error:
+            errors.append(f"{prefix}{key}={section[key]}: {str(error).splitlines()[0]}")
+    missing = [key for key in sorted(known) if key not in section or OmegaConf.is_missing(section, key)]
+    errors += [f"{prefix}{key} has no value; give one: {prefix}{key}=..." for key in missing]
+    if len(errors) > num_errors:
+        return None
+    instance = OmegaConf.to_object(typed)
+    errors += [f"{prefix}{line}" for line in violations(schema, vars(instance))]
+    return instance
+
+
+def _dataset_errors(dataset: DatasetConfig) -> list[str]:
+    try:
+        normalized_score(0, dataset.ref_min, dataset.ref_max)
+        if isinstance(dataset, CollectedDatasetConfig):
+            Behaviour.load(dataset.behaviour)
+            make_noise(**dataset.noise)
+    except (TypeError, ValueError) as error:
+        return [f"dataset: {error}"]
+    return []
+
+
+def _spaces(env_id: str, errors: list[str]) -> tuple[gym.Space[Any], gym.Space[Any]] | None:
+    try:
+        return spaces(env_id)
+    except ValueError as error:
+        errors.append(f"dataset.env: {error}")
+        return None
+
+
+def _contradictions(
+    algorithm: AlgorithmConfig,
+    schedule: ScheduleConfig,
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+) -> list[str]:
+    """Combinations of keys that cannot mean what they say."""
+    found = []
+    is_discrete = REGISTRY[algorithm.name].is_discrete
+    if is_discrete != isinstance(action_space, gym.spaces.Discrete):
+        kinds = [name for name, entry in REGISTRY.items() if entry.is_discrete != is_discrete]
+        found.append(
+            f"algorithm={algorithm.name} is for {'discrete' if is_discrete else 'continuous'} actions, the environment"
+            f" has {action_space}; choose one of {', '.join(kinds)}"
+        )
+    else:
+        try:
+            ActionMap(action_space, **algorithm.action_rule)
+        except ValueError as error:
+            found.append(f"algorithm.{error}")
+    if not isinstance(observation_space, gym.spaces.Box) or len(observation_space.shape) != 1:
+        found.append(f"network=mlp takes observations of one axis, the environment has {observation_space}")
+    try:
+        torch.empty(0, device=schedule.device)
+    except (RuntimeError, AssertionError) as error:
+        found.append(f"device={schedule.device} cannot be used: {str(error).splitlines()[0]}")
+    return found

@@ -1,0 +1,203 @@
+"""Runs, put together from their checked configurations."""
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.schema import Sizes
+from bcq_exp.config import CollectedDatasetConfig, DatasetConfig, H5DatasetConfig, RunConfig
+from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transitions
+from bcq_exp.data.collection import embedded_dataset
+from bcq_exp.envs import normalized_score
+from bcq_exp.evaluation import evaluate
+from bcq_exp.logger import Logger, WandbLogger
+from bcq_exp.manifest import manifest
+from bcq_exp.optim import make_optimizer, make_schedule
+from bcq_exp.policies import Policy
+from bcq_exp.policies.actions import ActionMap
+from bcq_exp.policies.factory import make_policy
+from bcq_exp.population import Population
+from bcq_exp.trainer import Member, Trainer, read_json, write_json
+
+log = logging.getLogger(__name__)
+
+COMPILE_FROM = 20_000  # member updates from which the seconds that are saved outweigh those of compiling
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to be made.
+
+    Args:
+        cfg: its checked configuration.
+        run_dir: where it leaves what it makes.
+        resolved: its whole configuration as plain values, for the logger.
+    """
+
+    cfg: RunConfig
+    run_dir: Path
+    resolved: Mapping[str, Any]
+
+
+def build(jobs: Sequence[Job]) -> Trainer:
+    """Runs that train as one population, ready to start or, where their directories have checkpoints, to go on.
+
+    Nothing is written before the dataset has been read and checked.
+
+    Args:
+        jobs: they differ only in what members of a population may differ in.
+
+    Raises:
+        ValueError: the dataset does not fit the environment, or the algorithm cannot use it.
+        FileNotFoundError: there is no such dataset.
+    """
+    cfg = jobs[0].cfg
+    schedule = cfg.schedule
+    torch.set_num_threads(schedule.num_threads)
+    transitions = check_against(
+        load_transitions(cfg.dataset), cfg.observation_space, cfg.action_space, schedule.batch_size
+    )
+    population = make_population([job.cfg for job in jobs], transitions)
+    account = manifest(transitions, torch.device(schedule.device))
+    for job in jobs:
+        write_json(job.run_dir / "manifest.json", account)
+    trainer = Trainer(
+        population,
+        [_member(job, policy, transitions) for job, policy in zip(jobs, population.policies, strict=True)],
+        num_updates=schedule.num_updates,
+        eval_freq=schedule.eval_freq,
+        log_freq=schedule.log_freq,
+        checkpoint_freq=schedule.checkpoint_freq,
+        num_checkpoints=schedule.num_checkpoints,
+    )
+    trainer.resume()
+    return trainer
+
+
+def _member(job: Job, policy: Policy, transitions: Transitions) -> Member:
+    cfg = job.cfg
+    seed = _streams(cfg.schedule.seed)["evaluation"]
+    behaviour_return = float(transitions.episode_returns.mean())
+    score = partial(normalized_score, ref_min=cfg.dataset.ref_min, ref_max=cfg.dataset.ref_max)
+    return Member(
+        run_dir=job.run_dir,
+        facts={
+            "algorithm": cfg.algorithm.name,
+            "dataset": cfg.dataset.name,
+            "env": cfg.dataset.env,
+            "seed": cfg.schedule.seed,
+            "behaviour_return": behaviour_return,
+            "behaviour_normalized_score": score(behaviour_return),
+        },
+        evaluate=partial(evaluate, policy, cfg.dataset.env, cfg.schedule.eval_episodes, seed),
+        score=score,
+        loggers=_loggers(job),
+    )
+
+
+def load_transitions(cfg: DatasetConfig) -> Transitions:
+    """The dataset that a configuration names, in environment units."""
+    if isinstance(cfg, H5DatasetConfig):
+        return read_transitions(cfg.path)
+    assert isinstance(cfg, CollectedDatasetConfig)
+    return embedded_dataset(
+        name=cfg.name,
+        env=cfg.env,
+        behaviour=cfg.behaviour,
+        noise=cfg.noise,
+        num_transitions=cfg.num_transitions,
+        seed=cfg.seed,
+    )
+
+
+def _streams(seed: int) -> dict[str, int]:
+    """Seeds of the run's random streams, each on its own."""
+    names = ("weights", "minibatches", "noise", "evaluation")
+    return dict(zip(names, np.random.SeedSequence(seed).generate_state(len(names)).tolist(), strict=True))
+
+
+def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Population:
+    """Fresh policies with their dataset on its device.
+
+    Raises:
+        ValueError: the algorithm cannot use the dataset, or the runs cannot share one program.
+    """
+    cfg = cfgs[0]
+    schedule, device = cfg.schedule, torch.device(cfg.schedule.device)
+    act = ActionMap(cfg.action_space, **cfg.algorithm.action_rule).map_action_inverse(transitions.act)
+    buffer = ReplayBuffer.from_transitions(replace(transitions, act=act), device)
+    samplers = [torch.Generator(device) for _ in cfgs]
+    for sampler, each in zip(samplers, cfgs, strict=True):
+        sampler.manual_seed(_streams(each.schedule.seed)["minibatches"])
+    is_compiled = should_compile(schedule.compile, schedule.num_updates * len(cfgs))
+    policies = [_policy(each, device) for each in cfgs]
+    return Population(policies, buffer, samplers, batch_size=schedule.batch_size, is_compiled=is_compiled)
+
+
+def should_compile(setting: str, num_member_updates: int) -> bool:
+    """Whether the update is compiled: always, never, or (auto) where a run is long enough; says why not."""
+    if setting == "never" or (setting == "auto" and num_member_updates < COMPILE_FROM):
+        return False
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        log.warning("compile=%s: there is no C++ compiler, so the update runs as it is, about half as fast", setting)
+        return False
+    log.info("compile=%s: compiling the update takes half a minute to a minute", setting)
+    return True
+
+
+def _policy(cfg: RunConfig, device: torch.device) -> Policy:
+    streams, optimizer = _streams(cfg.schedule.seed), cfg.optimizer
+    action_map = ActionMap(cfg.action_space, **cfg.algorithm.action_rule)
+    obs_shape = cfg.observation_space.shape
+    assert obs_shape is not None
+    sizes = Sizes(obs_dim=obs_shape[0], act_dim=action_map.act_dim, max_action=action_map.max_action)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams["weights"])
+        nets = REGISTRY[cfg.algorithm.name].networks(cfg.algorithm, cfg.network, sizes)
+        policy = make_policy(
+            cfg.algorithm,
+            {name: net.to(device) for name, net in nets.items()},
+            sizes,
+            make_optimizer=partial(
+                make_optimizer,
+                optimizer.name,
+                lr=optimizer.lr,
+                betas=optimizer.betas,
+                eps=optimizer.eps,
+                weight_decay=optimizer.weight_decay,
+            ),
+            make_schedule=partial(make_schedule, optimizer.lr_decay, num_updates=cfg.schedule.num_updates),
+            action_space=cfg.action_space,
+            observation_space=cfg.observation_space,
+            device=device,
+        )
+    policy.seed(streams["noise"])
+    return policy
+
+
+def _loggers(job: Job) -> list[Logger]:
+    """What logs besides metrics.csv; a resumed run goes on as the same W&B run."""
+    cfg, kept = job.cfg, job.run_dir / "wandb.json"
+    if cfg.logger.name == "csv":
+        return []
+    logger = WandbLogger(
+        job.run_dir,
+        job.resolved,
+        project=cfg.logger.project,
+        group=cfg.logger.group or f"{cfg.algorithm.name}-{cfg.dataset.name}",
+        tags=cfg.logger.tags,
+        job_type=cfg.logger.job_type,
+        name=f"{cfg.algorithm.name}-{cfg.dataset.name}-seed{cfg.schedule.seed}",
+        run_id=read_json(kept)["run_id"] if kept.exists() else None,
+    )
+    write_json(kept, {"run_id": logger.run_id})
+    return [logger]

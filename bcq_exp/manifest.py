@@ -1,0 +1,64 @@
+"""What a result can be traced back to."""
+
+import hashlib
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bcq_exp.data import Transitions
+
+PACKAGES = ("bcq_exp", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb", "h5py", "mujoco", "ale-py")
+
+
+def manifest(transitions: Transitions, device: torch.device) -> dict[str, Any]:
+    """Revision, versions, dataset and device of a run.
+
+    Args:
+        transitions: the dataset as it was read.
+        device: where the run computes.
+    """
+    return {
+        "command": sys.argv,
+        "git_revision": git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type,
+        "num_threads": torch.get_num_threads(),
+        "dataset": {
+            "source": transitions.source,
+            "sha256": digest(transitions),
+            "num_transitions": len(transitions),
+            "num_episodes": len(transitions.episode_returns),
+            "behaviour_return": float(transitions.episode_returns.mean()),
+        },
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of the source, with "-dirty" where files differ from it; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def digest(transitions: Transitions) -> str:
+    """Sha256 over the columns, whatever file they came from."""
+    sha = hashlib.sha256()
+    for column in (transitions.obs, transitions.act, transitions.rew, transitions.terminated, transitions.truncated):
+        sha.update(column.tobytes())
+    return sha.hexdigest()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

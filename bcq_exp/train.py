@@ -1,0 +1,69 @@
+"""Train one run, or a sweep with `-m`: `python -m bcq_exp.train algorithm=bcq dataset=pendulum-noisy seed=1`."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from bcq_exp import experiment
+from bcq_exp.config import CONF_DIR, check
+from bcq_exp.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")
+def main(cfg: DictConfig) -> float | None:
+    """Train; returns the final mean return, for sweepers that optimise it."""
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        trainer = prepare(cfg, run_dir)
+    except (ValueError, FileNotFoundError) as error:
+        discard(run_dir)
+        raise SystemExit(f"error: {error}") from None
+    try:
+        (summary,) = trainer.run()
+    except KeyboardInterrupt:
+        raise SystemExit(f"interrupted; go on with: python -m bcq_exp.train resume={run_dir}") from None
+    if summary["status"] == "failed":
+        raise SystemExit(f"error: the loss is not finite at update {summary['failed_at']}; see {run_dir}")
+    final_return: float = summary["final_return"]
+    log.info("final return %.1f in %s", final_return, run_dir)
+    return final_return
+
+
+def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
+    """Check the configuration, the run directory's own where a run is resumed, and put the run together."""
+    if cfg.resume is not None:
+        others = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
+        saved = run_dir / ".hydra" / "config.yaml"
+        if others:
+            raise ValueError(f"resume goes on with the run's own configuration: drop {' '.join(others)}")
+        if not saved.exists():
+            raise FileNotFoundError(f"resume={cfg.resume}: there is no {saved}, so it is no run directory")
+        loaded = OmegaConf.load(saved)
+        assert isinstance(loaded, DictConfig)
+        cfg = loaded
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    return experiment.build([experiment.Job(check(cfg), run_dir, resolved)])
+
+
+def discard(run_dir: Path) -> None:
+    """Remove what Hydra wrote for a run that never began, and the folders that are left empty."""
+    if (run_dir / "manifest.json").exists():
+        return
+    logging.shutdown()
+    for path in [*run_dir.glob(".hydra/*.yaml"), run_dir / "train.log"]:
+        path.unlink(missing_ok=True)
+    for folder in (run_dir / ".hydra", run_dir, *run_dir.parents):
+        if folder == Path.cwd() or (folder.exists() and any(folder.iterdir())):
+            return
+        if folder.exists():
+            folder.rmdir()
+
+
+if __name__ == "__main__":
+    main()

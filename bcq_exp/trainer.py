@@ -1,0 +1,202 @@
+"""The schedule of a run, or of the runs of a population: update, log, evaluate, checkpoint."""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint, save_checkpoint
+from bcq_exp.evaluation import Evaluation
+from bcq_exp.logger import CSVLogger, Logger, Loggers
+from bcq_exp.population import Population
+from bcq_exp.progress import Progress
+
+EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Member:
+    """One run: a member of the population, and what is its own beside the weights.
+
+    Args:
+        run_dir: of `metrics.csv`, `summary.json` and `checkpoints/`.
+        facts: what identifies the run, the first keys of `summary.json`.
+        evaluate: the policy's returns, as a function of its weights alone.
+        score: a return in per cent of the reference returns, or None where there are none.
+        loggers: sinks of metrics besides `metrics.csv`.
+        last_evaluation: metrics of the last one.
+        failed_at: the first update whose loss was not finite, counted from 0, or None.
+    """
+
+    run_dir: Path
+    facts: Mapping[str, Any]
+    evaluate: Callable[[], Evaluation]
+    score: Callable[[float], float | None]
+    loggers: Sequence[Logger]
+    last_evaluation: dict[str, float] = field(default_factory=dict)
+    failed_at: int | None = None
+
+
+class Trainer:
+    """Drives a population through its updates; all periods count updates, and the last update is always an event.
+
+    A member whose loss is not finite is marked as failed at the next logged update; the others go on.
+
+    Args:
+        population: what makes the updates.
+        members: one for each policy of the population, in its order.
+        num_updates: of the whole run.
+        eval_freq, log_freq, checkpoint_freq: updates between two events of a kind.
+        num_checkpoints: how many are kept.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        members: Sequence[Member],
+        *,
+        num_updates: int,
+        eval_freq: int,
+        log_freq: int,
+        checkpoint_freq: int,
+        num_checkpoints: int,
+    ) -> None:
+        self.population, self.members = population, list(members)
+        self.num_updates, self.num_checkpoints = num_updates, num_checkpoints
+        self.freqs = {"log": log_freq, "eval": eval_freq, "checkpoint": checkpoint_freq}
+        columns = [f"train/{name}" for name in population.metric_names] + list(EVAL_METRICS)
+        self.csvs = [CSVLogger(member.run_dir / "metrics.csv", columns) for member in self.members]
+        self.loggers = [Loggers(csv, *member.loggers) for csv, member in zip(self.csvs, self.members, strict=True)]
+        self.seconds = 0.0
+
+    def resume(self) -> None:
+        """Continue from the last checkpoint that all members have; without one, from the beginning."""
+        paths = latest_checkpoints([member.run_dir for member in self.members])
+        if paths:
+            states = [load_checkpoint(path) for path in paths]
+            self.population.load_state([state["learner"] for state in states])
+            self.seconds = states[0]["seconds"]
+            for member, state in zip(self.members, states, strict=True):
+                member.last_evaluation, member.failed_at = state["last_evaluation"], state["failed_at"]
+        for csv in self.csvs:
+            csv.truncate(self.population.num_updates)
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the end.
+
+        Returns:
+            What each member's `summary.json` holds.
+        """
+        facts = self.members[0].facts
+        who = f"seed {facts['seed']}" if len(self.members) == 1 else f"{len(self.members)} members"
+        description = f"{facts['algorithm']} on {facts['dataset']}, {who}"
+        with Progress(self.num_updates, self.population.num_updates, description) as progress:
+            while self.population.num_updates < self.num_updates and any(m.failed_at is None for m in self.members):
+                self._advance()
+                metrics = self._events()
+                returns = [m.last_evaluation["eval/return"] for m in self.members if m.last_evaluation]
+                progress.advance(self.population.num_updates, metrics, median(returns) if returns else None)
+                if self._is_due("checkpoint"):
+                    self._checkpoint()
+        return self._finish()
+
+    def _advance(self) -> None:
+        """Update until the next event of any kind."""
+        done = self.population.num_updates
+        following = min((done // freq + 1) * freq for freq in self.freqs.values())
+        start, compiling = time.perf_counter(), self.population.compile_seconds
+        self.population.advance(min(following, self.num_updates) - done)
+        self.seconds += time.perf_counter() - start - (self.population.compile_seconds - compiling)
+
+    def _is_due(self, event: str) -> bool:
+        done = self.population.num_updates
+        return done % self.freqs[event] == 0 or done == self.num_updates
+
+    def _events(self) -> dict[str, float]:
+        """Log and evaluate where it is time; the medians of the members' metrics, for people."""
+        metrics: list[dict[str, float]] = [{} for _ in self.members]
+        if self._is_due("log"):
+            start = time.perf_counter()  # the device finishes its updates here
+            read = self.population.read_metrics()
+            self._mark_failures()
+            self.seconds += time.perf_counter() - start
+            metrics = [{f"train/{name}": value for name, value in values.items()} for values in read]
+        alive = [index for index, member in enumerate(self.members) if member.failed_at is None]
+        if self._is_due("eval"):
+            for index in alive:
+                metrics[index] |= self._evaluate(self.members[index])
+        for index in alive:
+            if metrics[index]:
+                self.loggers[index].log(self.population.num_updates, metrics[index])
+        logged = [metrics[index] for index in alive]
+        return {name: median(values[name] for values in logged) for name in (logged[0] if logged else {})}
+
+    def _mark_failures(self) -> None:
+        for member, failed_at in zip(self.members, self.population.failures(), strict=True):
+            if failed_at is not None and member.failed_at is None:
+                member.failed_at = failed_at
+                log.error("%s: the loss is not finite at update %d; this run ends", member.run_dir, failed_at)
+
+    def _evaluate(self, member: Member) -> dict[str, float]:
+        evaluation = member.evaluate()
+        figures = (evaluation.mean, evaluation.std, evaluation.mean_length, member.score(evaluation.mean))
+        named = zip(EVAL_METRICS, figures, strict=True)
+        member.last_evaluation = {name: value for name, value in named if value is not None}
+        return member.last_evaluation
+
+    def _checkpoint(self) -> None:
+        for index, member in enumerate(self.members):
+            state = {
+                "learner": self.population.state(index),
+                "seconds": self.seconds,
+                "last_evaluation": member.last_evaluation,
+                "failed_at": member.failed_at,
+            }
+            save_checkpoint(member.run_dir, self.population.num_updates, state, keep=self.num_checkpoints)
+
+    def _finish(self) -> list[dict[str, Any]]:
+        summaries = [self._summary(member) for member in self.members]
+        for member, logger, summary in zip(self.members, self.loggers, summaries, strict=True):
+            write_json(member.run_dir / "summary.json", summary)
+            logger.finish(summary)
+        return summaries
+
+    def _summary(self, member: Member) -> dict[str, Any]:
+        return {
+            **member.facts,
+            "status": "finished" if member.failed_at is None else "failed",
+            "failed_at": member.failed_at,
+            "num_updates": self.population.num_updates,
+            "final_return": member.last_evaluation.get("eval/return"),
+            "final_return_std": member.last_evaluation.get("eval/return_std"),
+            "final_normalized_score": member.last_evaluation.get("eval/normalized_score"),
+            "updates_per_second": self.population.num_updates / self.seconds if self.seconds else None,
+            "num_members": len(self.members),
+            "is_compiled": self.population.is_compiled,
+            "compile_seconds": self.population.compile_seconds,
+        }
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    partial = path.with_name(f".{path.name}")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(dict(content), file, indent=2, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read what `write_json` wrote."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content

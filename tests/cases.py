@@ -1,0 +1,37 @@
+"""Configurations and data that many tests start from."""
+
+import numpy as np
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from bcq_exp.config import CONF_DIR, RunConfig, check
+from bcq_exp.data import Transitions
+
+
+def composed(*overrides: str, config: str = "config") -> DictConfig:
+    """The configuration of a command line."""
+    with initialize_config_dir(CONF_DIR, version_base="1.3"):
+        return compose(config, overrides=list(overrides))
+
+
+def checked(*overrides: str) -> RunConfig:
+    return check(composed(*overrides))
+
+
+def random_walk(num_episodes: int, *, is_discrete: bool, seed: int = 0) -> Transitions:
+    """Episodes of 20 rows that look like CartPole's or Pendulum's; every second one ends in a time limit."""
+    rng = np.random.default_rng(seed)
+    num_rows, obs_dim = 20 * num_episodes, 4 if is_discrete else 3
+    ends = np.arange(num_rows) % 20 == 19
+    failed = ends & (np.arange(num_rows) // 20 % 2 == 0)
+    return Transitions.from_columns(
+        {
+            "obs": rng.uniform(-0.2, 0.2, (num_rows, obs_dim)).astype(np.float32),
+            "act": rng.integers(2, size=num_rows) if is_discrete else rng.uniform(-2, 2, (num_rows, 1)),
+            "rew": rng.normal(size=num_rows),
+            "terminated": failed,
+            "truncated": ends & ~failed,
+            "obs_next": rng.uniform(-0.2, 0.2, (num_rows, obs_dim)).astype(np.float32),
+        },
+        "random walk",
+    )

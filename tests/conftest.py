@@ -1,0 +1,25 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from bcq_exp.data import write_h5
+from cases import random_walk
+
+os.environ["WANDB_MODE"] = "offline"
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def discrete_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "discrete.h5"
+    write_h5(path, random_walk(20, is_discrete=True), "CartPole-v1", {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def continuous_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "continuous.h5"
+    write_h5(path, random_walk(20, is_discrete=False), "Pendulum-v1", {})
+    return path

@@ -1,0 +1,110 @@
+import inspect
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.config import CONF_DIR, check
+from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy
+from cases import checked, composed
+
+FITTING = {True: "dataset=cartpole-noisy", False: "dataset=pendulum-noisy"}
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (Path(CONF_DIR) / group).glob("*.yaml"))
+
+
+def test_every_algorithm_of_the_registry_has_its_yaml_and_no_yaml_lacks_one():
+    assert choices("algorithm") == sorted(REGISTRY)
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_every_algorithm_composes_to_its_schema(name: str):
+    cfg = checked(f"algorithm={name}", FITTING[REGISTRY[name].is_discrete])
+    assert type(cfg.algorithm) is REGISTRY[name].config
+    assert cfg.algorithm.name == name
+
+
+@pytest.mark.parametrize("group", ["network", "optimizer", "logger"])
+def test_every_choice_of_a_group_composes_under_its_own_name(group: str):
+    for choice in choices(group):
+        assert getattr(checked(f"{group}={choice}"), group).name == choice
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_every_experiment_composes(name: str, discrete_file: Path):
+    overrides = [f"experiment={name}"]
+    if composed(*overrides).dataset.format == "h5":
+        overrides.append(f"dataset.path={discrete_file}")
+    assert checked(*overrides).schedule.num_updates > 0
+
+
+DOCUMENTED = {"bcq": BCQPolicy, "discrete_bcq": DiscreteBCQPolicy}
+# Keys of the YAML that say something else than the class, each with its reason.
+DEPARTURES = {"bcq": {"action_scaling": True}}  # so that every Box can be reached
+CHOSEN_ELSEWHERE = {"device", "observation_space", "critic2", "critic2_optim", "lr_scheduler"}
+
+
+@pytest.mark.parametrize("name", sorted(DOCUMENTED))
+def test_the_yaml_states_every_documented_default(name: str):
+    values = OmegaConf.to_container(OmegaConf.load(Path(CONF_DIR) / "algorithm" / f"{name}.yaml"))
+    values["discount_factor"] = values["gamma"]
+    defaults = {
+        key: parameter.default
+        for key, parameter in inspect.signature(DOCUMENTED[name]).parameters.items()
+        if parameter.default is not inspect.Parameter.empty and key not in CHOSEN_ELSEWHERE
+    }
+    assert defaults
+    expected = defaults | DEPARTURES.get(name, {})
+    assert {key: values[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["seed=-1"], ["seed=-1 is outside [0, inf)"]),
+        (["algorithm.unlikely_action_threshold=1.5"], ["algorithm.unlikely_action_threshold=1.5 is outside [0, 1]"]),
+        (["optimizer.lr=0"], ["optimizer.lr=0", "(0, inf)"]),
+        (["algorithm.gamma=fast"], ["algorithm.gamma=fast", "Float"]),
+        (["+algorithm.lmda=0.5"], ["algorithm.lmda", "DiscreteBCQConfig"]),
+        (["+algorithm.is_doubl=true"], ["did you mean algorithm.is_double?"]),
+        (["+network.output_activation=tanh"], ["network.output_activation", "raw outputs"]),
+        (["+network._target_=os.system"], ["network._target_", "never from a path"]),
+        (["network.activation=sigmod"], ["network.activation=sigmod is none of relu"]),
+        (["algorithm.name=bqc"], ["algorithm.name=bqc is none of"]),
+        (["dataset=h5"], ["dataset.path has no value", "dataset.env has no value"]),
+        (["dataset.ref_min=500", "dataset.ref_max=1"], ["ref_min=500.0, ref_max=1.0"]),
+        (["dataset.behaviour=acrobat"], ["acrobat"]),
+        (["dataset.noise.high=2"], ["noise.high=2"]),
+        (["dataset.env=CartPol-v1"], ["CartPol-v1", "CartPole-v1"]),
+        (["algorithm=bcq"], ["algorithm=bcq is for continuous actions", "discrete_bcq"]),
+        (["dataset=pendulum-noisy"], ["algorithm=discrete_bcq is for discrete actions", "td3_bc"]),
+        (
+            ["algorithm=bcq", "dataset=pendulum-noisy", "algorithm.action_scaling=false"],
+            ["action_bound_method='clip'", "beyond", "action_scaling=True"],
+        ),
+        (["device=warp"], ["device=warp cannot be used"]),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_key_value_and_remedy(overrides: list[str], said: list[str]):
+    with pytest.raises(ValueError) as caught:
+        checked(*overrides)
+    for words in said:
+        assert words in str(caught.value)
+
+
+def test_all_errors_come_in_one_message():
+    with pytest.raises(ValueError) as caught:
+        checked("seed=-1", "batch_size=0", "network.activation=x", "optimizer.lr=-1", "algorithm.gamma=2")
+    assert len(str(caught.value).splitlines()) == 5
+
+
+def test_a_configuration_read_from_disk_is_checked_like_any_other(tmp_path: Path):
+    cfg = composed()
+    OmegaConf.save(cfg, tmp_path / "config.yaml")
+    text = (tmp_path / "config.yaml").read_text()
+    assert check(OmegaConf.create(text)).schedule == check(cfg).schedule
+    with pytest.raises(ValueError, match="_target_"):
+        check(OmegaConf.create(text.replace("algorithm:\n", "algorithm:\n  _target_: os.system\n")))
