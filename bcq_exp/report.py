@@ -1,0 +1,155 @@
+"""Tables and curves of finished runs: `python -m bcq_exp.report DIR [DIR ...]`."""
+
+import argparse
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy import stats
+
+from bcq_exp.trainer import read_json
+
+LAST = 5  # evaluations whose mean is reported beside the last one
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run that has ended: its directory, its summary and its evaluations as (update, mean return)."""
+
+    directory: Path
+    summary: dict[str, Any]
+    evaluations: list[tuple[int, float]]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Runs with the same key differ in their seeds."""
+        return self.summary["dataset"], self.summary["algorithm"]
+
+    @property
+    def last_return(self) -> float:
+        """Mean of the last evaluations."""
+        return float(np.mean([value for _, value in self.evaluations[-LAST:]]))
+
+
+def read_runs(directories: Iterable[Path]) -> list[Run]:
+    """All runs below the directories that have a summary, sorted by path.
+
+    Raises:
+        ValueError: there is none.
+    """
+    searched = list(directories)
+    runs = []
+    for path in sorted({path for directory in searched for path in directory.rglob("summary.json")}):
+        with (path.parent / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            rows = [(int(row["update"]), row["eval/return"]) for row in csv.DictReader(file)]
+        runs.append(Run(path.parent, read_json(path), [(update, float(value)) for update, value in rows if value]))
+    if not runs:
+        raise ValueError(f"no summary.json below {', '.join(map(str, searched))}: no run has ended there")
+    return runs
+
+
+def interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean, standard deviation (over n - 1) and half the width of the mean's 95 % t interval; nan for one value."""
+    mean, num = float(np.mean(values)), len(values)
+    if num == 1:
+        return mean, float("nan"), float("nan")
+    std = float(np.std(values, ddof=1))
+    return mean, std, float(stats.t.ppf(0.975, num - 1)) * std / num**0.5
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """A row for each algorithm and dataset, over its seeds; failed runs are counted, not averaged."""
+    out = Table(title="Final return: the last evaluation, mean and deviation over seeds")
+    for column in ("dataset", "algorithm", "seeds", "updates", "final return", f"last {LAST} evaluations",
+                   "95 % interval", "behaviour", "normalised", "updates/s"):  # fmt: skip
+        out.add_column(column, justify="left" if column in ("dataset", "algorithm") else "right")
+    for (dataset, algorithm), group in grouped(runs).items():
+        done = [run for run in group if run.summary["status"] == "finished"]
+        failed = f" ({len(group) - len(done)} failed)" if len(done) < len(group) else ""
+        if not done:
+            out.add_row(dataset, algorithm, f"0{failed}", *["-"] * 7)
+            continue
+        mean, std, _ = interval([run.summary["final_return"] for run in done])
+        last, _, half = interval([run.last_return for run in done])
+        scores = [run.summary["final_normalized_score"] for run in done]
+        out.add_row(
+            dataset,
+            algorithm,
+            f"{len(done)}{failed}",
+            f"{done[0].summary['num_updates']}",
+            f"{mean:.1f} ± {std:.1f}",
+            f"{last:.1f}",
+            f"[{last - half:.1f}, {last + half:.1f}]",
+            f"{done[0].summary['behaviour_return']:.1f}",
+            "-" if None in scores else f"{np.mean(scores):.1f}",
+            f"{np.mean([run.summary['updates_per_second'] for run in done]):.0f}",
+        )
+    return out
+
+
+def grouped(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
+    """Runs by dataset and algorithm."""
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.key].append(run)
+    return dict(sorted(groups.items()))
+
+
+def plot(runs: Sequence[Run], path: Path) -> None:
+    """Return against updates: the mean over seeds with a band from the smallest to the largest, a panel a dataset."""
+    from matplotlib.figure import Figure  # half a second to import, for those only who plot
+
+    groups = grouped(runs)
+    datasets = sorted({dataset for dataset, _ in groups})
+    figure = Figure(figsize=(6.4 * len(datasets), 4.2), layout="constrained")
+    for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
+        for (_, algorithm), group in ((key, group) for key, group in groups.items() if key[0] == dataset):
+            updates, returns = curves(group)
+            (line,) = axes.plot(updates, returns.mean(0), label=f"{algorithm} ({len(group)} seeds)")
+            axes.fill_between(updates, returns.min(0), returns.max(0), color=line.get_color(), alpha=0.15)
+        behaviour = next(run.summary["behaviour_return"] for run in runs if run.summary["dataset"] == dataset)
+        axes.axhline(behaviour, color="gray", linestyle="--", label="behaviour")
+        axes.set(title=dataset, xlabel="updates", ylabel="return (mean over episodes)")
+        axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def curves(group: Sequence[Run]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The updates (U,) at which every run of the group was evaluated, and their returns (R, U)."""
+    common = sorted(set.intersection(*({update for update, _ in run.evaluations} for run in group)))
+    found = [dict(run.evaluations) for run in group]
+    return np.array(common), np.array([[values[update] for update in common] for values in found])
+
+
+def main() -> None:
+    """Print the table and write `learning_curves.png` into the first directory."""
+    parser = argparse.ArgumentParser(prog="bcq-report", description=__doc__)
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directories")
+    directories = parser.parse_args().directories
+    try:
+        runs = read_runs(directories)
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from None
+    picture = directories[0] / "learning_curves.png"
+    plot(runs, picture)
+    console = Console()
+    console.print(table(runs))
+    console.print(f"curves:           {picture}", soft_wrap=True)
+    console.print(f"run directories:  {', '.join(map(str, directories))}", soft_wrap=True)
+    offline = [path for run in runs for path in (run.directory / "wandb").glob("offline-run-*")]
+    if offline:
+        console.print(f"W&B, offline:     {len(offline)} runs; look with `wandb leet {offline[0]}`,", soft_wrap=True)
+        console.print(
+            f"                  upload with `wandb sync {directories[0]}/*/wandb/offline-run-*`", soft_wrap=True
+        )
+
+
+if __name__ == "__main__":
+    main()

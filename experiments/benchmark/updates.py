@@ -1,0 +1,124 @@
+"""Milliseconds an update against the arithmetic floor: `python -m experiments.benchmark.updates` (`make bench`).
+
+Two cases: continuous BCQ at paper size (observations 11, actions 3, batch 100, generative model 750-750, actor and
+critics 400-300, 10 sampled actions) and discrete BCQ (observations 4, actions 2, 256-256, batch 64). The floor is the
+counted matrix operations of an update over the rate of large matrix products, measured in the same process.
+"""
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from bcq_exp.config import CONF_DIR, check
+from bcq_exp.data import Transitions
+from bcq_exp.experiment import make_learner
+from bcq_exp.learner import Learner
+
+NUM_ROWS = 20_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """An update to be timed: what a user would type, and the sizes of the data.
+
+    Args:
+        overrides: of the configuration in `conf/`.
+        obs_dim: size of an observation.
+        action_space: of the environment.
+    """
+
+    overrides: tuple[str, ...]
+    obs_dim: int
+    action_space: gym.Space[Any]
+
+    def learner(self) -> Learner:
+        """A learner on random data."""
+        with initialize_config_dir(CONF_DIR, version_base="1.3"):
+            cfg = check(compose("config", overrides=list(self.overrides)))
+        observation_space = gym.spaces.Box(-np.inf, np.inf, (self.obs_dim,))
+        rng = np.random.default_rng(0)
+        self.action_space.seed(0)
+        columns = {
+            "obs": rng.normal(size=(NUM_ROWS, self.obs_dim)),
+            "act": np.array([self.action_space.sample() for _ in range(NUM_ROWS)]),
+            "rew": rng.normal(size=NUM_ROWS),
+            "terminated": np.arange(NUM_ROWS) % 200 == 199,
+            "truncated": np.zeros(NUM_ROWS, dtype=bool),
+            "obs_next": rng.normal(size=(NUM_ROWS, self.obs_dim)),
+        }
+        sized = replace(cfg, observation_space=observation_space, action_space=self.action_space)
+        return make_learner(sized, Transitions.from_columns(columns, "random data"))
+
+
+CASES = {
+    "continuous BCQ, paper size": Case(
+        ("algorithm=bcq", "dataset=pendulum-noisy", "network=bcq_paper", "batch_size=100"),
+        11,
+        gym.spaces.Box(-1, 1, (3,)),
+    ),
+    "discrete BCQ, 256-256, batch 64": Case(
+        ("algorithm=discrete_bcq", "dataset=cartpole-noisy", "network=mlp", "batch_size=64"),
+        4,
+        gym.spaces.Discrete(2),
+    ),
+}
+
+
+def matrix_rate(size: int = 1024, seconds: float = 1.0) -> float:
+    """FLOP/s of square fp32 matrix products."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / seconds_a_call(lambda: torch.mm(a, b), seconds)
+
+
+def seconds_a_call(call: Callable[[], object], seconds: float) -> float:
+    """Median over blocks of calls that together fill the given time, after a warm-up."""
+    call()
+    start = time.perf_counter()
+    call()
+    block = max(1, int(0.05 / max(time.perf_counter() - start, 1e-9)))
+    timings = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        for _ in range(block):
+            call()
+        timings.append((time.perf_counter() - start) / block)
+    return float(np.median(timings))
+
+
+def main() -> None:
+    """Print a row a case and number of threads."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of torch, each measured in turn")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of measuring, a case")
+    args = parser.parse_args()
+    table = Table(title=f"{platform.machine()}, torch {torch.__version__}, fp32, eager")
+    for column in ("update", "threads", "GFLOP", "ms", "GFLOP/s", "matrix GFLOP/s", "floor ms", "times the floor"):
+        table.add_column(column, justify="left" if column == "update" else "right")
+    for name, case in CASES.items():
+        for num_threads in args.threads:
+            torch.set_num_threads(num_threads)
+            learner = case.learner()
+            with FlopCounterMode(display=False) as counter:
+                learner.advance(1)
+            flop, rate = counter.get_total_flops(), matrix_rate()
+            seconds = seconds_a_call(lambda learner=learner: learner.advance(1), args.seconds)
+            figures = (flop / 1e9, seconds * 1e3, flop / seconds / 1e9, rate / 1e9, flop / rate * 1e3)
+            row = [f"{figure:.3g}" for figure in figures]
+            table.add_row(name, str(num_threads), *row, f"{seconds * rate / flop:.1f}")
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
