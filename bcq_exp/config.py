@@ -4,6 +4,8 @@ Values stand in `conf/`; here are types, ranges and the rules that tie one key t
 """
 
 import difflib
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-from omegaconf import DictConfig, OmegaConf, ValidationError
+from omegaconf import DictConfig, ListConfig, OmegaConf, ValidationError
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.schema import AlgorithmConfig, NetworkConfig, one_of, violations, within
@@ -29,9 +31,37 @@ HINTS = {
     "_target_": "objects are built by name, never from a path in a file",
 }
 
+# Words of the papers and of other code for keys that go by another name here.
+NEAREST = {
+    "tau": ("tau", "target_update_freq", "unlikely_action_threshold"),
+    "threshold": ("unlikely_action_threshold",),
+    "discount_factor": ("gamma",),
+    "target_update_freq": ("target_update_freq", "tau"),
+    "unlikely_action_threshold": ("unlikely_action_threshold", "lmbda", "phi"),
+}
+
 # Keeps what Hydra would write beside a new run away from a run that is resumed.
 OmegaConf.register_new_resolver("run_dir", lambda resume, fresh: resume or fresh, replace=True)
 OmegaConf.register_new_resolver("hydra_dir", lambda resume: None if resume else ".hydra", replace=True)
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _sweep_hash(overrides: ListConfig) -> str:
+    """The same for the same sweep, in whatever order it is typed."""
+    return _hash(sorted(line for line in overrides if not line.startswith("resume=")))
+
+
+def _config_hash(*, _root_: DictConfig) -> str:
+    """The same for the same run, whatever its number in a sweep."""
+    task = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
+    return _hash(OmegaConf.to_container(task, resolve=True))
+
+
+OmegaConf.register_new_resolver("sweep_hash", _sweep_hash, replace=True, use_cache=True)
+OmegaConf.register_new_resolver("config_hash", _config_hash, replace=True)
 
 
 @dataclass(kw_only=True)
@@ -186,6 +216,16 @@ def _typed(section: DictConfig, schema: type[Any], prefix: str, errors: list[str
     instance = OmegaConf.to_object(typed)
     errors += [f"{prefix}{line}" for line in violations(schema, vars(instance))]
     return instance
+
+
+def explain_unknown_key(key: str, algorithm: str | None) -> str:
+    """That a key does not exist, with the nearest that do; `algorithm` is the one that was chosen, if any."""
+    section, _, name = key.rpartition(".")
+    if section != "algorithm" or algorithm not in REGISTRY:
+        return f"{key} is not a key of this configuration"
+    known = [spec.name for spec in fields(REGISTRY[algorithm].config) if spec.name != "name"]
+    near = [word for word in NEAREST.get(name, ()) if word in known] or difflib.get_close_matches(name, known, n=2)
+    return f"{key}: algorithm={algorithm} has no such key; nearest: {', '.join(near or known)}"
 
 
 def _dataset_errors(dataset: DatasetConfig) -> list[str]:

@@ -25,6 +25,7 @@ def manifest(transitions: Transitions, device: torch.device) -> dict[str, Any]:
     return {
         "command": sys.argv,
         "git_revision": git_revision(),
+        "source_sha256": source_digest(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
@@ -47,6 +48,14 @@ def git_revision() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def source_digest() -> str:
+    """Sha256 over the package's source files: tells whether two runs were made by the same code."""
+    sha = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
 
 
 def digest(transitions: Transitions) -> str:

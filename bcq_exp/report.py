@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
@@ -28,9 +29,10 @@ class Run:
     evaluations: list[tuple[int, float]]
 
     @property
-    def key(self) -> tuple[str, str]:
-        """Runs with the same key differ in their seeds."""
-        return self.summary["dataset"], self.summary["algorithm"]
+    def overrides(self) -> frozenset[str]:
+        """What was typed for it, but for its seed and what the table shows anyway."""
+        hidden = ("seed=", "algorithm=", "dataset=", "experiment=", "hydra.", "resume=")
+        return frozenset(line for line in self.summary["overrides"] if not line.startswith(hidden))
 
     @property
     def last_return(self) -> float:
@@ -64,57 +66,72 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, std, float(stats.t.ppf(0.975, num - 1)) * std / num**0.5
 
 
-def table(runs: Sequence[Run]) -> Table:
-    """A row for each algorithm and dataset, over its seeds; failed runs are counted, not averaged."""
-    out = Table(title="Final return: the last evaluation, mean and deviation over seeds")
-    for column in ("dataset", "algorithm", "seeds", "updates", "final return", f"last {LAST} evaluations",
-                   "95 % interval", "behaviour", "normalised", "updates/s"):  # fmt: skip
-        out.add_column(column, justify="left" if column in ("dataset", "algorithm") else "right")
-    for (dataset, algorithm), group in grouped(runs).items():
-        done = [run for run in group if run.summary["status"] == "finished"]
-        failed = f" ({len(group) - len(done)} failed)" if len(done) < len(group) else ""
-        if not done:
-            out.add_row(dataset, algorithm, f"0{failed}", *["-"] * 7)
-            continue
-        mean, std, _ = interval([run.summary["final_return"] for run in done])
-        last, _, half = interval([run.last_return for run in done])
-        scores = [run.summary["final_normalized_score"] for run in done]
-        out.add_row(
-            dataset,
-            algorithm,
-            f"{len(done)}{failed}",
-            f"{done[0].summary['num_updates']}",
-            f"{mean:.1f} ± {std:.1f}",
-            f"{last:.1f}",
-            f"[{last - half:.1f}, {last + half:.1f}]",
-            f"{done[0].summary['behaviour_return']:.1f}",
-            "-" if None in scores else f"{np.mean(scores):.1f}",
-            f"{np.mean([run.summary['updates_per_second'] for run in done]):.0f}",
+def tables(runs: Sequence[Run]) -> list[Table]:
+    """A table for each dataset; in it a row for each kind of run, over its seeds, the best first.
+
+    Failed runs are counted, not averaged.
+    """
+    out = []
+    for dataset, groups in grouped(runs).items():
+        first = next(iter(groups.values()))[0].summary
+        table = Table(
+            title=f"{dataset}: mean returns after {first['num_updates']} updates, over seeds",
+            box=box.SIMPLE_HEAD,
+            caption=f"mean return of the behaviour: {first['behaviour_return']:.1f}",
         )
+        table.add_column("run", overflow="fold")
+        for column in ("seeds", "final ± std", f"last {LAST} ± 95 %", "score", "updates/s"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for row in sorted((row_of(name, group) for name, group in groups.items()), reverse=True):
+            table.add_row(*row[1:])
+        out.append(table)
     return out
 
 
-def grouped(runs: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
-    """Runs by dataset and algorithm."""
-    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+def row_of(name: str, group: Sequence[Run]) -> tuple[float, str, str, str, str, str, str]:
+    """The mean final return, by which rows are sorted, and the cells of a row."""
+    done = [run for run in group if run.summary["status"] == "finished"]
+    failed = f" ({len(group) - len(done)} failed)" if len(done) < len(group) else ""
+    if not done:
+        return -np.inf, name, f"0{failed}", "-", "-", "-", "-"
+    final, std, _ = interval([run.summary["final_return"] for run in done])
+    last, _, half = interval([run.last_return for run in done])
+    scores = [run.summary["final_normalized_score"] for run in done]
+    return (
+        final,
+        name,
+        f"{len(done)}{failed}",
+        f"{final:.1f} ± {std:.1f}",
+        f"{last:.1f} ± {half:.1f}",
+        "-" if None in scores else f"{np.mean(scores):.1f}",
+        f"{np.mean([run.summary['updates_per_second'] for run in done]):.0f}",
+    )
+
+
+def grouped(runs: Sequence[Run]) -> dict[str, dict[str, list[Run]]]:
+    """Runs by dataset and by kind: the algorithm and the overrides that not all runs of the dataset have."""
+    found: dict[str, dict[str, list[Run]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        groups[run.key].append(run)
-    return dict(sorted(groups.items()))
+        common = frozenset.intersection(*(r.overrides for r in runs if r.summary["dataset"] == run.summary["dataset"]))
+        name = " ".join([run.summary["algorithm"], *sorted(run.overrides - common)])
+        found[run.summary["dataset"]][name].append(run)
+    return found
 
 
 def plot(runs: Sequence[Run], path: Path) -> None:
     """Return against updates: the mean over seeds with a band from the smallest to the largest, a panel a dataset."""
     from matplotlib.figure import Figure  # half a second to import, for those only who plot
 
-    groups = grouped(runs)
-    datasets = sorted({dataset for dataset, _ in groups})
+    datasets = grouped(runs)
     figure = Figure(figsize=(6.4 * len(datasets), 4.2), layout="constrained")
-    for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
-        for (_, algorithm), group in ((key, group) for key, group in groups.items() if key[0] == dataset):
+    panels = figure.subplots(1, len(datasets), squeeze=False)[0]
+    for axes, (dataset, groups) in zip(panels, datasets.items(), strict=True):
+        finished = {name: [r for r in group if r.summary["status"] == "finished"] for name, group in groups.items()}
+        for name, group in ((name, group) for name, group in finished.items() if group):
             updates, returns = curves(group)
-            (line,) = axes.plot(updates, returns.mean(0), label=f"{algorithm} ({len(group)} seeds)")
+            (line,) = axes.plot(updates, returns.mean(0), label=f"{name} ({len(group)} seeds)")
             axes.fill_between(updates, returns.min(0), returns.max(0), color=line.get_color(), alpha=0.15)
-        behaviour = next(run.summary["behaviour_return"] for run in runs if run.summary["dataset"] == dataset)
+        behaviour = next(iter(groups.values()))[0].summary["behaviour_return"]
         axes.axhline(behaviour, color="gray", linestyle="--", label="behaviour")
         axes.set(title=dataset, xlabel="updates", ylabel="return (mean over episodes)")
         axes.legend()
@@ -140,7 +157,8 @@ def main() -> None:
     picture = directories[0] / "learning_curves.png"
     plot(runs, picture)
     console = Console()
-    console.print(table(runs))
+    for table in tables(runs):
+        console.print(table)
     console.print(f"curves:           {picture}", soft_wrap=True)
     console.print(f"run directories:  {', '.join(map(str, directories))}", soft_wrap=True)
     offline = [path for run in runs for path in (run.directory / "wandb").glob("offline-run-*")]

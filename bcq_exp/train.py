@@ -37,7 +37,7 @@ def main(cfg: DictConfig) -> float | None:
 
 def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
     """Check the configuration, the run directory's own where a run is resumed, and put the run together."""
-    if cfg.resume is not None:
+    if cfg.resume:
         others = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
         saved = run_dir / ".hydra" / "config.yaml"
         if others:
@@ -48,15 +48,17 @@ def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
         assert isinstance(loaded, DictConfig)
         cfg = loaded
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-    return experiment.build([experiment.Job(check(cfg), run_dir, resolved)])
+    overrides = tuple(HydraConfig.get().overrides.task)
+    return experiment.build([experiment.Job(check(cfg), run_dir, resolved, overrides)])
 
 
 def discard(run_dir: Path) -> None:
-    """Remove what Hydra wrote for a run that never began, and the folders that are left empty."""
-    if (run_dir / "manifest.json").exists():
+    """Remove what Hydra wrote for a run or a sweep that never began, and the folders that are left empty."""
+    if any((run_dir / name).exists() for name in ("manifest.json", "sweep.json")):
         return
     logging.shutdown()
-    for path in [*run_dir.glob(".hydra/*.yaml"), run_dir / "train.log"]:
+    run_dir = run_dir.absolute()
+    for path in [*run_dir.glob(".hydra/*.yaml"), run_dir / "train.log", run_dir / "multirun.yaml"]:
         path.unlink(missing_ok=True)
     for folder in (run_dir / ".hydra", run_dir, *run_dir.parents):
         if folder == Path.cwd() or (folder.exists() and any(folder.iterdir())):

@@ -17,6 +17,7 @@ FLOORS = [
     {"trainer"},
     {"config"},
     {"experiment"},
+    {"sweep"},
     {"train", "collect", "report"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -66,22 +66,6 @@ def test_a_run_leaves_what_the_contract_names(tmp_path: Path, discrete_file: Pat
     assert set(os.listdir(tmp_path)) == {"run"}
 
 
-def test_a_sweep_with_hydras_own_launcher(tmp_path: Path, discrete_file: Path):
-    done = train(
-        tmp_path,
-        "-m",
-        *QUICK,
-        *on_file(discrete_file, "CartPole-v1"),
-        "algorithm.unlikely_action_threshold=0.1,0.3",
-        "seed=0,1",
-        "hydra.sweep.dir=sweep",
-    )
-    assert done.returncode == 0, done.stderr
-    summaries = sorted((tmp_path / "sweep").glob("*/summary.json"))
-    assert len(summaries) == 4
-    assert sorted(read_json(path)["seed"] for path in summaries) == [0, 0, 1, 1]
-
-
 @pytest.mark.parametrize("algorithm", ["bcq", "bc", "td3_bc"])
 def test_continuous_algorithms_run_to_the_end(tmp_path: Path, continuous_file: Path, algorithm: str):
     overrides = [*QUICK, *on_file(continuous_file, "Pendulum-v1"), f"algorithm={algorithm}", "hydra.run.dir=run"]

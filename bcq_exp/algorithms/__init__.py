@@ -19,11 +19,14 @@ class Entry:
         config: the typed schema of its keys.
         build: configuration and sizes to the form that an engine walks.
         networks: configuration and sizes to freshly initialised modules, by the names that the losses use.
+        swept: keys that may differ between the members of a population: what losses and policy take as tensors, and
+            what networks keep as buffers.
     """
 
     config: type[AlgorithmConfig]
     build: Callable[[Any, Sizes], Algorithm]
     networks: Callable[[Any, NetworkConfig, Sizes], dict[str, nn.Module]]
+    swept: frozenset[str]
 
     @property
     def is_discrete(self) -> bool:
@@ -32,10 +35,12 @@ class Entry:
 
 
 REGISTRY: dict[str, Entry] = {
-    "bcq": Entry(bcq.BCQConfig, bcq.from_config, bcq.networks),
-    "discrete_bcq": Entry(discrete_bcq.DiscreteBCQConfig, discrete_bcq.from_config, discrete_bcq.networks),
-    "dqn": Entry(dqn.DQNConfig, dqn.from_config, dqn.networks),
-    "bc": Entry(bc.BCConfig, bc.from_config, bc.networks),
-    "bc_discrete": Entry(bc.DiscreteBCConfig, bc.discrete_from_config, bc.discrete_networks),
-    "td3_bc": Entry(td3_bc.TD3BCConfig, td3_bc.from_config, td3_bc.networks),
+    "bcq": Entry(bcq.BCQConfig, bcq.from_config, bcq.networks, bcq.SWEPT | {"phi"}),
+    "discrete_bcq": Entry(
+        discrete_bcq.DiscreteBCQConfig, discrete_bcq.from_config, discrete_bcq.networks, discrete_bcq.SWEPT
+    ),
+    "dqn": Entry(dqn.DQNConfig, dqn.from_config, dqn.networks, dqn.SWEPT),
+    "bc": Entry(bc.BCConfig, bc.from_config, bc.networks, frozenset()),
+    "bc_discrete": Entry(bc.DiscreteBCConfig, bc.discrete_from_config, bc.discrete_networks, bc.DISCRETE_SWEPT),
+    "td3_bc": Entry(td3_bc.TD3BCConfig, td3_bc.from_config, td3_bc.networks, td3_bc.SWEPT),
 }

@@ -13,6 +13,8 @@ from bcq_exp.algorithms.schema import ContinuousConfig, DiscreteConfig, NetworkC
 from bcq_exp.networks import MLP, Actor
 from bcq_exp.ops.discrete import masked_argmax
 
+DISCRETE_SWEPT = frozenset({"eval_eps"})
+
 
 @dataclass(kw_only=True)
 class BCConfig(ContinuousConfig):
@@ -63,7 +65,7 @@ def discrete_from_config(cfg: DiscreteBCConfig, sizes: Sizes) -> Algorithm:
         stages=(Stage(discrete_bc_loss, trains=("imitator",)),),
         targets={},
         act=most_probable_act,
-        swept=frozenset({"eval_eps"}),
+        swept=DISCRETE_SWEPT,
     )
 
 

@@ -17,6 +17,8 @@ from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 LATENT_CLIP = 0.5  # z ~ N(0, 1) clipped to [-0.5, 0.5]: section 5.1
 KL_WEIGHT = 0.5  # both terms are means over batch and dimensions: the published code
 
+SWEPT = frozenset({"gamma", "tau", "lmbda"})
+
 
 @dataclass(kw_only=True)
 class BCQConfig(ContinuousConfig):
@@ -94,7 +96,7 @@ def build(*, num_sampled_action: int, forward_sampled_times: int, latent_dim: in
         targets={name: Target(name, rate="tau", every=1) for name in ("actor", "critic1", "critic2")},
         act=act,
         act_noise={"latent": Draw("normal", (forward_sampled_times, latent_dim), LATENT_CLIP)},
-        swept=frozenset({"gamma", "tau", "lmbda"}),
+        swept=SWEPT,
     )
 
 

@@ -14,6 +14,8 @@ from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
 from bcq_exp.networks import MLP
 from bcq_exp.ops.discrete import likely_actions, masked_argmax
 
+SWEPT = frozenset({"gamma", "eval_eps", "unlikely_action_threshold", "imitation_logits_penalty"})
+
 
 @dataclass(kw_only=True)
 class DiscreteBCQConfig(dqn.QLearningConfig):
@@ -70,7 +72,7 @@ def build(
         stages=(Stage(loss, trains=("model", "imitator")),),
         targets={"model": Target("model", rate=None, every=target_update_freq)},
         act=act,
-        swept=frozenset({"gamma", "eval_eps", "unlikely_action_threshold", "imitation_logits_penalty"}),
+        swept=SWEPT,
         num_steps=estimation_step,
         prepare=dqn.return_statistics if reward_normalization else None,
         statistics=("return_mean", "return_std") if reward_normalization else (),

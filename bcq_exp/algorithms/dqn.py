@@ -15,6 +15,8 @@ from bcq_exp.networks import MLP
 from bcq_exp.ops.discrete import masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 
+SWEPT = frozenset({"gamma", "eval_eps"})
+
 
 @dataclass(kw_only=True)
 class QLearningConfig(DiscreteConfig):
@@ -109,7 +111,7 @@ def build(
         stages=(Stage(loss, trains=("model",)),),
         targets={"model": Target("model", rate=None, every=target_update_freq)},
         act=act,
-        swept=frozenset({"gamma", "eval_eps"}),
+        swept=SWEPT,
         num_steps=estimation_step,
         prepare=return_statistics if reward_normalization else None,
         statistics=("return_mean", "return_std") if reward_normalization else (),

@@ -18,6 +18,8 @@ from bcq_exp.algorithms.schema import ContinuousConfig, NetworkConfig, Sizes, wi
 from bcq_exp.networks import Actor, Critic
 from bcq_exp.ops.td import n_step_target
 
+SWEPT = frozenset({"gamma", "tau", "alpha", "policy_noise", "noise_clip"})
+
 
 @dataclass(kw_only=True)
 class TD3BCConfig(ContinuousConfig):
@@ -66,7 +68,7 @@ def from_config(cfg: TD3BCConfig, sizes: Sizes) -> Algorithm:
         ),
         targets={name: Target(name, rate="tau", every=cfg.policy_freq) for name in ("actor", "critic1", "critic2")},
         act=deterministic_act,
-        swept=frozenset({"gamma", "tau", "alpha", "policy_noise", "noise_clip"}),
+        swept=SWEPT,
     )
 
 

@@ -6,10 +6,13 @@ counted matrix operations of an update over the rate of large matrix products, m
 """
 
 import argparse
+import itertools
 import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -22,8 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bcq_exp.config import CONF_DIR, check
 from bcq_exp.data import Transitions
-from bcq_exp.experiment import make_learner
-from bcq_exp.learner import Learner
+from bcq_exp.experiment import make_population
+from bcq_exp.population import Population
 
 NUM_ROWS = 20_000
 
@@ -36,16 +39,18 @@ class Case:
         overrides: of the configuration in `conf/`.
         obs_dim: size of an observation.
         action_space: of the environment.
+        members: sizes of the populations to be timed.
     """
 
     overrides: tuple[str, ...]
     obs_dim: int
     action_space: gym.Space[Any]
+    members: tuple[int, ...]
 
-    def learner(self) -> Learner:
-        """A learner on random data."""
+    def population(self, num_members: int, setting: str) -> Population:
+        """Members that differ in their seeds, on random data; compiled always or never."""
         with initialize_config_dir(CONF_DIR, version_base="1.3"):
-            cfg = check(compose("config", overrides=list(self.overrides)))
+            cfg = check(compose("config", overrides=[*self.overrides, f"compile={setting}"]))
         observation_space = gym.spaces.Box(-np.inf, np.inf, (self.obs_dim,))
         rng = np.random.default_rng(0)
         self.action_space.seed(0)
@@ -57,8 +62,10 @@ class Case:
             "truncated": np.zeros(NUM_ROWS, dtype=bool),
             "obs_next": rng.normal(size=(NUM_ROWS, self.obs_dim)),
         }
+        schedules = [replace(cfg.schedule, seed=seed) for seed in range(num_members)]
         sized = replace(cfg, observation_space=observation_space, action_space=self.action_space)
-        return make_learner(sized, Transitions.from_columns(columns, "random data"))
+        members = [replace(sized, schedule=schedule) for schedule in schedules]
+        return make_population(members, Transitions.from_columns(columns, "random data"))
 
 
 CASES = {
@@ -66,11 +73,13 @@ CASES = {
         ("algorithm=bcq", "dataset=pendulum-noisy", "network=bcq_paper", "batch_size=100"),
         11,
         gym.spaces.Box(-1, 1, (3,)),
+        (1,),
     ),
     "discrete BCQ, 256-256, batch 64": Case(
         ("algorithm=discrete_bcq", "dataset=cartpole-noisy", "network=mlp", "batch_size=64"),
         4,
         gym.spaces.Discrete(2),
+        (1, 8, 16),
     ),
 }
 
@@ -97,27 +106,43 @@ def seconds_a_call(call: Callable[[], object], seconds: float) -> float:
     return float(np.median(timings))
 
 
+def cpu_model() -> str:
+    """The processor as the kernel names it, or its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} cores of {names[0]}" if names else platform.machine()
+
+
 def main() -> None:
-    """Print a row a case and number of threads."""
+    """Print a row for each case, number of members, number of threads, and for the update as it is and compiled."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of torch, each measured in turn")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of measuring, a case")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of measuring, a row")
     args = parser.parse_args()
-    table = Table(title=f"{platform.machine()}, torch {torch.__version__}, fp32, eager")
-    for column in ("update", "threads", "GFLOP", "ms", "GFLOP/s", "matrix GFLOP/s", "floor ms", "times the floor"):
+    table = Table(title=f"{cpu_model()}, torch {torch.__version__}, fp32")
+    columns = ("update", "members", "threads", "compiled in s", "GFLOP", "ms a member", "GFLOP/s", "matrix GFLOP/s",
+               "floor ms", "times the floor")  # fmt: skip
+    for column in columns:
         table.add_column(column, justify="left" if column == "update" else "right")
-    for name, case in CASES.items():
-        for num_threads in args.threads:
+    rows = itertools.product(CASES.items(), args.threads, ("never", "always"))
+    for (name, case), num_threads, setting in rows:
+        for num_members in case.members:
             torch.set_num_threads(num_threads)
-            learner = case.learner()
+            population = case.population(num_members, setting)
             with FlopCounterMode(display=False) as counter:
-                learner.advance(1)
+                case.population(1, "never").advance(1)
+            population.advance(2)
             flop, rate = counter.get_total_flops(), matrix_rate()
-            seconds = seconds_a_call(lambda learner=learner: learner.advance(1), args.seconds)
+            seconds = seconds_a_call(partial(population.advance, 1), args.seconds) / num_members
+            compiled = f"{population.compile_seconds:.0f}" if population.is_compiled else "-"
             figures = (flop / 1e9, seconds * 1e3, flop / seconds / 1e9, rate / 1e9, flop / rate * 1e3)
             row = [f"{figure:.3g}" for figure in figures]
-            table.add_row(name, str(num_threads), *row, f"{seconds * rate / flop:.1f}")
-    Console(width=120).print(table)
+            row += [f"{seconds * rate / flop:.1f}"]
+            table.add_row(name, str(num_members), str(num_threads), compiled, *row)
+    Console(width=150).print(table)
 
 
 if __name__ == "__main__":

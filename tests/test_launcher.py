@@ -1,0 +1,180 @@
+"""Sweeps as their user runs them: real processes, and the composition that makes them quick to start."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf
+from safetensors.torch import load_file
+
+from bcq_exp.config import CONF_DIR
+from bcq_exp.trainer import read_json
+from hydra_plugins.bcq_exp_population import Composer
+
+QUICK = ["num_updates=60", "eval_freq=30", "eval_episodes=2", "log_freq=20", "batch_size=16",
+         "network.hidden_sizes=[16]"]  # fmt: skip
+
+
+def sweep(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "bcq_exp.train", "-m", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def on_file(path: Path) -> list[str]:
+    return ["dataset=h5", f"dataset.path={path}", "dataset.env=CartPole-v1"]
+
+
+def summaries(directory: Path) -> list[dict]:
+    return [read_json(path) for path in sorted(directory.rglob("summary.json"))]
+
+
+@pytest.fixture(scope="module")
+def hydra_context() -> Iterator[HydraContext]:
+    GlobalHydra.instance().clear()
+    hydra = Hydra.create_main_hydra2("bcq_exp.train", create_config_search_path(CONF_DIR))
+    yield HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+    GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["seed=3"],
+        ["algorithm=dqn", "algorithm.gamma=0.9", "seed=1"],
+        ["experiment=main_discrete_bcq", "algorithm.target_update_freq=7"],
+        ["dataset=pendulum-noisy", "algorithm=bcq", "network.vae_hidden_sizes=[8,8]", "logger.tags=[a,b]"],
+        ["logger.group=${algorithm.name}-${seed}", "seed=2"],
+        ["+note=hello", "seed=1"],
+        ["++seed=4", "++note={a: 1}"],
+        ["~logger.tags", "seed=5"],
+        ["seed=1", "++seed=2"],
+        ["dataset.noise.high=0.5", "optimizer=adamw", "optimizer.lr=1e-4"],
+        ["logger.group='with spaces, and = signs'"],
+        ["algorithm.reward_normalization=true", "logger.group=null"],
+    ],
+)
+def test_the_quick_composition_equals_hydras_own(hydra_context: HydraContext, overrides: list[str]):
+    master = hydra_context.config_loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
+    composer = Composer(hydra_context, master)
+    for _ in range(2):  # the second time from what the first has kept
+        quick = composer.compose(overrides)
+        own = hydra_context.config_loader.load_sweep_config(master, overrides)
+        assert OmegaConf.to_yaml(quick) == OmegaConf.to_yaml(own)
+        with pytest.raises(Exception, match="nothing"):
+            quick.nothing = 1  # as closed to new keys as Hydra's
+
+
+def test_a_sweep_trains_what_can_be_together_and_leaves_each_run_its_directory(tmp_path: Path, discrete_file: Path):
+    done = sweep(tmp_path, *QUICK, *on_file(discrete_file), "algorithm=discrete_bcq,dqn", "algorithm.gamma=0.9,0.99",
+                 "seed=range(2)", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = summaries(tmp_path / "sweep")
+    assert len(found) == 8
+    assert {summary["num_members"] for summary in found} == {4}
+    directories = [path.parent for path in (tmp_path / "sweep").rglob("summary.json")]
+    for directory in directories:
+        overrides = OmegaConf.load(directory / ".hydra" / "overrides.yaml")
+        config = OmegaConf.load(directory / ".hydra" / "config.yaml")
+        summary = read_json(directory / "summary.json")
+        assert f"seed={config.seed}" in overrides
+        assert f"algorithm.gamma={config.algorithm.gamma}" in overrides
+        assert (summary["seed"], summary["algorithm"]) == (config.seed, config.algorithm.name)
+        assert (directory / ".hydra" / "hydra.yaml").exists()
+        assert (directory / "metrics.csv").exists()
+    with (tmp_path / "sweep" / "sweep.csv").open(newline="") as file:
+        returns = [float(row["final_return"]) for row in csv.DictReader(file)]
+    assert len(returns) == 8
+    assert returns == sorted(returns, reverse=True)
+
+    again = sweep(tmp_path, *QUICK, *on_file(discrete_file), "algorithm=discrete_bcq,dqn", "algorithm.gamma=0.9,0.99",
+                  "seed=range(2)", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("has ended before") == 2
+    alone = subprocess.run(
+        [sys.executable, "-m", "bcq_exp.train", *OmegaConf.load(directories[0] / ".hydra" / "overrides.yaml"),
+         "hydra.run.dir=alone"], cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    ours, theirs = (weights(directory) for directory in (tmp_path / "alone", directories[0]))
+    assert all(
+        (ours[name] - theirs[name]).abs().max() < 1e-4 for name in ours if name.startswith("learner/policy/module/nets")
+    )
+
+
+def weights(run_dir: Path) -> dict:
+    return load_file(sorted((run_dir / "checkpoints").iterdir())[-1] / "tensors.safetensors")
+
+
+def test_a_killed_sweep_goes_on_by_the_same_command_to_the_same_weights(tmp_path: Path, discrete_file: Path):
+    typed = [*QUICK, *on_file(discrete_file), "num_updates=300", "checkpoint_freq=20", "eval_freq=100",
+             "algorithm=bc_discrete,discrete_bcq", "seed=0,1,2"]  # fmt: skip
+    assert sweep(tmp_path, *typed, "hydra.sweep.dir=whole").returncode == 0
+    command = [sys.executable, "-m", "bcq_exp.train", "-m", *typed, "hydra.sweep.dir=killed"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    begun = (tmp_path / "killed").glob
+    while len(list(begun("discrete_bcq-*/checkpoints/update_*"))) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert len(summaries(tmp_path / "killed")) == 3  # the first group had ended, the second had not
+
+    resumed = sweep(tmp_path, *typed, "hydra.sweep.dir=killed")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr.count("has ended before") == 1
+    assert "from update_" in resumed.stderr
+    runs = sorted(path.parent.name for path in (tmp_path / "whole").rglob("summary.json"))
+    assert len(runs) == 6
+    for run in runs:
+        whole, killed = weights(tmp_path / "whole" / run), weights(tmp_path / "killed" / run)
+        assert whole.keys() == killed.keys()
+        assert all(whole[name].equal(killed[name]) for name in whole)
+        metrics = [(tmp_path / kind / run / "metrics.csv").read_text() for kind in ("whole", "killed")]
+        assert metrics[0] == metrics[1]
+
+    refused = sweep(tmp_path, *typed, "hydra.sweep.dir=killed", "algorithm.eval_eps=0.5")
+    assert refused.returncode == 1
+    assert "configuration has changed" in refused.stderr
+    anew = sweep(tmp_path, *typed, "hydra.sweep.dir=killed", "algorithm.eval_eps=0.5", "resume=false")
+    assert anew.returncode == 0, anew.stderr
+    assert (tmp_path / "killed-aside-1" / "sweep.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["algorithm=discrete_bcq,dqn", "algorithm.tau=0.1,0.2"],
+         ["algorithm=dqn has no such key; nearest: target_update_freq",
+          "algorithm=discrete_bcq has no such key; nearest: target_update_freq, unlikely_action_threshold"]),
+        (["algorithm=discrete_bcq,bcq"], ["algorithm=bcq is for continuous actions"]),
+        (["seed=0,1", "algorithm.gamma=2"], ["algorithm.gamma=2.0 is outside [0, 1]"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_any_job_is_said_before_any_has_started(
+    tmp_path: Path, overrides: list[str], said: list[str]
+):
+    done = sweep(tmp_path, *QUICK, *overrides)
+    assert done.returncode == 1
+    for words in said:
+        assert done.stderr.count(words) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hydras_own_launcher_and_sweeper_serve_too(tmp_path: Path, discrete_file: Path):
+    done = sweep(tmp_path, *QUICK, *on_file(discrete_file), "algorithm.unlikely_action_threshold=0.1,0.3", "seed=0,1",
+                 "hydra/launcher=basic", "hydra/sweeper=basic", "hydra.sweep.dir=sweep")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = summaries(tmp_path / "sweep")
+    assert sorted(summary["seed"] for summary in found) == [0, 0, 1, 1]
+    assert {summary["num_members"] for summary in found} == {1}
