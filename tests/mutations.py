@@ -57,8 +57,8 @@ MUTATIONS = (
     Mutation(
         "truncated_as_terminal",
         "policies/door.py",
-        '    num_rows = len(found["obs"])\n',
-        '    num_rows = len(found["obs"])\n    found["terminated"] = found["terminated"] | found["truncated"]\n',
+        '    num_steps = get(batch, "num_steps")\n',
+        '    num_steps = get(batch, "num_steps")\n    found["terminated"] = found["terminated"] | found["truncated"]\n',
         (BCQ, DISCRETE_BCQ, DQN, TD3_BC),
     ),
     Mutation(
