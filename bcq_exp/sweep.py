@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.checkpoint import latest_checkpoints
 from bcq_exp.experiment import Job, build
 from bcq_exp.manifest import source_digest
+from bcq_exp.report import read_runs, tables
 from bcq_exp.trainer import read_json, write_json
 
 ACCOUNT = "sweep.json"
@@ -60,6 +63,8 @@ def run(jobs: Sequence[Job], sweep_dir: Path, *, max_members: int) -> list[dict[
         summaries |= {job.run_dir: read_json(path) for job, path in zip(group, paths, strict=True)}
     found = [summaries[job.run_dir] for job in jobs]
     write_csv(sweep_dir / "sweep.csv", found)
+    for table in tables(read_runs([job.run_dir for job in jobs])):
+        Console().print(table)
     return found
 
 

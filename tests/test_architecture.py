@@ -17,8 +17,9 @@ FLOORS = [
     {"trainer"},
     {"config"},
     {"experiment"},
+    {"report"},
     {"sweep"},
-    {"train", "collect", "report"},
+    {"train", "collect"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -81,13 +81,7 @@ def build(
 
 def from_config(cfg: DiscreteBCQConfig, sizes: Sizes) -> Algorithm:
     """The algorithm that a configuration describes."""
-    return build(
-        is_double=cfg.is_double,
-        clip_loss_grad=cfg.clip_loss_grad,
-        target_update_freq=cfg.target_update_freq,
-        estimation_step=cfg.estimation_step,
-        reward_normalization=cfg.reward_normalization,
-    )
+    return build(**cfg.q_learning)
 
 
 def networks(cfg: DiscreteBCQConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:

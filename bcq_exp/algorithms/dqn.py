@@ -4,6 +4,7 @@ Shape suffixes: B batch, A number of actions, K steps of the reward window.
 """
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
@@ -18,6 +19,16 @@ from bcq_exp.ops.td import n_step_target
 SWEPT = frozenset({"gamma", "eval_eps"})
 
 
+class QLearning(TypedDict):
+    """What decides the program of Q-learning, to be handed on as keywords."""
+
+    is_double: bool
+    clip_loss_grad: bool
+    target_update_freq: int
+    estimation_step: int
+    reward_normalization: bool
+
+
 @dataclass(kw_only=True)
 class QLearningConfig(DiscreteConfig):
     """What every algorithm with a Q network and hard target copies has."""
@@ -28,6 +39,17 @@ class QLearningConfig(DiscreteConfig):
     gamma: float = within(0, 1)
     estimation_step: int = within(1)
     target_update_freq: int = within(0)
+
+    @property
+    def q_learning(self) -> QLearning:
+        """The keys that decide the program."""
+        return {
+            "is_double": self.is_double,
+            "clip_loss_grad": self.clip_loss_grad,
+            "target_update_freq": self.target_update_freq,
+            "estimation_step": self.estimation_step,
+            "reward_normalization": self.reward_normalization,
+        }
 
 
 @dataclass(kw_only=True)
@@ -120,13 +142,7 @@ def build(
 
 def from_config(cfg: DQNConfig, sizes: Sizes) -> Algorithm:
     """The algorithm that a configuration describes."""
-    return build(
-        is_double=cfg.is_double,
-        clip_loss_grad=cfg.clip_loss_grad,
-        target_update_freq=cfg.target_update_freq,
-        estimation_step=cfg.estimation_step,
-        reward_normalization=cfg.reward_normalization,
-    )
+    return build(**cfg.q_learning)
 
 
 def networks(cfg: DQNConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:

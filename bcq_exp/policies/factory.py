@@ -51,14 +51,10 @@ def make_policy(
             action_space=action_space,
             observation_space=observation_space,
             discount_factor=cfg.gamma,
-            estimation_step=cfg.estimation_step,
-            target_update_freq=cfg.target_update_freq,
             eval_eps=cfg.eval_eps,
             unlikely_action_threshold=cfg.unlikely_action_threshold,
             imitation_logits_penalty=cfg.imitation_logits_penalty,
-            reward_normalization=cfg.reward_normalization,
-            is_double=cfg.is_double,
-            clip_loss_grad=cfg.clip_loss_grad,
+            **cfg.q_learning,
             lr_scheduler=_schedules([optim], make_schedule),
         )
     if isinstance(cfg, BCQConfig):
