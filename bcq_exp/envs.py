@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -49,6 +49,7 @@ def make_vector_env(env_id: str, num_envs: int) -> SyncVectorEnv[Any, Any]:
     return SyncVectorEnv([partial(make_env, env_id)] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
 
 
+@cache
 def spaces(env_id: str) -> tuple[gym.Space[Any], gym.Space[Any]]:
     """The observation space and the action space of `env_id`.
 

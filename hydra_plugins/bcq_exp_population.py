@@ -10,18 +10,34 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+
+class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """YAML as OmegaConf reads it: a string that it would take for a number is quoted."""
+
+
+def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    try:
+        float(text)
+    except ValueError:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
+
+
+Dumper.add_representer(str, _quoted)
 
 
 @dataclass
@@ -57,6 +73,60 @@ class OnceSweeper(BasicSweeper):
         """Left to the launcher."""
 
 
+@dataclass
+class Composition:
+    """One job's configuration, Hydra's part kept as plain values: copying and writing it is most of a start's time.
+
+    Args:
+        task: the configuration without Hydra's own.
+        hydra: Hydra's own, its interpolations unresolved.
+    """
+
+    task: DictConfig
+    hydra: dict[str, Any]
+
+    @classmethod
+    def split(cls, cfg: DictConfig) -> Self:
+        """Take a whole configuration apart."""
+        task: DictConfig = copy.deepcopy(cfg)
+        hydra: Any = OmegaConf.to_container(cfg.hydra, enum_to_str=True)
+        with read_write(task), open_dict(task):
+            del task["hydra"]
+        return cls(task, hydra)
+
+    def with_values(self, values: Sequence[Override], overrides: Sequence[Override]) -> Self:
+        """A copy with plain `key=value` overrides applied; `overrides` are all that were typed for the job."""
+        task, names = copy.deepcopy(self.task), self.hydra["job"]["config"]["override_dirname"]
+        ConfigLoaderImpl._apply_overrides_to_config(list(values), task)
+        lines = [override.input_line for override in overrides]
+        typed = {**self.hydra["overrides"], "task": lines}
+        job = {**self.hydra["job"], "override_dirname": get_overrides_dirname(overrides=list(overrides), **names)}
+        return type(self)(task, {**self.hydra, "overrides": typed, "job": job})
+
+    def place(self, number: int, sweep_dir: Path) -> Path:
+        """Give the job its number and, by `hydra.sweep.subdir`, its directory in the sweep's."""
+        job = {**self.hydra["job"], "num": number, "id": f"{self.hydra['job']['name']}_{number}"}
+        whole = copy.deepcopy(self.task)
+        with read_write(whole), open_dict(whole):
+            whole["hydra"] = {"job": job, "subdir": self.hydra["sweep"]["subdir"], "runtime": self.hydra["runtime"]}
+        run_dir = (sweep_dir / str(whole.hydra.subdir)).absolute()
+        runtime = {**self.hydra["runtime"], "output_dir": str(run_dir)}
+        self.hydra = {**self.hydra, "job": job, "runtime": runtime}
+        return run_dir
+
+    def write(self, folder: Path) -> None:
+        """Write `.hydra`, as Hydra does for a single run."""
+        folder.mkdir(parents=True, exist_ok=True)
+        files = {
+            "config.yaml": OmegaConf.to_container(self.task),
+            "hydra.yaml": {"hydra": self.hydra},
+            "overrides.yaml": self.hydra["overrides"]["task"],
+        }
+        for name, content in files.items():
+            with (folder / name).open("w", encoding="utf-8") as file:
+                yaml.dump(content, file, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
 class Composer:
     """Configurations of a sweep's jobs, equal to Hydra's own, with one composition for each set of group choices.
 
@@ -68,9 +138,9 @@ class Composer:
     def __init__(self, context: HydraContext, master: DictConfig) -> None:
         self.loader, self.master = context.config_loader, master
         self.parser = OverridesParser.create(config_loader=self.loader)
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
+        self.composed: dict[tuple[str, ...], Composition] = {}
 
-    def compose(self, overrides: Sequence[str]) -> DictConfig:
+    def compose(self, overrides: Sequence[str]) -> Composition:
         """The configuration of one job.
 
         Raises:
@@ -80,19 +150,14 @@ class Composer:
         groups = [o for o in parsed if o.package is not None or self.loader.get_group_options(o.key_or_group)]
         values = [override for override in parsed if override not in groups]
         if any(o.is_add() or o.is_force_add() or o.is_delete() or o.is_hydra_override() for o in values):
-            return self.loader.load_sweep_config(self.master, list(overrides))  # rare, and their order may matter
+            return self._composed(overrides)  # rare, and their order may matter
         choices = tuple(str(override.input_line) for override in groups)
         if choices not in self.composed:
-            self.composed[choices] = self.loader.load_sweep_config(self.master, list(choices))
-        cfg = copy.deepcopy(self.composed[choices])
-        ConfigLoaderImpl._apply_overrides_to_config(values, cfg)
-        names = cfg.hydra.job.config.override_dirname
-        cfg.hydra.overrides.task = [override.input_line for override in parsed]
-        cfg.hydra.job.override_dirname = get_overrides_dirname(
-            overrides=parsed, exclude_keys=names.exclude_keys, item_sep=names.item_sep, kv_sep=names.kv_sep
-        )
-        OmegaConf.copy_cache(from_config=self.composed[choices], to_config=cfg)
-        return cfg
+            self.composed[choices] = self._composed(choices)
+        return self.composed[choices].with_values(values, parsed)
+
+    def _composed(self, overrides: Sequence[str]) -> Composition:
+        return Composition.split(self.loader.load_sweep_config(self.master, list(overrides)))
 
 
 class PopulationLauncher(Launcher):
@@ -131,16 +196,16 @@ class PopulationLauncher(Launcher):
 
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep_dir = Path(self.config.hydra.sweep.dir)
-        composer, cfgs, errors = Composer(self.context, self.config), [], dict[str, None]()
+        composer, errors = Composer(self.context, self.config), dict[str, None]()
         jobs: list[Job] = []
+        compositions: list[Composition] = []
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
             try:
-                cfg = composer.compose([override for override in overrides if not override.startswith("resume=")])
-                self._place(cfg, number, sweep_dir)
-                task = task_config(cfg)
-                resolved: Any = OmegaConf.to_container(task, resolve=True)
-                jobs.append(Job(check(task), Path(cfg.hydra.runtime.output_dir), resolved, tuple(overrides)))
-                cfgs.append(cfg)
+                made = composer.compose([override for override in overrides if not override.startswith("resume=")])
+                run_dir = made.place(number, sweep_dir)
+                resolved: Any = OmegaConf.to_container(made.task, resolve=True)
+                jobs.append(Job(check(made.task), run_dir, resolved, tuple(overrides)))
+                compositions.append(made)
             except (HydraException, ValueError) as error:
                 errors[explain(error, overrides)] = None
         if errors:
@@ -148,48 +213,21 @@ class PopulationLauncher(Launcher):
             raise SystemExit("error: " + "\n".join(errors))
         if self.config.resume is False:
             sweep.put_aside(sweep_dir)
-        for cfg in cfgs:
-            write_account(cfg)
+        for job, made in zip(jobs, compositions, strict=True):
+            made.write(job.run_dir / ".hydra")
         try:
             summaries = sweep.run(jobs, sweep_dir, max_members=self.max_members)
         except (ValueError, FileNotFoundError) as error:
             raise SystemExit(f"error: {error}") from None
         except KeyboardInterrupt:
             raise SystemExit("interrupted; the same command goes on from the last checkpoints") from None
-        return [job_return(cfg, summary) for cfg, summary in zip(cfgs, summaries, strict=True)]
-
-    def _place(self, cfg: DictConfig, number: int, sweep_dir: Path) -> None:
-        """Give a job its number and its directory."""
-        with read_write(cfg.hydra.runtime), read_write(cfg.hydra.job), open_dict(cfg.hydra):
-            cfg.hydra.job.num, cfg.hydra.job.id = number, f"{cfg.hydra.job.name}_{number}"
-            HydraConfig.instance().set_config(cfg)
-            cfg.hydra.runtime.output_dir = str((sweep_dir / cfg.hydra.sweep.subdir).absolute())
+        return [job_return(made, summary) for made, summary in zip(compositions, summaries, strict=True)]
 
 
-def task_config(cfg: DictConfig) -> DictConfig:
-    """The configuration without Hydra's own."""
-    task = copy.deepcopy(cfg)
-    with read_write(task), open_dict(task):
-        del task["hydra"]
-    return task
-
-
-def write_account(cfg: DictConfig) -> None:
-    """Write a job's `.hydra`, as Hydra does for a single run."""
-    folder = Path(cfg.hydra.runtime.output_dir) / ".hydra"
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(task_config(cfg), folder / "config.yaml")
-    OmegaConf.save(OmegaConf.masked_copy(cfg, "hydra"), folder / "hydra.yaml")
-    OmegaConf.save(cfg.hydra.overrides.task, folder / "overrides.yaml")
-
-
-def job_return(cfg: DictConfig, summary: dict[str, Any]) -> JobReturn:
+def job_return(made: Composition, summary: dict[str, Any]) -> JobReturn:
     """What Hydra's sweepers read of a job."""
-    returned = JobReturn(
-        overrides=list(cfg.hydra.overrides.task), cfg=task_config(cfg), hydra_cfg=OmegaConf.masked_copy(cfg, "hydra")
-    )
-    returned.working_dir, returned.task_name = cfg.hydra.runtime.output_dir, cfg.hydra.job.name
-    returned.status = JobStatus.COMPLETED
+    returned = JobReturn(overrides=made.hydra["overrides"]["task"], cfg=made.task, status=JobStatus.COMPLETED)
+    returned.working_dir, returned.task_name = made.hydra["runtime"]["output_dir"], made.hydra["job"]["name"]
     returned.return_value = math.nan if summary["status"] == "failed" else summary["final_return"]
     return returned
 

@@ -14,7 +14,8 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import HydraContext, RunMode
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError
 from safetensors.torch import load_file
 
 from bcq_exp.config import CONF_DIR
@@ -69,9 +70,29 @@ def test_the_quick_composition_equals_hydras_own(hydra_context: HydraContext, ov
     for _ in range(2):  # the second time from what the first has kept
         quick = composer.compose(overrides)
         own = hydra_context.config_loader.load_sweep_config(master, overrides)
-        assert OmegaConf.to_yaml(quick) == OmegaConf.to_yaml(own)
-        with pytest.raises(Exception, match="nothing"):
-            quick.nothing = 1  # as closed to new keys as Hydra's
+        assert quick.hydra == OmegaConf.to_container(own.hydra, enum_to_str=True)
+        with open_dict(own):
+            del own["hydra"]
+        assert OmegaConf.to_yaml(quick.task) == OmegaConf.to_yaml(own)
+        with pytest.raises(ConfigAttributeError):
+            quick.task.nothing = 1  # as closed to new keys as Hydra's
+
+
+def test_what_is_written_reads_as_what_was_composed(hydra_context: HydraContext, tmp_path: Path):
+    master = hydra_context.config_loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
+    made = Composer(hydra_context, master).compose(["seed=1", "optimizer.lr=1e-5", "logger.group='1e3'"])
+    run_dir = made.place(3, tmp_path)
+    made.write(run_dir / ".hydra")
+    assert OmegaConf.load(run_dir / ".hydra" / "config.yaml") == made.task
+    written = OmegaConf.load(run_dir / ".hydra" / "hydra.yaml").hydra
+    assert OmegaConf.to_container(written) == made.hydra
+    assert (written.job.num, written.runtime.output_dir) == (3, str(run_dir))
+    assert run_dir.name.startswith("discrete_bcq-cartpole-noisy-seed1-")
+    assert OmegaConf.load(run_dir / ".hydra" / "overrides.yaml") == [
+        "seed=1",
+        "optimizer.lr=1e-5",
+        "logger.group='1e3'",
+    ]
 
 
 def test_a_sweep_trains_what_can_be_together_and_leaves_each_run_its_directory(tmp_path: Path, discrete_file: Path):
