@@ -101,11 +101,16 @@ def row_of(name: str, group: Sequence[Run]) -> tuple[float, str, str, str, str, 
         final,
         name,
         f"{len(done)}{failed}",
-        f"{final:.1f} ± {std:.1f}",
-        f"{last:.1f} ± {half:.1f}",
+        with_spread(final, std),
+        with_spread(last, half),
         "-" if None in scores else f"{np.mean(scores):.1f}",
         f"{np.mean([run.summary['updates_per_second'] for run in done]):.0f}",
     )
+
+
+def with_spread(mean: float, spread: float) -> str:
+    """Mean and spread, or the mean alone where one seed has no spread."""
+    return f"{mean:.1f}" if np.isnan(spread) else f"{mean:.1f} ± {spread:.1f}"
 
 
 def grouped(runs: Sequence[Run]) -> dict[str, dict[str, list[Run]]]:

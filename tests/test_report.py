@@ -68,6 +68,7 @@ def test_the_table_reports_the_final_return_over_seeds_and_keeps_failures(runs: 
     text = printed(runs)
     bc, bcq = (line for line in text.splitlines() if line.strip().startswith("bc"))
     assert "bc optimizer.lr=0.1" in bc  # 9 beats 7
+    assert re.split(r"\s{2,}", bc.strip())[2:4] == ["9.0", "9.0"]  # one seed has no spread
     cells = re.split(r"\s{2,}", bcq.strip())
     # Finals 6 and 8: mean 7, deviation sqrt(2). Last five: means 4 and 6, so 5 ± t(0.975, 1) sqrt(2) / sqrt(2).
     assert cells == ["bcq", "2 (1 failed)", "7.0 ± 1.4", "5.0 ± 12.7", "0.7", "100"]
