@@ -3,18 +3,30 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
 from rich import progress
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
 PLAIN_PERIOD = 10.0  # seconds between plain lines, at least
 
 log = logging.getLogger(__name__)
+
+
+class _Bar(progress.Progress):
+    """A bar with a line of facts below it."""
+
+    facts = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bar, then the facts, cut at the terminal's edge."""
+        yield from super().get_renderables()
+        yield Text(self.facts, no_wrap=True, overflow="ellipsis")
 
 
 class Progress:
@@ -36,16 +48,15 @@ class Progress:
         self._score: float | None = None
         self._unlogged = ""
         console = Console(stderr=True)
-        self._bar: progress.Progress | None = None
+        self._bar: _Bar | None = None
         if sys.stderr.isatty() and console.is_interactive and not os.environ.get("CI"):
-            self._bar = progress.Progress(
+            self._bar = _Bar(
                 progress.TextColumn("{task.description}", markup=False),
                 progress.BarColumn(),
                 progress.MofNCompleteColumn(),
-                progress.TextColumn("{task.fields[facts]}", markup=False),
                 console=console,
             )
-            self._task = self._bar.add_task(description, total=total, completed=start, facts="")
+            self._task = self._bar.add_task(description, total=total, completed=start)
 
     def __enter__(self) -> Self:
         self._started = self._logged = monotonic()
@@ -73,7 +84,8 @@ class Progress:
         self._score = self._score if score is None else score
         facts = self._facts(update, metrics, now - self._started)
         if self._bar:
-            self._bar.update(self._task, completed=update, facts=facts)
+            self._bar.facts = facts
+            self._bar.update(self._task, completed=update)
             return
         self._unlogged = f"{self._description} {update}/{self._total} {facts}"
         if now - self._logged >= PLAIN_PERIOD:
@@ -82,7 +94,9 @@ class Progress:
             self._unlogged = ""
 
     def _facts(self, update: int, metrics: Mapping[str, float], seconds: float) -> str:
-        facts = [f"{name} {value:.4g}" for name, value in metrics.items() if name.endswith("loss")]
+        facts = [
+            f"{name.removeprefix('train/')} {value:.4g}" for name, value in metrics.items() if name.endswith("loss")
+        ]
         if self._score is not None:
             facts.append(f"score {self._score:.4g}")
         if update > self._start and seconds > 0:

@@ -108,4 +108,4 @@ def test_on_a_terminal_a_bar_unless_under_ci(is_ci: bool) -> None:
         assert re.fullmatch(rf"\[bcq\] pendulum 150/200 {facts}", text.strip())
         assert "\x1b" not in shown
     else:
-        assert re.search(rf"\[bcq\] pendulum .*━.* 150/200 {facts}", text)
+        assert re.search(rf"\[bcq\] pendulum .*━.* 150/200\s+{facts}", text)
