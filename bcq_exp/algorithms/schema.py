@@ -1,6 +1,7 @@
 """What configurations of algorithms are made of: types and ranges, no values (those stand in `conf/`)."""
 
 import math
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict
@@ -45,11 +46,18 @@ def violations(config: type[Any], values: Mapping[str, Any]) -> list[str]:
     found = []
     for key, spec in ((spec.name, spec) for spec in fields(config) if spec.name in values):
         allowed, value = spec.metadata.get("allowed"), values[key]
-        if isinstance(allowed, Range) and value is not None and value not in allowed:
+        if isinstance(allowed, Range) and not is_number(value, spec.type):
+            found.append(f"{key}={value!r} is not {'an integer' if spec.type is int else 'a number'} in {allowed}")
+        elif isinstance(allowed, Range) and value not in allowed:
             found.append(f"{key}={value} is outside {allowed}")
         elif isinstance(allowed, tuple) and value is not None and value not in allowed:
             found.append(f"{key}={value} is none of {', '.join(allowed)}")
     return found
+
+
+def is_number(value: Any, kind: Any) -> bool:
+    """Whether a value can stand in a field of that type, `int` or `float`."""
+    return isinstance(value, numbers.Integral if kind is int else numbers.Real) and not isinstance(value, bool)
 
 
 def check_ranges(config: type[Any], **values: Any) -> None:

@@ -44,6 +44,7 @@ class Policy(nn.Module):
 
     scalar_nets: ClassVar[frozenset[str]] = frozenset({"critic1", "critic2"})
     pair_nets: ClassVar[frozenset[str]] = frozenset({"encoder"})
+    recurrent_nets: ClassVar[frozenset[str]] = frozenset({"model", "imitator"})
 
     def __init__(
         self,
@@ -204,7 +205,10 @@ class Policy(nn.Module):
 
     def losses_view(self, state: Any = None) -> dict[str, door.Net]:
         """The networks as losses see them; `state` is handed to recurrent ones."""
-        return {name: self.view(name, module, state) for name, module in self.nets.items()}
+        return {
+            name: self.view(name, module, state if name in self.recurrent_nets else None)
+            for name, module in self.nets.items()
+        }
 
     def targets_view(self) -> dict[str, door.Net]:
         """The target networks as losses see them; without a copy, the source itself."""

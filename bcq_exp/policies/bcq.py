@@ -39,7 +39,8 @@ class BCQPolicy(Policy):
         observation_space: tells a single observation from a batch in `compute_action`.
         action_scaling: map [-1, 1] to the Box.
         action_bound_method: "clip", "tanh" or None.
-        lr_scheduler: stepped once an `update`; `MultipleLRSchedulers` holds several.
+        lr_scheduler: stepped once an `update`; `MultipleLRSchedulers` holds several. For the twin's rate to follow one,
+            pass `critic2` and `critic2_optim`.
 
     Raises:
         ValueError: a number outside its range, a Box that `clip` without scaling cannot reach, a parameter that no

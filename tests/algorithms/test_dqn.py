@@ -102,3 +102,18 @@ def test_targets_are_in_units_of_the_returns() -> None:
     policy.is_prepared = True
     losses = [each.learn(DATA | {"rew": rew}) for each, rew in ((policy, 5 + 2 * DATA["rew"]), (plain, DATA["rew"]))]
     assert losses[0].smoothed_loss == pytest.approx(losses[1].smoothed_loss)
+
+
+@pytest.mark.parametrize("reward", [0.0, 0.1])
+def test_equal_returns_are_refused_whatever_rounding_makes_of_their_deviation(reward: float):
+    num_rows = 1000
+    buffer = ReplayBuffer(
+        obs=np.zeros((num_rows, 2)),
+        act=np.zeros(num_rows, dtype=np.int64),
+        rew=np.full(num_rows, reward),
+        terminated=np.ones(num_rows, dtype=bool),
+        truncated=np.zeros(num_rows, dtype=bool),
+        obs_next=np.zeros((num_rows, 2)),
+    )
+    with pytest.raises(ValueError, match="reward_normalization"):
+        dqn.return_statistics(buffer, {"gamma": torch.tensor(0.9)})

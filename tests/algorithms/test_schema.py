@@ -61,3 +61,13 @@ def test_network_config_hands_on_the_right_widths() -> None:
     assert cfg.vae_hidden == {"hidden_sizes": [7], "activation": "tanh"}
     assert all(violations(NetworkConfig, {"activation": name}) == [] for name in ACTIVATIONS)
     assert violations(NetworkConfig, {"activation": "swish"}) == ["activation=swish is none of relu, tanh, elu, gelu"]
+
+
+@pytest.mark.parametrize(("value", "is_allowed"), [(2, True), (2.5, False), ("2", False), (True, False), (None, False)])
+def test_a_count_is_an_integer(value: object, is_allowed: bool):
+    assert (violations(Config, {"num_steps": value}) == []) == is_allowed
+
+
+@pytest.mark.parametrize(("value", "is_allowed"), [(0, True), (0.5, True), ("0.5", False), (float("nan"), False)])
+def test_a_rate_is_a_number(value: object, is_allowed: bool):
+    assert (violations(Config, {"gamma": value}) == []) == is_allowed
