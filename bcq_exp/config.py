@@ -123,7 +123,6 @@ class ScheduleConfig:
     device: str
     num_threads: int = within(1)
     compile: str = one_of("auto", "always", "never")
-    precision: str = one_of("fp32", "bf16")
     num_updates: int = within(1)
     batch_size: int = within(1)
     eval_freq: int = within(1)

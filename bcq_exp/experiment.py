@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 COMPILE_FROM = 5_000  # updates from which what is saved outweighs compiling: 2 ms each against about 10 s
 
-MATMUL_PRECISION = {"fp32": "highest", "bf16": "medium"}  # as torch names them
-
 
 @dataclass(frozen=True)
 class Job:
@@ -67,7 +65,6 @@ def build(jobs: Sequence[Job]) -> Trainer:
     cfg = jobs[0].cfg
     schedule = cfg.schedule
     torch.set_num_threads(schedule.num_threads)
-    torch.set_float32_matmul_precision(MATMUL_PRECISION[schedule.precision])
     transitions = check_against(
         load_transitions(cfg.dataset), cfg.observation_space, cfg.action_space, schedule.batch_size
     )

@@ -2,8 +2,7 @@
 
 Two cases: continuous BCQ at paper size (observations 11, actions 3, batch 100, generative model 750-750, actor and
 critics 400-300, 10 sampled actions) and discrete BCQ (observations 4, actions 2, 256-256, batch 64). The floor is the
-counted matrix operations of an update over the rate of large matrix products, measured in the same process and
-precision.
+counted matrix operations of an update over the rate of large matrix products, measured in the same process.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bcq_exp.config import CONF_DIR, check
 from bcq_exp.data import Transitions
-from bcq_exp.experiment import MATMUL_PRECISION, make_population
+from bcq_exp.experiment import make_population
 from bcq_exp.population import Population
 
 NUM_ROWS = 20_000
@@ -86,7 +85,7 @@ CASES = {
 
 
 def matrix_rate(size: int = 1024, seconds: float = 1.0) -> float:
-    """FLOP/s of square matrix products of float32 numbers, in the precision that torch is set to."""
+    """FLOP/s of square matrix products of float32 numbers."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     return 2 * size**3 / seconds_a_call(lambda: torch.mm(a, b), seconds)
 
@@ -123,16 +122,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of torch, each measured in turn")
     parser.add_argument("--seconds", type=float, default=5.0, help="of measuring, a row")
     args = parser.parse_args()
-    table = Table(title=f"{cpu_model()}, torch {torch.__version__}")
-    columns = ("update", "precision", "members", "threads", "compiled in s", "GFLOP", "ms a member", "GFLOP/s",
+    table = Table(title=f"{cpu_model()}, torch {torch.__version__}, fp32")
+    columns = ("update", "members", "threads", "compiled in s", "GFLOP", "ms a member", "GFLOP/s",
                "matrix GFLOP/s", "floor ms", "times the floor")  # fmt: skip
     for column in columns:
         table.add_column(column, justify="left" if column == "update" else "right")
-    ways = (("fp32", "never"), ("fp32", "always"), ("bf16", "always"))
-    for (name, case), num_threads, (precision, setting) in itertools.product(CASES.items(), args.threads, ways):
+    for (name, case), num_threads, setting in itertools.product(CASES.items(), args.threads, ("never", "always")):
         for num_members in case.members:
             torch.set_num_threads(num_threads)
-            torch.set_float32_matmul_precision(MATMUL_PRECISION[precision])
             population = case.population(num_members, setting)
             with FlopCounterMode(display=False) as counter:
                 case.population(1, "never").advance(1)
@@ -143,7 +140,7 @@ def main() -> None:
             figures = (flop / 1e9, seconds * 1e3, flop / seconds / 1e9, rate / 1e9, flop / rate * 1e3)
             row = [f"{figure:.3g}" for figure in figures]
             row += [f"{seconds * rate / flop:.1f}"]
-            table.add_row(name, precision, str(num_members), str(num_threads), compiled, *row)
+            table.add_row(name, str(num_members), str(num_threads), compiled, *row)
     Console(width=150).print(table)
 
 
