@@ -24,7 +24,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: setup  ## train discrete BCQ and behavioural cloning, two seeds each, and compare them
 	rm -rf $(RUN_DIR)
 	$(BIN)/python -m bcq_exp.train -m experiment=main_discrete_bcq,main_bc_discrete seed=0,1 hydra.sweep.dir=$(RUN_DIR)
-	$(BIN)/python -m bcq_exp.report $(RUN_DIR)
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -q -n auto

@@ -150,28 +150,38 @@ def curves(group: Sequence[Run]) -> tuple[NDArray[np.int64], NDArray[np.float64]
     return np.array(common), np.array([[values[update] for update in common] for values in found])
 
 
+def present(directories: Sequence[Path]) -> None:
+    """Print the tables of all runs below the directories, and where everything lies; draw the curves into the first.
+
+    Raises:
+        ValueError: no run has ended there.
+    """
+    runs, console, first = read_runs(directories), Console(), directories[0]
+    plot(runs, first / "learning_curves.png")
+    for table in tables(runs):
+        console.print(table)
+    lines = [
+        f"curves:           {first / 'learning_curves.png'}",
+        f"run directories:  {', '.join(map(str, directories))}",
+    ]
+    if offline := [path for run in runs for path in (run.directory / "wandb").glob("offline-run-*")]:
+        lines += [
+            f"W&B, offline:     {len(offline)} runs; look with `wandb leet {offline[0]}`,",
+            f"                  upload with `wandb sync {first}/*/wandb/offline-run-*`",
+        ]
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
 def main() -> None:
-    """Print the table and write `learning_curves.png` into the first directory."""
+    """Print the tables and write `learning_curves.png` into the first directory."""
     parser = argparse.ArgumentParser(prog="bcq-report", description=__doc__)
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directories")
     directories = parser.parse_args().directories
     try:
-        runs = read_runs(directories)
+        present(directories)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
-    picture = directories[0] / "learning_curves.png"
-    plot(runs, picture)
-    console = Console()
-    for table in tables(runs):
-        console.print(table)
-    console.print(f"curves:           {picture}", soft_wrap=True)
-    console.print(f"run directories:  {', '.join(map(str, directories))}", soft_wrap=True)
-    offline = [path for run in runs for path in (run.directory / "wandb").glob("offline-run-*")]
-    if offline:
-        console.print(f"W&B, offline:     {len(offline)} runs; look with `wandb leet {offline[0]}`,", soft_wrap=True)
-        console.print(
-            f"                  upload with `wandb sync {directories[0]}/*/wandb/offline-run-*`", soft_wrap=True
-        )
 
 
 if __name__ == "__main__":

@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.checkpoint import latest_checkpoints
 from bcq_exp.experiment import Job, build
 from bcq_exp.manifest import source_digest
-from bcq_exp.report import read_runs, tables
+from bcq_exp.report import present
 from bcq_exp.trainer import read_json, write_json
 
 ACCOUNT = "sweep.json"
@@ -23,17 +21,18 @@ OWN_KEYS = frozenset({"seed", "optimizer.lr", "optimizer.weight_decay"})  # what
 log = logging.getLogger(__name__)
 
 
-def run(jobs: Sequence[Job], sweep_dir: Path, *, max_members: int) -> list[dict[str, Any]]:
+def run(jobs: Sequence[Job], sweep_dir: Path, *, max_members: int, batch: int) -> list[dict[str, Any]]:
     """Run every job that has not ended; jobs that differ in numbers only train together.
 
-    The sweep's directory holds `sweep.json`: what code and which jobs it was begun with, and the groups. The same call
-    goes on where a stopped one was: ended groups are not run again, the others continue from their last checkpoints,
-    with the same members in the same order.
+    The sweep's directory holds `sweep.json`: the code it was begun with, and the groups of jobs of each batch. The same
+    call goes on where a stopped one was: ended groups are not run again, the others continue from their last
+    checkpoints, with the same members in the same order.
 
     Args:
-        jobs: all of the sweep, checked.
+        jobs: all of the batch, checked.
         sweep_dir: of the sweep; the jobs' directories lie in it.
         max_members: size at which a group is split.
+        batch: number of the batch's first job in the sweep; a sweeper that learns from results asks for several.
 
     Returns:
         The summary of each job.
@@ -43,12 +42,12 @@ def run(jobs: Sequence[Job], sweep_dir: Path, *, max_members: int) -> list[dict[
         FileNotFoundError: there is no such dataset.
     """
     grouped = groups(jobs, max_members)
-    account = {
-        "source_sha256": source_digest(),
-        "groups": [[{"run": job.run_dir.name, "config": digest(job.resolved)} for job in group] for group in grouped],
-    }
+    named = [[{"run": job.run_dir.name, "config": digest(job.resolved)} for job in group] for group in grouped]
+    account: dict[str, Any] = {"source_sha256": source_digest(), "batches": {str(batch): named}}
     if (sweep_dir / ACCOUNT).exists():
-        check_unchanged(read_json(sweep_dir / ACCOUNT), account, sweep_dir)
+        begun = read_json(sweep_dir / ACCOUNT)
+        check_unchanged(begun, account, sweep_dir)
+        account["batches"] = begun["batches"] | account["batches"]
     summaries: dict[Path, dict[str, Any]] = {}
     for number, group in enumerate(grouped):
         paths = [job.run_dir / "summary.json" for job in group]
@@ -57,14 +56,12 @@ def run(jobs: Sequence[Job], sweep_dir: Path, *, max_members: int) -> list[dict[
         else:
             _say_what_is_done(number, len(grouped), group)
             trainer = build(group)
-            if not (sweep_dir / ACCOUNT).exists():
-                write_json(sweep_dir / ACCOUNT, account)
+            write_json(sweep_dir / ACCOUNT, account)
             trainer.run()
         summaries |= {job.run_dir: read_json(path) for job, path in zip(group, paths, strict=True)}
     found = [summaries[job.run_dir] for job in jobs]
     write_csv(sweep_dir / "sweep.csv", found)
-    for table in tables(read_runs([job.run_dir for job in jobs])):
-        Console().print(table)
+    present([sweep_dir])
     return found
 
 
@@ -116,11 +113,11 @@ def digest(resolved: Mapping[str, Any]) -> str:
 
 def check_unchanged(begun: Mapping[str, Any], now: Mapping[str, Any], sweep_dir: Path) -> None:
     """Raise ValueError where a sweep was begun with other jobs or other code."""
-    changed = [
-        words
-        for key, words in (("groups", "its configuration has changed"), ("source_sha256", "the code has changed"))
-        if begun[key] != now[key]
-    ]
+    changed = []
+    if any(now["batches"][batch] != begun["batches"].get(batch, now["batches"][batch]) for batch in now["batches"]):
+        changed.append("its configuration has changed")
+    if now["source_sha256"] != begun["source_sha256"]:
+        changed.append("the code has changed")
     if changed:
         raise ValueError(
             f"{sweep_dir} holds a sweep that cannot go on: {' and '.join(changed)} since it began; "

@@ -211,12 +211,12 @@ class PopulationLauncher(Launcher):
         if errors:
             discard(sweep_dir)
             raise SystemExit("error: " + "\n".join(errors))
-        if self.config.resume is False:
+        if self.config.resume is False and initial_job_idx == 0:
             sweep.put_aside(sweep_dir)
         for job, made in zip(jobs, compositions, strict=True):
             made.write(job.run_dir / ".hydra")
         try:
-            summaries = sweep.run(jobs, sweep_dir, max_members=self.max_members)
+            summaries = sweep.run(jobs, sweep_dir, max_members=self.max_members, batch=initial_job_idx)
         except (ValueError, FileNotFoundError) as error:
             raise SystemExit(f"error: {error}") from None
         except KeyboardInterrupt:

@@ -199,3 +199,14 @@ def test_hydras_own_launcher_and_sweeper_serve_too(tmp_path: Path, discrete_file
     found = summaries(tmp_path / "sweep")
     assert sorted(summary["seed"] for summary in found) == [0, 0, 1, 1]
     assert {summary["num_members"] for summary in found} == {1}
+
+
+def test_a_sweeper_may_ask_for_several_batches(tmp_path: Path, discrete_file: Path):
+    typed = [*QUICK, *on_file(discrete_file), "seed=0,1,2", "hydra.sweeper.max_batch_size=2", "hydra.sweep.dir=sweep"]
+    for _ in range(2):
+        done = sweep(tmp_path, *typed)
+        assert done.returncode == 0, done.stderr
+    assert done.stderr.count("has ended before") == 2
+    found = summaries(tmp_path / "sweep")
+    assert sorted((summary["seed"], summary["num_members"]) for summary in found) == [(0, 2), (1, 2), (2, 1)]
+    assert sorted(read_json(tmp_path / "sweep" / "sweep.json")["batches"]) == ["0", "2"]

@@ -51,12 +51,22 @@ def test_a_jobs_identity_is_its_configuration():
     assert digest(job("seed=1").resolved) != digest(job("seed=2").resolved)
 
 
+BEGUN = {"batches": {"0": [["a"]]}, "source_sha256": "x"}
+
+
 @pytest.mark.parametrize(
-    ("key", "said"), [("groups", "configuration has changed"), ("source_sha256", "code has changed")]
+    ("changed", "said"),
+    [
+        ({"batches": {"0": [["b"]]}}, "configuration has changed"),
+        ({"source_sha256": "y"}, "code has changed"),
+    ],
 )
-def test_a_changed_sweep_refuses_to_go_on_and_says_why(key: str, said: str):
-    begun = {"groups": [["a"]], "source_sha256": "x"}
-    check_unchanged(begun, dict(begun), Path("sweep"))
+def test_a_changed_sweep_refuses_to_go_on_and_says_why(changed: dict, said: str):
     with pytest.raises(ValueError, match=said) as caught:
-        check_unchanged(begun, {**begun, key: "other"}, Path("sweep"))
+        check_unchanged(BEGUN, BEGUN | changed, Path("sweep"))
     assert "resume=false" in str(caught.value)
+
+
+def test_the_same_sweep_and_its_next_batch_go_on():
+    check_unchanged(BEGUN, dict(BEGUN), Path("sweep"))
+    check_unchanged(BEGUN, BEGUN | {"batches": {"1": [["b"]]}}, Path("sweep"))

@@ -205,10 +205,7 @@ class Policy(nn.Module):
 
     def losses_view(self, state: Any = None) -> dict[str, door.Net]:
         """The networks as losses see them; `state` is handed to recurrent ones."""
-        return {
-            name: self.view(name, module, state if name in self.recurrent_nets else None)
-            for name, module in self.nets.items()
-        }
+        return {name: self.view(name, module, state) for name, module in self.nets.items()}
 
     def targets_view(self) -> dict[str, door.Net]:
         """The target networks as losses see them; without a copy, the source itself."""
@@ -220,6 +217,7 @@ class Policy(nn.Module):
 
     def view(self, name: str, module: Callable[..., Any], state: Any = None) -> door.Net:
         """One network as losses see it."""
+        state = state if name in self.recurrent_nets else None
         return door.Net(module, is_scalar=name in self.scalar_nets, is_pair=name in self.pair_nets, state=state)
 
     @torch.no_grad()
