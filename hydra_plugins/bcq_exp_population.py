@@ -218,6 +218,8 @@ class PopulationLauncher(Launcher):
         try:
             summaries = sweep.run(jobs, sweep_dir, max_members=self.max_members, batch=initial_job_idx)
         except (ValueError, FileNotFoundError) as error:
+            for folder in (*(job.run_dir for job in jobs), sweep_dir):
+                discard(folder)
             raise SystemExit(f"error: {error}") from None
         except KeyboardInterrupt:
             raise SystemExit("interrupted; the same command goes on from the last checkpoints") from None

@@ -179,6 +179,7 @@ def test_a_killed_sweep_goes_on_by_the_same_command_to_the_same_weights(tmp_path
           "algorithm=discrete_bcq has no such key; nearest: target_update_freq, unlikely_action_threshold"]),
         (["algorithm=discrete_bcq,bcq"], ["algorithm=bcq is for continuous actions"]),
         (["seed=0,1", "algorithm.gamma=2"], ["algorithm.gamma=2.0 is outside [0, 1]"]),
+        (["seed=0,1", "dataset=h5", "dataset.path=nowhere.h5", "dataset.env=CartPole-v1"], ["nowhere.h5"]),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_any_job_is_said_before_any_has_started(
