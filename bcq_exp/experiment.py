@@ -69,6 +69,14 @@ def build(jobs: Sequence[Job]) -> Trainer:
         load_transitions(cfg.dataset), cfg.observation_space, cfg.action_space, schedule.batch_size
     )
     population = make_population([job.cfg for job in jobs], transitions)
+    for name, target in population.algorithm.targets.items():
+        if target.every > schedule.num_updates:
+            log.warning(
+                "the target of %s is never copied: target_update_freq=%d is more than num_updates=%d",
+                name,
+                target.every,
+                schedule.num_updates,
+            )
     account = manifest(transitions, torch.device(schedule.device))
     for job in jobs:
         write_json(job.run_dir / "manifest.json", account)

@@ -1,0 +1,64 @@
+from functools import partial
+
+import gymnasium as gym
+import pytest
+import torch
+
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.schema import Sizes
+from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy, MultipleLRSchedulers, Policy
+from bcq_exp.policies.factory import make_policy
+from cases import checked
+
+SIZES = Sizes(obs_dim=3, act_dim=2, max_action=1.0)
+SPACES = {True: gym.spaces.Discrete(2), False: gym.spaces.Box(-1, 1, (2,))}
+DATASETS = {True: "dataset=cartpole-noisy", False: "dataset=pendulum-noisy"}
+
+
+def policy_of(name: str, *overrides: str, make_schedule=lambda optimizer: None) -> Policy:
+    is_discrete = REGISTRY[name].is_discrete
+    cfg = checked(f"algorithm={name}", DATASETS[is_discrete], *overrides)
+    return make_policy(
+        cfg.algorithm,
+        REGISTRY[name].networks(cfg.algorithm, cfg.network, SIZES),
+        SIZES,
+        make_optimizer=partial(torch.optim.Adam, lr=0.5),
+        make_schedule=make_schedule,
+        action_space=SPACES[is_discrete],
+        observation_space=gym.spaces.Box(-1, 1, (3,)),
+        device=torch.device("cpu"),
+    )
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_each_algorithm_becomes_its_documented_class_or_the_general_one(name: str):
+    expected = {"bcq": BCQPolicy, "discrete_bcq": DiscreteBCQPolicy}.get(name, Policy)
+    policy = policy_of(name)
+    assert type(policy) is expected
+    for trained in {net for stage in policy.algorithm.stages for net in stage.trains}:
+        assert policy.optimizers[trained].param_groups[0]["lr"] == 0.5
+
+
+def test_what_the_configuration_says_reaches_the_class():
+    discrete = policy_of(
+        "discrete_bcq", "algorithm.gamma=0.5", "algorithm.unlikely_action_threshold=0.25", "algorithm.estimation_step=4"
+    )
+    assert (float(discrete.gamma), float(discrete.unlikely_action_threshold)) == (0.5, 0.25)
+    assert discrete.algorithm.num_steps == 4
+    continuous = policy_of("bcq", "algorithm.lmbda=0.25", "algorithm.tau=0.5", "algorithm.num_sampled_action=3")
+    assert (float(continuous.lmbda), float(continuous.tau)) == (0.25, 0.5)
+    assert continuous.algorithm.stages[1].noise["latent"].shape == (3, 4)
+    assert float(policy_of("bcq", "algorithm.phi=0.5").nets["actor"].phi) == 0.5
+
+
+def test_every_optimizer_gets_one_schedule():
+    made = []
+
+    def make_schedule(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        made.append(optimizer)
+        return torch.optim.lr_scheduler.ConstantLR(optimizer)
+
+    policy = policy_of("bcq", make_schedule=make_schedule)
+    assert isinstance(policy.lr_scheduler, MultipleLRSchedulers)
+    assert {id(optimizer) for optimizer in made} == {id(optimizer) for optimizer in policy.optimizers.values()}
+    assert len(made) == 4

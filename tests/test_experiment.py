@@ -1,0 +1,89 @@
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from bcq_exp.experiment import COMPILE_FROM, Job, build, load_transitions, make_population, should_compile
+from bcq_exp.trainer import read_json
+from cases import checked, random_walk
+
+SMALL = ("network.hidden_sizes=[8]", "network.vae_hidden_sizes=[8]", "batch_size=16", "compile=never")
+
+
+def on_file(path: Path) -> tuple[str, ...]:
+    return ("dataset=h5", f"dataset.path={path}", "dataset.env=CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("setting", "num_updates", "expected"),
+    [
+        ("never", 10**9, False),
+        ("always", 1, True),
+        ("auto", COMPILE_FROM - 1, False),
+        ("auto", COMPILE_FROM, True),
+    ],
+)
+def test_when_the_update_is_compiled(monkeypatch: pytest.MonkeyPatch, setting: str, num_updates: int, expected: bool):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert should_compile(setting, num_updates) == expected
+
+
+def test_without_a_compiler_the_update_runs_as_it_is_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert not should_compile("always", 10)
+    assert "no C++ compiler" in caplog.text
+
+
+def test_the_seed_decides_weights_minibatches_and_noise_each_by_a_stream_of_its_own():
+    overrides = ("algorithm=bcq", "dataset=pendulum-noisy", *SMALL)
+    first, same, other = (
+        make_population([checked(*overrides, f"seed={seed}")], random_walk(3, is_discrete=False)) for seed in (0, 0, 1)
+    )
+
+    def drawn(population):
+        weight = next(population.policies[0].nets["critic1"].parameters()).flatten()[:3].detach().clone()
+        policy, streams = population.policies[0], population.streams
+        generators = (streams.samplers[0], policy.learning_noise, policy.acting_noise)
+        return [weight, *(torch.rand(3, generator=generator) for generator in generators)]
+
+    ours, twins, others = drawn(first), drawn(same), drawn(other)
+    assert all(torch.equal(a, b) for a, b in zip(ours, twins, strict=True))
+    streams = [*ours, *others]
+    assert not any(torch.equal(a, b) for i, a in enumerate(streams) for b in streams[:i])
+
+
+def test_the_global_stream_is_left_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    make_population([checked(*SMALL)], random_walk(3, is_discrete=True))
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_actions_are_learned_in_policy_units():
+    data = random_walk(3, is_discrete=False)
+    population = make_population([checked("algorithm=bc", "dataset=pendulum-noisy", *SMALL)], data)
+    assert population.buffer.act.numpy() == pytest.approx(data.act / 2, abs=1e-6)
+
+
+def test_build_gives_a_run_that_goes_on_from_its_checkpoint(tmp_path: Path, discrete_file: Path):
+    cfg = checked(
+        *SMALL, *on_file(discrete_file), "num_updates=30", "eval_freq=30", "eval_episodes=1", "checkpoint_freq=10"
+    )
+    job = Job(cfg, tmp_path, {}, ("seed=0",))
+    trainer = build([job])
+    assert trainer.population.num_updates == 0
+    assert read_json(tmp_path / "manifest.json")["dataset"]["num_transitions"] == 400
+    (summary,) = trainer.run()
+    assert summary["overrides"] == ["seed=0"]
+    assert summary["behaviour_return"] == pytest.approx(load_transitions(cfg.dataset).episode_returns.mean())
+    assert build([job]).population.num_updates == 30
+
+
+def test_a_target_that_is_never_copied_is_said(tmp_path: Path, discrete_file: Path, caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        build([Job(checked(*SMALL, *on_file(discrete_file), "num_updates=10"), tmp_path, {}, ())])
+    assert "target_update_freq=8000 is more than num_updates=10" in caplog.text
