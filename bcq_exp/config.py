@@ -45,19 +45,20 @@ OmegaConf.register_new_resolver("run_dir", lambda resume, fresh: resume or fresh
 OmegaConf.register_new_resolver("hydra_dir", lambda resume: None if resume else ".hydra", replace=True)
 
 
-def _hash(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+def digest(content: Any) -> str:
+    """The identity of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _sweep_hash(overrides: ListConfig) -> str:
     """The same for the same sweep, in whatever order it is typed."""
-    return _hash(sorted(line for line in overrides if not line.startswith("resume=")))
+    return digest(sorted(line for line in overrides if not line.startswith("resume=")))[:8]
 
 
 def _config_hash(*, _root_: DictConfig) -> str:
     """The same for the same run, whatever its number in a sweep."""
     task = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
-    return _hash(OmegaConf.to_container(task, resolve=True))
+    return digest(OmegaConf.to_container(task, resolve=True))[:8]
 
 
 OmegaConf.register_new_resolver("sweep_hash", _sweep_hash, replace=True, use_cache=True)

@@ -152,6 +152,7 @@ class Population:
 
     def advance(self, num_updates: int) -> None:
         """Make that many updates without waiting for the device."""
+        schedulers = [policy.lr_scheduler for policy in self.policies if policy.lr_scheduler is not None]
         for _ in range(num_updates):
             rows_PB, noise = self.streams.at(self.num_updates)
             on = tuple(stage.is_active(self.num_updates) for stage in self.algorithm.stages)
@@ -165,7 +166,7 @@ class Population:
             for name in (name for names, is_on in zip(self.metrics_of, on, strict=True) if is_on for name in names):
                 self.counts[name] += 1
             self.num_updates += 1
-            if schedulers := [policy.lr_scheduler for policy in self.policies if policy.lr_scheduler is not None]:
+            if schedulers:
                 with warnings.catch_warnings():  # torch cannot know that this engine steps in its optimizers' place
                     warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
                     for scheduler in schedulers:

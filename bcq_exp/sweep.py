@@ -1,7 +1,6 @@
 """A sweep: jobs grouped into populations, run group by group, and taken up again where it was stopped."""
 
 import csv
-import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.checkpoint import latest_checkpoints
+from bcq_exp.config import digest
 from bcq_exp.experiment import Job, build
 from bcq_exp.manifest import source_digest
 from bcq_exp.report import present
@@ -104,11 +104,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-def digest(resolved: Mapping[str, Any]) -> str:
-    """A job's identity: its resolved configuration, whatever its number in a sweep."""
-    return hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest()
 
 
 def check_unchanged(begun: Mapping[str, Any], now: Mapping[str, Any], sweep_dir: Path) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
-from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
 from bcq_exp.networks import MLP
 from bcq_exp.ops.discrete import likely_actions, masked_argmax
@@ -68,14 +68,13 @@ def build(
             "imitation_logits": logits_BA,
         }
 
-    return Algorithm(
-        stages=(Stage(loss, trains=("model", "imitator")),),
-        targets={"model": Target("model", rate=None, every=target_update_freq)},
-        act=act,
-        swept=SWEPT,
-        num_steps=estimation_step,
-        prepare=dqn.return_statistics if reward_normalization else None,
-        statistics=("return_mean", "return_std") if reward_normalization else (),
+    return dqn.q_learning_algorithm(
+        Stage(loss, trains=("model", "imitator")),
+        act,
+        SWEPT,
+        target_update_freq=target_update_freq,
+        estimation_step=estimation_step,
+        reward_normalization=reward_normalization,
     )
 
 

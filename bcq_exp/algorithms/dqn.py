@@ -9,7 +9,7 @@ from typing import TypedDict
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, within
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.networks import MLP
@@ -105,6 +105,27 @@ def return_statistics(buffer: ReplayBuffer, hp: Tensors) -> dict[str, Tensor]:
     return {"return_mean": mean, "return_std": std}
 
 
+def q_learning_algorithm(
+    stage: Stage,
+    act: Act,
+    swept: frozenset[str],
+    *,
+    target_update_freq: int,
+    estimation_step: int,
+    reward_normalization: bool,
+) -> Algorithm:
+    """One stage that learns a Q network against a hard copy of it, from n-step windows, in raw or normalised units."""
+    return Algorithm(
+        stages=(stage,),
+        targets={"model": Target("model", rate=None, every=target_update_freq)},
+        act=act,
+        swept=swept,
+        num_steps=estimation_step,
+        prepare=return_statistics if reward_normalization else None,
+        statistics=("return_mean", "return_std") if reward_normalization else (),
+    )
+
+
 def build(
     *,
     is_double: bool,
@@ -129,14 +150,13 @@ def build(
             "q_value": denormalize(q_BA, hp),
         }
 
-    return Algorithm(
-        stages=(Stage(loss, trains=("model",)),),
-        targets={"model": Target("model", rate=None, every=target_update_freq)},
-        act=act,
-        swept=SWEPT,
-        num_steps=estimation_step,
-        prepare=return_statistics if reward_normalization else None,
-        statistics=("return_mean", "return_std") if reward_normalization else (),
+    return q_learning_algorithm(
+        Stage(loss, trains=("model",)),
+        act,
+        SWEPT,
+        target_update_freq=target_update_freq,
+        estimation_step=estimation_step,
+        reward_normalization=reward_normalization,
     )
 
 
