@@ -48,7 +48,7 @@ def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
         assert isinstance(loaded, DictConfig)
         cfg = loaded
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-    overrides = tuple(HydraConfig.get().overrides.task)
+    overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))  # of the run's first start
     return experiment.build([experiment.Job(check(cfg), run_dir, resolved, overrides)])
 
 

@@ -152,6 +152,9 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, continuous_fil
     assert all(whole[name].equal(killed[name]) for name in whole)
     assert (tmp_path / "whole" / "metrics.csv").read_text() == (tmp_path / "killed" / "metrics.csv").read_text()
 
+    typed = [read_json(tmp_path / run / "summary.json")["overrides"] for run in ("whole", "killed")]
+    assert typed[0] == typed[1] == overrides  # so that a report takes both for the same kind of run
+
     refused = train(tmp_path, "resume=killed", "seed=3")
     assert refused.returncode != 0
     assert "drop seed=3" in refused.stderr
