@@ -10,7 +10,6 @@ JSON has neither tensors, tuples, keys that are integers nor numbers that are no
 import hashlib
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,8 @@ from typing import Any
 import torch
 from safetensors import torch as safetensors
 from torch import Tensor
+
+from bcq_exp.files import sync, write_bytes
 
 FORMAT_VERSION = 1
 TENSORS = "tensors.safetensors"
@@ -57,11 +58,10 @@ def save_checkpoint(directory: Path, update: int, state: Mapping[str, Any], *, k
     _remove(path)
     partial = checkpoints / PARTIAL
     partial.mkdir(parents=True)
-    _write(partial / TENSORS, data)
-    _write(partial / STATE, f'{json.dumps(header)[:-1]}, "state": {tree}}}\n'.encode())
-    _sync(partial)
+    write_bytes(partial / TENSORS, data)
+    write_bytes(partial / STATE, f'{json.dumps(header)[:-1]}, "state": {tree}}}\n'.encode())
     partial.rename(path)
-    _sync(checkpoints)
+    sync(checkpoints)
 
     for old in _checkpoints(directory)[:-keep]:
         _remove(old)
@@ -175,22 +175,6 @@ def _remove(path: Path) -> None:
     if path.exists():
         path.rename(partial)  # at once no checkpoint any more, however long the rest takes
         shutil.rmtree(partial)
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    """Puts the names in `directory` on disk."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(data: bytes) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from bcq_exp.files import write_bytes
+
 
 class Logger(Protocol):
     """A sink of metrics whose x axis is the number of updates."""
@@ -70,12 +72,7 @@ class CSVLogger:
         """Replaces the file by its whole rows up to `last_update`, and continues behind them."""
         lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
         rows = [line for line in lines[1:] if line.endswith(b"\n") and int(line.partition(b",")[0]) <= last_update]
-        partial = self._path.with_name(f".{self._path.name}")
-        with partial.open("wb") as file:
-            file.writelines([_line(self._columns), *rows])
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._path)
+        write_bytes(self._path, b"".join([_line(self._columns), *rows]))
 
         self._file = self._path.open("r+b")
         self._row: dict[str, str] = {}

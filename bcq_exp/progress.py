@@ -3,8 +3,9 @@
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from statistics import median
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -30,7 +31,10 @@ class _Bar(progress.Progress):
 
 
 class Progress:
-    """Shows losses, last score, updates a second and time left while it is entered.
+    """Shows how far a run is while it is entered: losses, last score, updates a second and time left.
+
+    Of a population that trains together it shows the members, how many of them have failed, and the best and the median
+    score in the losses' place.
 
     Where stderr is no terminal, or under CI, these are log lines, one in ten seconds at most and one at the end. Speed
     counts from entering, so that a resumed run shows its own.
@@ -39,13 +43,14 @@ class Progress:
         total: updates of the whole run.
         start: updates that were made before, in the run that this one resumes.
         description: what is trained on what.
+        num_members: runs that train together, at least 1.
     """
 
-    def __init__(self, total: int, start: int, description: str) -> None:
+    def __init__(self, total: int, start: int, description: str, num_members: int) -> None:
         self._total = total
         self._start = start
         self._description = description
-        self._score: float | None = None
+        self._num_members = num_members
         self._unlogged = ""
         console = Console(stderr=True)
         self._bar: _Bar | None = None
@@ -72,17 +77,17 @@ class Progress:
         elif self._unlogged:
             log.info(self._unlogged)
 
-    def advance(self, update: int, metrics: Mapping[str, float], score: float | None) -> None:
+    def advance(self, update: int, metrics: Mapping[str, float], scores: Sequence[float], num_failed: int) -> None:
         """Shows that `update` updates of the run are made.
 
         Args:
             update: updates of the whole run so far, those before `start` included.
             metrics: of these the losses are shown, the names that end in `loss`.
-            score: of a new evaluation; None keeps the last one.
+            scores: the last one of each member that has not failed; empty before the first evaluation.
+            num_failed: members that have failed.
         """
         now = monotonic()
-        self._score = self._score if score is None else score
-        facts = self._facts(update, metrics, now - self._started)
+        facts = self._facts(update, metrics, scores, num_failed, now - self._started)
         if self._bar:
             self._bar.facts = facts
             self._bar.update(self._task, completed=update)
@@ -93,13 +98,20 @@ class Progress:
             self._logged = now
             self._unlogged = ""
 
-    def _facts(self, update: int, metrics: Mapping[str, float], seconds: float) -> str:
-        facts = [
-            f"{name.removeprefix('train/')} {value:.4g}" for name, value in metrics.items() if name.endswith("loss")
-        ]
-        if self._score is not None:
-            facts.append(f"score {self._score:.4g}")
+    def _facts(
+        self, update: int, metrics: Mapping[str, float], scores: Sequence[float], num_failed: int, seconds: float
+    ) -> str:
+        if self._num_members == 1:
+            losses = {name.removeprefix("train/"): value for name, value in metrics.items() if name.endswith("loss")}
+            facts = [f"{name} {value:.4g}" for name, value in losses.items()]
+            facts += [f"score {score:.4g}" for score in scores]
+            times = ""
+        else:
+            facts = [f"{self._num_members} members" + (f", {num_failed} failed" if num_failed else "")]
+            facts += [f"best {max(scores):.4g} median {median(scores):.4g}"] if scores else []
+            times = f" x {self._num_members}"
         if update > self._start and seconds > 0:
             rate = (update - self._start) / seconds
-            facts += [f"{rate:.4g} updates/s", f"{timedelta(seconds=round((self._total - update) / rate))} left"]
-        return ", ".join(facts)
+            left = timedelta(seconds=round((self._total - update) / rate))
+            facts += [f"{rate:.4g} updates/s{times}", f"{left} left"]
+        return (", " if self._num_members == 1 else " | ").join(facts)

@@ -1,17 +1,17 @@
 """The schedule of a run, or of the runs of a population: update, log, evaluate, checkpoint."""
 
-import json
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint, save_checkpoint
 from bcq_exp.evaluation import Evaluation
+from bcq_exp.files import read_json as read_json
+from bcq_exp.files import write_json as write_json
 from bcq_exp.logger import CSVLogger, Logger, Loggers
 from bcq_exp.population import Population
 from bcq_exp.progress import Progress
@@ -32,7 +32,6 @@ class Member:
         score: a return in per cent of the reference returns, or None where there are none.
         loggers: sinks of metrics besides `metrics.csv`.
         last_evaluation: metrics of the last one.
-        failed_at: the first update whose loss was not finite, counted from 0, or None.
     """
 
     run_dir: Path
@@ -41,13 +40,12 @@ class Member:
     score: Callable[[float], float | None]
     loggers: Sequence[Logger]
     last_evaluation: dict[str, float] = field(default_factory=dict)
-    failed_at: int | None = None
 
 
 class Trainer:
     """Drives a population through its updates; all periods count updates, and the last update is always an event.
 
-    A member whose loss is not finite is marked as failed at the next logged update; the others go on.
+    A member whose loss is not finite ends as failed with the next event of any kind; the others go on.
 
     Args:
         population: what makes the updates.
@@ -74,6 +72,7 @@ class Trainer:
         columns = [f"train/{name}" for name in population.metric_names] + list(EVAL_METRICS)
         self.csvs = [CSVLogger(member.run_dir / "metrics.csv", columns) for member in self.members]
         self.loggers = [Loggers(csv, *member.loggers) for csv, member in zip(self.csvs, self.members, strict=True)]
+        self.failed_at: list[int | None] = population.failures()
         self.seconds = 0.0
 
     def resume(self) -> None:
@@ -82,9 +81,10 @@ class Trainer:
         if paths:
             states = [load_checkpoint(path) for path in paths]
             self.population.load_state([state["learner"] for state in states])
+            self.failed_at = self.population.failures()
             self.seconds = states[0]["seconds"]
             for member, state in zip(self.members, states, strict=True):
-                member.last_evaluation, member.failed_at = state["last_evaluation"], state["failed_at"]
+                member.last_evaluation = state["last_evaluation"]
         for csv in self.csvs:
             csv.truncate(self.population.num_updates)
 
@@ -95,54 +95,51 @@ class Trainer:
             What each member's `summary.json` holds.
         """
         facts = self.members[0].facts
-        who = f"seed {facts['seed']}" if len(self.members) == 1 else f"{len(self.members)} members"
-        description = f"{facts['algorithm']} on {facts['dataset']}, {who}"
-        with Progress(self.num_updates, self.population.num_updates, description) as progress:
-            while self.population.num_updates < self.num_updates and any(m.failed_at is None for m in self.members):
+        description = f"{facts['algorithm']} on {facts['dataset']}"
+        if len(self.members) == 1:
+            description += f", seed {facts['seed']}"
+        with Progress(self.num_updates, self.population.num_updates, description, len(self.members)) as progress:
+            while self.population.num_updates < self.num_updates and None in self.failed_at:
                 self._advance()
                 metrics = self._events()
-                returns = [m.last_evaluation["eval/return"] for m in self.members if m.last_evaluation]
-                progress.advance(self.population.num_updates, metrics, median(returns) if returns else None)
+                evaluations = [self.members[index].last_evaluation for index in self._alive()]
+                returns = [evaluation["eval/return"] for evaluation in evaluations if evaluation]
+                progress.advance(self.population.num_updates, metrics, returns, len(self.members) - len(evaluations))
                 if self._is_due("checkpoint"):
                     self._checkpoint()
         return self._finish()
 
     def _advance(self) -> None:
-        """Update until the next event of any kind."""
-        done = self.population.num_updates
+        """Update until the next event of any kind, and see who has failed."""
+        done, before = self.population.num_updates, self.failed_at
         following = min((done // freq + 1) * freq for freq in self.freqs.values())
         start, compiling = time.perf_counter(), self.population.compile_seconds
         self.population.advance(min(following, self.num_updates) - done)
+        self.failed_at = self.population.failures()  # the device finishes its updates here
         self.seconds += time.perf_counter() - start - (self.population.compile_seconds - compiling)
+        for member, known, failed_at in zip(self.members, before, self.failed_at, strict=True):
+            if failed_at != known:
+                log.error("%s: the loss is not finite at update %d; this run ends", member.run_dir, failed_at)
+
+    def _alive(self) -> list[int]:
+        return [index for index, failed_at in enumerate(self.failed_at) if failed_at is None]
 
     def _is_due(self, event: str) -> bool:
         done = self.population.num_updates
         return done % self.freqs[event] == 0 or done == self.num_updates
 
     def _events(self) -> dict[str, float]:
-        """Log and evaluate where it is time; the medians of the members' metrics, for people."""
+        """Log and evaluate where it is time; the first member's metrics, for people."""
         metrics: list[dict[str, float]] = [{} for _ in self.members]
         if self._is_due("log"):
-            start = time.perf_counter()  # the device finishes its updates here
             read = self.population.read_metrics()
-            self._mark_failures()
-            self.seconds += time.perf_counter() - start
             metrics = [{f"train/{name}": value for name, value in values.items()} for values in read]
-        alive = [index for index, member in enumerate(self.members) if member.failed_at is None]
-        if self._is_due("eval"):
-            for index in alive:
+        for index in self._alive():
+            if self._is_due("eval"):
                 metrics[index] |= self._evaluate(self.members[index])
-        for index in alive:
             if metrics[index]:
                 self.loggers[index].log(self.population.num_updates, metrics[index])
-        logged = [metrics[index] for index in alive]
-        return {name: median(values[name] for values in logged) for name in (logged[0] if logged else {})}
-
-    def _mark_failures(self) -> None:
-        for member, failed_at in zip(self.members, self.population.failures(), strict=True):
-            if failed_at is not None and member.failed_at is None:
-                member.failed_at = failed_at
-                log.error("%s: the loss is not finite at update %d; this run ends", member.run_dir, failed_at)
+        return metrics[0]
 
     def _evaluate(self, member: Member) -> dict[str, float]:
         evaluation = member.evaluate()
@@ -157,22 +154,28 @@ class Trainer:
                 "learner": self.population.state(index),
                 "seconds": self.seconds,
                 "last_evaluation": member.last_evaluation,
-                "failed_at": member.failed_at,
             }
             save_checkpoint(member.run_dir, self.population.num_updates, state, keep=self.num_checkpoints)
 
     def _finish(self) -> list[dict[str, Any]]:
-        summaries = [self._summary(member) for member in self.members]
+        summaries = [self._summary(member, at) for member, at in zip(self.members, self.failed_at, strict=True)]
         for member, logger, summary in zip(self.members, self.loggers, summaries, strict=True):
             write_json(member.run_dir / "summary.json", summary)
             logger.finish(summary)
+        compiling = self.population.compile_seconds
+        log.info(
+            "%d updates in %s%s",
+            self.population.num_updates,
+            timedelta(seconds=round(self.seconds)),
+            f", besides {compiling:.1f} s of compiling" if compiling else "",
+        )
         return summaries
 
-    def _summary(self, member: Member) -> dict[str, Any]:
+    def _summary(self, member: Member, failed_at: int | None) -> dict[str, Any]:
         return {
             **member.facts,
-            "status": "finished" if member.failed_at is None else "failed",
-            "failed_at": member.failed_at,
+            "status": "finished" if failed_at is None else "failed",
+            "failed_at": failed_at,
             "num_updates": self.population.num_updates,
             "final_return": member.last_evaluation.get("eval/return"),
             "final_return_std": member.last_evaluation.get("eval/return_std"),
@@ -182,21 +185,3 @@ class Trainer:
             "is_compiled": self.population.is_compiled,
             "compile_seconds": self.population.compile_seconds,
         }
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    partial = path.with_name(f".{path.name}")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(dict(content), file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    return content

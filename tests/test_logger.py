@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from bcq_exp.experiment import Job, build
 from bcq_exp.logger import CSVLogger, Loggers, WandbLogger, wandb_mode
+from cases import checked
 
 COLUMNS = ["critic_loss", "vae_loss", "return"]
 
@@ -262,3 +264,44 @@ def test_both_configurations_have_the_same_keys() -> None:
     assert {name: choice.pop("name") for name, choice in choices.items()} == {"csv": "csv", "wandb": "wandb"}
     assert choices["csv"] == choices["wandb"]
     assert set(choices["csv"]) == {"project", "group", "tags", "job_type"}
+
+
+def begun_runs(run_dirs: list[Path], data: Path, *overrides: str, sweep: str | None) -> list[Any]:
+    """What W&B holds of runs that train together in this process, after they have ended."""
+    small = ("network.hidden_sizes=[8]", "batch_size=16", "num_updates=4", "eval_freq=4", "eval_episodes=1")
+    fixed = ("dataset=h5", f"dataset.path={data}", "dataset.env=CartPole-v1", "logger=wandb", *small, *overrides)
+    cfgs = [checked(*fixed, f"seed={seed}") for seed in range(len(run_dirs))]
+    jobs = [Job(cfg, run_dir, {}, (), sweep) for cfg, run_dir in zip(cfgs, run_dirs, strict=True)]
+    for run_dir in run_dirs:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    build(jobs).run()
+    files = [sorted(run_dir.glob("wandb/offline-run-*/run-*.wandb"))[-1] for run_dir in run_dirs]
+    return [next(record.run for record in wandb_records(file) if record.HasField("run")) for file in files]
+
+
+@pytest.mark.usefixtures("_logged_out")
+def test_members_of_a_sweep_are_wandb_runs_of_one_group_and_stay_in_it(tmp_path: Path, discrete_file: Path) -> None:
+    run_dirs = [tmp_path / "sweeps" / "3f2a" / str(seed) for seed in range(3)]
+    runs = begun_runs(run_dirs, discrete_file, sweep="3f2a")
+    assert len({run.run_id for run in runs}) == 3
+    assert [(run.display_name, run.run_group) for run in runs] == [
+        (f"discrete_bcq-h5-seed{seed}", "3f2a") for seed in range(3)
+    ]
+    (resumed,) = begun_runs(run_dirs[:1], discrete_file, sweep=None)  # a member that is taken up alone
+    assert (resumed.run_id, resumed.run_group) == (runs[0].run_id, "3f2a")
+
+
+@pytest.mark.usefixtures("_logged_out")
+@pytest.mark.parametrize(
+    ("overrides", "sweep", "group"),
+    [
+        ((), None, "discrete_bcq-h5"),
+        (("logger.group=mine",), None, "mine"),
+        (("logger.group=mine",), "3f2a", "mine"),
+    ],
+)
+def test_a_lone_run_is_no_sweep_and_a_given_group_wins(
+    tmp_path: Path, discrete_file: Path, overrides: tuple[str, ...], sweep: str | None, group: str
+) -> None:
+    (run,) = begun_runs([tmp_path / "lone"], discrete_file, *overrides, sweep=sweep)
+    assert run.run_group == group

@@ -35,11 +35,11 @@ def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_plain_line_has_the_facts_counted_in_this_process(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     caplog.set_level(logging.INFO)
-    with Progress(total=20_000, start=5_000, description="bcq pendulum") as progress:
+    with Progress(total=20_000, start=5_000, description="bcq pendulum", num_members=1) as progress:
         clock.now += 20.0
-        progress.advance(6_000, {"critic1_loss": 0.12345678, "q_mean": 3.0, "vae_loss": 2.0}, score=None)
+        progress.advance(6_000, {"critic1_loss": 0.12345678, "q_mean": 3.0, "vae_loss": 2.0}, [], num_failed=0)
         clock.now += 20.0
-        progress.advance(7_000, {"critic1_loss": float("nan")}, score=87.25)
+        progress.advance(7_000, {"train/critic1_loss": float("nan")}, [87.25], num_failed=0)
     # 1,000 updates in 20 s of this process are 50 a second; the 14,000 that are left take 280 s.
     assert messages(caplog) == [
         "bcq pendulum 6000/20000 critic1_loss 0.1235, vae_loss 2, 50 updates/s, 0:04:40 left",
@@ -47,14 +47,34 @@ def test_plain_line_has_the_facts_counted_in_this_process(caplog: pytest.LogCapt
     ]
 
 
+def test_a_population_shows_its_members_and_their_best_and_median_score(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=60_000, start=1_000, description="dqn cartpole", num_members=8) as progress:
+        clock.now += 10.0
+        progress.advance(5_000, {"critic1_loss": 0.5}, [], num_failed=0)
+        clock.now += 10.0
+        progress.advance(17_240, {}, [1.0, 231.25, 200.25, 209.5, 4.0, 231.0, 9.0, 209.75], num_failed=0)
+        clock.now += 20.0
+        progress.advance(33_480, {}, [-3.0, -1.0, -2.0], num_failed=5)
+    # Updates of this process: 4,000 in 10 s, then 16,240 in 20 s, then 32,480 in 40 s. The fourth and fifth of eight
+    # scores are 200.25 and 209.5.
+    assert messages(caplog) == [
+        "dqn cartpole 5000/60000 8 members | 400 updates/s x 8 | 0:02:18 left",
+        "dqn cartpole 17240/60000 8 members | best 231.2 median 204.9 | 812 updates/s x 8 | 0:00:53 left",
+        "dqn cartpole 33480/60000 8 members, 5 failed | best -1 median -2 | 812 updates/s x 8 | 0:00:33 left",
+    ]
+
+
 def test_plain_lines_are_ten_seconds_apart_and_the_last_one_is_shown(
     caplog: pytest.LogCaptureFixture, clock: Clock
 ) -> None:
     caplog.set_level(logging.INFO)
-    with Progress(total=100, start=0, description="run") as progress:
+    with Progress(total=100, start=0, description="run", num_members=1) as progress:
         for update in range(1, 25):
             clock.now += 1.0
-            progress.advance(update, {}, score=5.0 if update == 3 else None)
+            progress.advance(update, {}, [5.0], num_failed=0)
     assert messages(caplog) == [
         f"run {update}/100 score 5, 1 updates/s, 0:0{minutes} left"
         for update, minutes in ((10, "1:30"), (20, "1:20"), (24, "1:16"))
@@ -63,17 +83,17 @@ def test_plain_lines_are_ten_seconds_apart_and_the_last_one_is_shown(
 
 def test_a_line_is_not_repeated_at_the_end(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     caplog.set_level(logging.INFO)
-    with Progress(total=10, start=0, description="run") as progress:
+    with Progress(total=10, start=0, description="run", num_members=1) as progress:
         clock.now += 10.0
-        progress.advance(10, {}, score=None)
+        progress.advance(10, {}, [], num_failed=0)
     assert messages(caplog) == ["run 10/10 1 updates/s, 0:00:00 left"]
 
 
 def test_before_the_first_update_there_is_no_speed(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     caplog.set_level(logging.INFO)
-    with Progress(total=10, start=4, description="run") as progress:
+    with Progress(total=10, start=4, description="run", num_members=1) as progress:
         clock.now += 1.0
-        progress.advance(4, {}, score=-180.5)
+        progress.advance(4, {}, [-180.5], num_failed=0)
     assert messages(caplog) == ["run 4/10 score -180.5"]
 
 
@@ -81,8 +101,8 @@ SCRIPT = """
 import logging
 from bcq_exp.progress import Progress
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-with Progress(total=200, start=0, description="[bcq] pendulum") as progress:
-    progress.advance(150, {"critic1_loss": 0.5}, score=42.0)
+with Progress(total=200, start=0, description="[bcq] pendulum", num_members=1) as progress:
+    progress.advance(150, {"critic1_loss": 0.5}, [42.0], num_failed=0)
 """
 
 

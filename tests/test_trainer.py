@@ -1,5 +1,7 @@
 import csv
+import logging
 import math
+import re
 import shutil
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,9 @@ import torch
 
 from bcq_exp.evaluation import Evaluation
 from bcq_exp.experiment import make_population
-from bcq_exp.trainer import Member, Trainer, read_json, write_json
+from bcq_exp.files import read_json
+from bcq_exp.population import Population
+from bcq_exp.trainer import Member, Trainer
 from cases import checked, random_walk
 
 SMALL = ("network.hidden_sizes=[8]", "batch_size=16", "algorithm.target_update_freq=7", "compile=never")
@@ -81,6 +85,13 @@ class Stopped(Exception):
     pass
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def test_runs_that_were_stopped_between_checkpoints_end_like_runs_that_were_not(tmp_path: Path):
     whole, broken = ([tmp_path / kind / str(seed) for seed in range(2)] for kind in ("whole", "broken"))
     for run_dir in (*whole, *broken):
@@ -113,7 +124,7 @@ def test_runs_that_were_stopped_between_checkpoints_end_like_runs_that_were_not(
             assert torch.equal(one, other)
 
 
-def test_a_member_that_diverges_ends_as_failed_and_the_others_go_on(tmp_path: Path):
+def test_a_member_that_diverges_ends_as_failed_and_the_others_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     run_dirs, recorders = [tmp_path / "0", tmp_path / "1"], [Recorder(), Recorder()]
     for run_dir in run_dirs:
         run_dir.mkdir()
@@ -125,8 +136,13 @@ def test_a_member_that_diverges_ends_as_failed_and_the_others_go_on(tmp_path: Pa
     assert (failed["status"], failed["failed_at"]) == ("failed", 9)
     assert (finished["status"], finished["failed_at"]) == ("finished", None)
     assert failed == read_json(run_dirs[0] / "summary.json")
-    assert [update for update, _ in recorders[0].logged] == [10]
+    assert recorders[0].logged == recorders[0].evaluated == []
     assert recorders[1].evaluated == [10, 20, 25]
+    assert caplog.text.count("the loss is not finite at update 9") == 1
+    resumed = trainer_of(run_dirs, recorders)
+    resumed.resume()
+    assert resumed.failed_at == [9, None]
+    assert [summary["failed_at"] for summary in resumed.run()] == [9, None]
 
 
 def test_a_lone_run_that_diverges_ends_at_once(tmp_path: Path):
@@ -137,9 +153,46 @@ def test_a_lone_run_that_diverges_ends_at_once(tmp_path: Path):
     assert (summary["status"], summary["failed_at"], summary["num_updates"]) == ("failed", 0, 4)
 
 
-def test_json_is_written_whole_or_not_at_all(tmp_path: Path):
-    path = tmp_path / "summary.json"
-    write_json(path, {"a": 1})
-    with pytest.raises(ValueError):
-        write_json(path, {"a": math.nan})
-    assert read_json(path) == {"a": 1}
+def shown_by(run_dirs: list[Path], caplog: pytest.LogCaptureFixture) -> tuple[list[dict], str, str]:
+    """Summaries of a run whose first member diverges, its last line of progress, and how it ended."""
+    for run_dir in run_dirs:
+        run_dir.mkdir()
+    trainer = trainer_of(run_dirs, [Recorder() for _ in run_dirs])
+    if len(run_dirs) > 1:
+        with torch.no_grad():
+            next(trainer.population.policies[0].nets["model"].parameters()).fill_(math.inf)
+    with caplog.at_level(logging.INFO):
+        summaries = trainer.run()
+    lines = {record.name: record.message for record in caplog.records if record.levelno == logging.INFO}
+    return summaries, lines["bcq_exp.progress"], lines["bcq_exp.trainer"]
+
+
+def test_a_population_shows_the_scores_of_those_that_have_not_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    _, line, _ = shown_by([tmp_path / str(seed) for seed in range(4)], caplog)
+    head = r"discrete_bcq on random walk 25/25 4 members, 1 failed \| best 12\.5 median 12\.5 \| "
+    assert re.fullmatch(head + r"[\d.e+]+ updates/s x 4 \| 0:00:00 left", line)
+
+
+def test_a_lone_run_shows_its_seed_and_score(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    _, line, _ = shown_by([tmp_path / "0"], caplog)
+    assert re.fullmatch(r"discrete_bcq on random walk, seed 0 25/25 .*loss .*, score 12\.5, .* left", line)
+
+
+def test_compiling_is_reported_apart_from_the_updates(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    clock, advance = Clock(), Population.advance
+
+    def timed_advance(population: Population, num_updates: int) -> None:
+        if population.num_updates == 0:
+            population.compile_seconds += 50.0
+            clock.now += 50.0
+        clock.now += num_updates * 0.48
+        advance(population, num_updates)
+
+    monkeypatch.setattr("bcq_exp.trainer.time.perf_counter", clock)
+    monkeypatch.setattr(Population, "advance", timed_advance)
+    (summary,), _, line = shown_by([tmp_path / "0"], caplog)
+    assert line == "25 updates in 0:00:12, besides 50.0 s of compiling"
+    assert summary["updates_per_second"] == pytest.approx(1 / 0.48)
+    assert summary["compile_seconds"] == 50.0

@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import sys
-import uuid
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +18,7 @@ from bcq_exp.data.behaviour import Behaviour, Noise, make_noise
 from bcq_exp.data.h5 import read_h5, write_h5
 from bcq_exp.data.transitions import Transitions, episode_sums
 from bcq_exp.envs import make_env
+from bcq_exp.files import write_bytes
 
 VERSION = 1  # of what `collect` does: raised with every change of its output, since the cache is keyed by it
 
@@ -106,7 +106,7 @@ def embedded_dataset(
         if not is_intact(path, origin):
             log.info("collecting %d transitions of %s into %s", num_transitions, name, path)
             write_h5(path, collect(agent, rule, env, num_transitions, seed), env, origin)
-            write_account(path, origin)
+            write_bytes(path.with_suffix(".json"), account(path, origin).encode())
         return read_h5(path)
     except OSError as error:
         raise ValueError(f"cache file {path}: {error}; set BCQ_EXP_CACHE to a folder that can be written") from None
@@ -123,13 +123,6 @@ def account(path: Path, origin: Mapping[str, Any]) -> str:
     """What lies beside an intact file: its sha256 and its origin, as JSON."""
     with path.open("rb") as file:
         return json.dumps({"sha256": hashlib.file_digest(file, "sha256").hexdigest(), **origin}, indent=2) + "\n"
-
-
-def write_account(path: Path, origin: Mapping[str, Any]) -> None:
-    """Writes the account of a file beside it, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    partial.write_text(account(path, origin))
-    partial.replace(path.with_suffix(".json"))
 
 
 def is_intact(path: Path, origin: Mapping[str, Any]) -> bool:

@@ -1,8 +1,6 @@
 """The project's own HDF5 layout: one dataset a column, the environment and a manifest as root attributes."""
 
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ import h5py
 import numpy as np
 
 from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions
+from bcq_exp.files import replacing
 
 FORMAT = "bcq_exp"
 VERSION = 1
@@ -27,21 +26,13 @@ def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Map
         env: Gymnasium id of the environment.
         manifest: JSON-serialisable account of how the data came about.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with h5py.File(partial, "w") as file:
-            file.attrs.update(format=FORMAT, version=VERSION, env=env, manifest=json.dumps(manifest, sort_keys=True))
-            for key in COLUMNS:
-                if (column := getattr(transitions, key)) is not None:
-                    file.create_dataset(
-                        key, data=column, compression="gzip", compression_opts=1, shuffle=True, track_times=False
-                    )
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(Path(path)) as partial, h5py.File(partial, "w") as file:
+        file.attrs.update(format=FORMAT, version=VERSION, env=env, manifest=json.dumps(manifest, sort_keys=True))
+        for key in COLUMNS:
+            if (column := getattr(transitions, key)) is not None:
+                file.create_dataset(
+                    key, data=column, compression="gzip", compression_opts=1, shuffle=True, track_times=False
+                )
 
 
 def read_h5(path: str | Path) -> Transitions:
