@@ -12,13 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf, ValidationError
 
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.algorithms.schema import AlgorithmConfig, NetworkConfig, one_of, violations, within
+from bcq_exp.algorithms.schema import (
+    NETWORKS,
+    AlgorithmConfig,
+    MLPNetworkConfig,
+    NetworkConfig,
+    one_of,
+    violations,
+    within,
+)
 from bcq_exp.data.behaviour import Behaviour, make_noise
 from bcq_exp.envs import normalized_score, spaces
+from bcq_exp.networks import SMALLEST_SIDE
 from bcq_exp.optim import DECAYS, OPTIMIZERS
 from bcq_exp.policies.actions import ActionMap
 
@@ -124,6 +134,7 @@ class ScheduleConfig:
     device: str
     num_threads: int = within(1)
     compile: str = one_of("auto", "always", "never")
+    precision: str = one_of("fp32", "bf16")
     num_updates: int = within(1)
     batch_size: int = within(1)
     eval_freq: int = within(1)
@@ -160,6 +171,7 @@ def check(cfg: DictConfig) -> RunConfig:
     if lacking := {"algorithm", "network", "dataset", "optimizer", "logger"} - sections:
         raise ValueError(f"the configuration lacks {', '.join(sorted(lacking))}")
     algorithm_type = _choice(cfg, "algorithm.name", {name: entry.config for name, entry in REGISTRY.items()}, errors)
+    network_type = _choice(cfg, "network.kind", NETWORKS, errors)
     formats = {"collected": CollectedDatasetConfig, "h5": H5DatasetConfig}
     dataset_type = _choice(cfg, "dataset.format", formats, errors)
     if errors:
@@ -167,7 +179,7 @@ def check(cfg: DictConfig) -> RunConfig:
     parts: dict[str, Any] = {}
     for section, schema in {
         "algorithm": algorithm_type,
-        "network": NetworkConfig,
+        "network": network_type,
         "dataset": dataset_type,
         "optimizer": OptimizerConfig,
         "logger": LoggerConfig,
@@ -180,7 +192,8 @@ def check(cfg: DictConfig) -> RunConfig:
     errors += _dataset_errors(parts["dataset"])
     found_spaces = _spaces(parts["dataset"].env, errors)
     if found_spaces is not None:
-        errors += _contradictions(parts["algorithm"], parts["schedule"], *found_spaces)
+        errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
+        errors += _network_errors(parts["network"], parts["algorithm"], found_spaces[0])
     if found_spaces is None or errors:
         raise ValueError("\n".join(errors))
     return RunConfig(**parts, observation_space=found_spaces[0], action_space=found_spaces[1])
@@ -248,12 +261,7 @@ def _spaces(env_id: str, errors: list[str]) -> tuple[gym.Space[Any], gym.Space[A
         return None
 
 
-def _contradictions(
-    algorithm: AlgorithmConfig,
-    schedule: ScheduleConfig,
-    observation_space: gym.Space[Any],
-    action_space: gym.Space[Any],
-) -> list[str]:
+def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action_space: gym.Space[Any]) -> list[str]:
     """Combinations of keys that cannot mean what they say."""
     found = []
     is_discrete = REGISTRY[algorithm.name].is_discrete
@@ -268,10 +276,27 @@ def _contradictions(
             ActionMap(action_space, **algorithm.action_rule)
         except ValueError as error:
             found.append(f"algorithm.{error}")
-    if not isinstance(observation_space, gym.spaces.Box) or len(observation_space.shape) != 1:
-        found.append(f"network=mlp takes observations of one axis, the environment has {observation_space}")
     try:
         torch.empty(0, device=schedule.device)
     except (RuntimeError, AssertionError) as error:
         found.append(f"device={schedule.device} cannot be used: {str(error).splitlines()[0]}")
+    return found
+
+
+def _network_errors(network: NetworkConfig, algorithm: AlgorithmConfig, space: gym.Space[Any]) -> list[str]:
+    """Why the network cannot serve the algorithm or take the environment's observations."""
+    chosen, is_discrete = f"network={network.name}", REGISTRY[algorithm.name].is_discrete
+    shape = space.shape if isinstance(space, gym.spaces.Box) else ()
+    if isinstance(network, MLPNetworkConfig):
+        remedy = "; choose network=nature_cnn" if len(shape) == 3 and is_discrete else ""
+        said = f"{chosen} takes observations of one axis, the environment has {space}{remedy}"
+        return [] if len(shape) == 1 else [said]
+    found, remedy = [], "; choose network=mlp" if len(shape) == 1 else ""
+    if not is_discrete:
+        found.append(f"{chosen} is for discrete actions, algorithm={algorithm.name} for continuous ones{remedy}")
+    if len(shape) != 3 or min(shape[1:]) < SMALLEST_SIDE or space.dtype != np.uint8:
+        found.append(
+            f"{chosen} takes uint8 observations (channels, height, width) of at least {SMALLEST_SIDE} pixels each way,"
+            f" the environment has {space}{remedy}"
+        )
     return found

@@ -1,9 +1,12 @@
 import inspect
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+import pixels
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.config import CONF_DIR, check
 from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy
@@ -30,7 +33,8 @@ def test_every_algorithm_composes_to_its_schema(name: str):
 @pytest.mark.parametrize("group", ["network", "optimizer", "logger"])
 def test_every_choice_of_a_group_composes_under_its_own_name(group: str):
     for choice in choices(group):
-        assert getattr(checked(f"{group}={choice}"), group).name == choice
+        fitting = ["dataset=h5", "dataset.path=x", f"dataset.env={pixels.ENV}"] if choice == "nature_cnn" else []
+        assert getattr(checked(f"{group}={choice}", *fitting), group).name == choice
 
 
 @pytest.mark.parametrize("name", choices("experiment"))
@@ -73,6 +77,8 @@ def test_the_yaml_states_every_documented_default(name: str):
         (["+network.output_activation=tanh"], ["network.output_activation", "raw outputs"]),
         (["+network._target_=os.system"], ["network._target_", "never from a path"]),
         (["network.activation=sigmod"], ["network.activation=sigmod is none of relu"]),
+        (["network.kind=cnn"], ["network.kind=cnn is none of mlp, nature_cnn"]),
+        (["network=nature_cnn", "+network.activation=tanh"], ["network.activation is not a key of NatureCNNConfig"]),
         (["algorithm.name=bqc"], ["algorithm.name=bqc is none of"]),
         (["dataset=h5"], ["dataset.path has no value", "dataset.env has no value"]),
         (["dataset.ref_min=500", "dataset.ref_max=1"], ["ref_min=500.0, ref_max=1.0"]),
@@ -93,6 +99,99 @@ def test_what_cannot_be_meant_is_refused_with_key_value_and_remedy(overrides: li
         checked(*overrides)
     for words in said:
         assert words in str(caught.value)
+
+
+IMAGES = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
+VECTORS = gym.spaces.Box(-1, 1, (4,))
+DISCRETE, CONTINUOUS = gym.spaces.Discrete(3), gym.spaces.Box(-1, 1, (2,))
+TAKES_IMAGES = "takes uint8 observations (channels, height, width) of at least 36 pixels each way"
+
+
+@pytest.mark.parametrize(
+    ("network", "algorithm", "observations", "said"),
+    [
+        ("mlp", "dqn", VECTORS, []),
+        ("bcq_paper", "bcq", VECTORS, []),
+        ("nature_cnn", "discrete_bcq", IMAGES, []),
+        ("nature_cnn", "dqn", gym.spaces.Box(0, 255, (1, 36, 36), np.uint8), []),
+        (
+            "mlp",
+            "bc_discrete",
+            IMAGES,
+            [
+                "network=mlp takes observations of one axis, the environment has Box(0, 255, (4, 84, 84), uint8); "
+                "choose network=nature_cnn"
+            ],
+        ),
+        (
+            "bcq_paper",
+            "bcq",
+            IMAGES,
+            ["network=bcq_paper takes observations of one axis, the environment has Box(0, 255, (4, 84, 84), uint8)"],
+        ),
+        (
+            "mlp",
+            "dqn",
+            gym.spaces.Discrete(5),
+            ["network=mlp takes observations of one axis, the environment has Discrete(5)"],
+        ),
+        (
+            "nature_cnn",
+            "dqn",
+            VECTORS,
+            [
+                f"network=nature_cnn {TAKES_IMAGES}, the environment has Box(-1.0, 1.0, (4,), float32); "
+                "choose network=mlp"
+            ],
+        ),
+        (
+            "nature_cnn",
+            "dqn",
+            gym.spaces.Box(0, 255, (1, 36, 35), np.uint8),
+            [f"network=nature_cnn {TAKES_IMAGES}, the environment has Box(0, 255, (1, 36, 35), uint8)"],
+        ),
+        (
+            "nature_cnn",
+            "dqn",
+            gym.spaces.Box(0, 255, (84, 84, 3), np.uint8),
+            [f"network=nature_cnn {TAKES_IMAGES}, the environment has Box(0, 255, (84, 84, 3), uint8)"],
+        ),
+        (
+            "nature_cnn",
+            "dqn",
+            gym.spaces.Box(0, 1, (4, 84, 84)),
+            [f"network=nature_cnn {TAKES_IMAGES}, the environment has Box(0.0, 1.0, (4, 84, 84), float32)"],
+        ),
+        (
+            "nature_cnn",
+            "bc",
+            IMAGES,
+            ["network=nature_cnn is for discrete actions, algorithm=bc for continuous ones"],
+        ),
+        (
+            "nature_cnn",
+            "bcq",
+            VECTORS,
+            [
+                "network=nature_cnn is for discrete actions, algorithm=bcq for continuous ones; choose network=mlp",
+                f"network=nature_cnn {TAKES_IMAGES}, the environment has Box(-1.0, 1.0, (4,), float32); "
+                "choose network=mlp",
+            ],
+        ),
+    ],
+)
+def test_a_network_takes_the_observations_it_was_made_for(
+    monkeypatch: pytest.MonkeyPatch, network: str, algorithm: str, observations: gym.Space, said: list[str]
+):
+    actions = DISCRETE if REGISTRY[algorithm].is_discrete else CONTINUOUS
+    monkeypatch.setattr("bcq_exp.config.spaces", lambda env_id: (observations, actions))
+    typed = [f"network={network}", f"algorithm={algorithm}", FITTING[REGISTRY[algorithm].is_discrete]]
+    if not said:
+        assert checked(*typed).network.name == network
+        return
+    with pytest.raises(ValueError) as caught:
+        checked(*typed)
+    assert str(caught.value).splitlines() == said
 
 
 def test_all_errors_come_in_one_message():

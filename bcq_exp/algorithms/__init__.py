@@ -8,7 +8,7 @@ from torch import nn
 
 from bcq_exp.algorithms import bc, bcq, discrete_bcq, dqn, td3_bc
 from bcq_exp.algorithms.form import Algorithm
-from bcq_exp.algorithms.schema import AlgorithmConfig, DiscreteConfig, NetworkConfig, Sizes
+from bcq_exp.algorithms.schema import AlgorithmConfig, DiscreteConfig, Sizes
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Entry:
 
     config: type[AlgorithmConfig]
     build: Callable[[Any, Sizes], Algorithm]
-    networks: Callable[[Any, NetworkConfig, Sizes], dict[str, nn.Module]]
+    networks: Callable[[Any, Any, Sizes], dict[str, nn.Module]]
     swept: frozenset[str]
 
     @property

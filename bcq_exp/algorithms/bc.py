@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, DiscreteConfig, NetworkConfig, Sizes
-from bcq_exp.networks import MLP, Actor
+from bcq_exp.algorithms.schema import ContinuousConfig, DiscreteConfig, MLPNetworkConfig, NetworkConfig, Sizes
+from bcq_exp.networks import Actor
 from bcq_exp.ops.discrete import masked_argmax
 
 DISCRETE_SWEPT = frozenset({"eval_eps"})
@@ -54,7 +54,7 @@ def from_config(cfg: BCConfig, sizes: Sizes) -> Algorithm:
     return Algorithm(stages=(Stage(bc_loss, trains=("actor",)),), targets={}, act=deterministic_act, swept=frozenset())
 
 
-def networks(cfg: BCConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+def networks(cfg: BCConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """A deterministic actor."""
     return {"actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden)}
 
@@ -71,4 +71,4 @@ def discrete_from_config(cfg: DiscreteBCConfig, sizes: Sizes) -> Algorithm:
 
 def discrete_networks(cfg: DiscreteBCConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """An imitator with raw linear outputs (A,)."""
-    return {"imitator": MLP(sizes.obs_dim, sizes.act_dim, **network.hidden)}
+    return network.per_action(["imitator"], sizes)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, NetworkConfig, Sizes, within
+from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
 from bcq_exp.networks import Critic, Decoder, Encoder, Perturbation
 from bcq_exp.ops.gaussian import kl_to_standard_normal
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
@@ -114,7 +114,7 @@ def from_config(cfg: BCQConfig, sizes: Sizes) -> Algorithm:
     )
 
 
-def networks(cfg: BCQConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+def networks(cfg: BCQConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """Perturbation, twin critics with weights of their own, and the two halves of the generative model."""
     obs_dim, act_dim, latent = sizes.obs_dim, sizes.act_dim, latent_dim(sizes)
     return {

@@ -11,7 +11,6 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms import dqn
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
-from bcq_exp.networks import MLP
 from bcq_exp.ops.discrete import likely_actions, masked_argmax
 
 SWEPT = frozenset({"gamma", "eval_eps", "unlikely_action_threshold", "imitation_logits_penalty"})
@@ -84,5 +83,5 @@ def from_config(cfg: DiscreteBCQConfig, sizes: Sizes) -> Algorithm:
 
 
 def networks(cfg: DiscreteBCQConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
-    """The Q network and the imitator, each with raw linear outputs (A,)."""
-    return {name: MLP(sizes.obs_dim, sizes.act_dim, **network.hidden) for name in ("model", "imitator")}
+    """The Q network and the imitator, each with raw linear outputs (A,); on images they share the convolutions."""
+    return network.per_action(["model", "imitator"], sizes)

@@ -12,7 +12,6 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, within
 from bcq_exp.data import ReplayBuffer
-from bcq_exp.networks import MLP
 from bcq_exp.ops.discrete import masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 
@@ -167,4 +166,4 @@ def from_config(cfg: DQNConfig, sizes: Sizes) -> Algorithm:
 
 def networks(cfg: DQNConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The Q network, with raw linear outputs (A,)."""
-    return {"model": MLP(sizes.obs_dim, sizes.act_dim, **network.hidden)}
+    return network.per_action(["model"], sizes)

@@ -114,3 +114,22 @@ class Algorithm:
     num_steps: int = 1
     prepare: Callable[[ReplayBuffer, Tensors], dict[str, Tensor]] | None = None
     statistics: tuple[str, ...] = ()
+
+
+def check_same_program(first: Algorithm, other: Algorithm) -> None:
+    """Raise ValueError where two members' algorithms differ in more than the numbers that losses take as tensors."""
+    for name in ("targets", "swept", "num_steps", "statistics", "act_noise"):
+        if getattr(first, name) != getattr(other, name):
+            raise ValueError(f"members differ in {name}: {getattr(first, name)} and {getattr(other, name)}")
+    for ours, theirs in zip(first.stages, other.stages, strict=True):
+        schedules = [(stage.trains, stage.noise, stage.every, stage.start, stage.stop) for stage in (ours, theirs)]
+        if schedules[0] != schedules[1] or _closure(ours.loss) != _closure(theirs.loss):
+            raise ValueError(
+                f"members differ in the stage that trains {', '.join(ours.trains)}: split them into groups"
+            )
+
+
+def _closure(function: Callable[..., Any]) -> tuple[Any, ...]:
+    """A function's code and what it closes over, so that two made by the same builder can be compared."""
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    return getattr(function, "__code__", function), [_closure(cell) if callable(cell) else cell for cell in cells]

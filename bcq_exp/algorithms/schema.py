@@ -2,11 +2,14 @@
 
 import math
 import numbers
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict
 
-from bcq_exp.networks import ACTIVATIONS, Hidden
+from torch import nn
+
+from bcq_exp.networks import ACTIVATIONS, MLP, Branch, Hidden, NatureCNN
 
 
 @dataclass(frozen=True)
@@ -106,15 +109,47 @@ class ContinuousConfig(AlgorithmConfig):
         return {"action_scaling": self.action_scaling, "action_bound_method": self.action_bound_method}
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What the environment and the action map decide.
+
+    Args:
+        obs_shape: of an observation.
+        act_dim: dimensions of a continuous action, or the number of discrete ones.
+        max_action: largest magnitude of a continuous action, in policy units.
+    """
+
+    obs_shape: tuple[int, ...]
+    act_dim: int
+    max_action: float
+
+    @property
+    def obs_dim(self) -> int:
+        """Size of an observation of one axis; there is none where it has several."""
+        (obs_dim,) = self.obs_shape
+        return obs_dim
+
+
 @dataclass(kw_only=True)
-class NetworkConfig:
-    """Widths and activations.
+class NetworkConfig(ABC):
+    """What every kind of network has."""
+
+    name: str
+    kind: str
+    hidden_sizes: list[int]
+
+    @abstractmethod
+    def per_action(self, names: Sequence[str], sizes: Sizes) -> dict[str, nn.Module]:
+        """Fresh networks by name, each from observations to raw linear outputs (A,), one a discrete action."""
+
+
+@dataclass(kw_only=True)
+class MLPNetworkConfig(NetworkConfig):
+    """Widths and activations of networks on observations of one axis.
 
     `vae_hidden_sizes` is read by algorithms with a generative model of the actions only.
     """
 
-    name: str
-    hidden_sizes: list[int]
     vae_hidden_sizes: list[int]
     activation: str = one_of(*ACTIVATIONS)
 
@@ -128,17 +163,19 @@ class NetworkConfig:
         """Of the generative model's two halves."""
         return {"hidden_sizes": self.vae_hidden_sizes, "activation": self.activation}
 
+    def per_action(self, names: Sequence[str], sizes: Sizes) -> dict[str, nn.Module]:
+        """Networks that share nothing."""
+        return {name: MLP(sizes.obs_dim, sizes.act_dim, **self.hidden) for name in names}
 
-@dataclass(frozen=True)
-class Sizes:
-    """What the environment and the action map decide.
 
-    Args:
-        obs_dim: size of an observation.
-        act_dim: dimensions of a continuous action, or the number of discrete ones.
-        max_action: largest magnitude of a continuous action, in policy units.
-    """
+@dataclass(kw_only=True)
+class NatureCNNConfig(NetworkConfig):
+    """Widths of a head on the convolutions, which are the paper's."""
 
-    obs_dim: int
-    act_dim: int
-    max_action: float
+    def per_action(self, names: Sequence[str], sizes: Sizes) -> dict[str, nn.Module]:
+        """Heads of their own on convolutions that they share."""
+        trunk = NatureCNN(sizes.obs_shape)
+        return {name: Branch(trunk, sizes.act_dim, hidden_sizes=self.hidden_sizes) for name in names}
+
+
+NETWORKS: dict[str, type[NetworkConfig]] = {"mlp": MLPNetworkConfig, "nature_cnn": NatureCNNConfig}

@@ -14,7 +14,7 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import deterministic_act
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, NetworkConfig, Sizes, within
+from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
 from bcq_exp.networks import Actor, Critic
 from bcq_exp.ops.td import n_step_target
 
@@ -72,7 +72,7 @@ def from_config(cfg: TD3BCConfig, sizes: Sizes) -> Algorithm:
     )
 
 
-def networks(cfg: TD3BCConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+def networks(cfg: TD3BCConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """A deterministic actor and twin critics with weights of their own."""
     return {
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),

@@ -3,6 +3,20 @@
 from bcq_exp.networks.actor import Actor, Perturbation
 from bcq_exp.networks.critic import Critic
 from bcq_exp.networks.mlp import ACTIVATIONS, MLP, Hidden
+from bcq_exp.networks.nature_cnn import SMALLEST_SIDE, Branch, NatureCNN
 from bcq_exp.networks.vae import VAE, Decoder, Encoder
 
-__all__ = ["ACTIVATIONS", "MLP", "VAE", "Actor", "Critic", "Decoder", "Encoder", "Hidden", "Perturbation"]
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "SMALLEST_SIDE",
+    "VAE",
+    "Actor",
+    "Branch",
+    "Critic",
+    "Decoder",
+    "Encoder",
+    "Hidden",
+    "NatureCNN",
+    "Perturbation",
+]

@@ -172,5 +172,5 @@ def test_with_one_sample_and_no_perturbation_the_target_is_clipped_double_q_lear
 def test_latent_has_twice_the_dimensions_of_an_action() -> None:
     nets: dict[str, Any] = tiny.networks("bcq", tiny.config("bcq"))
     assert nets["encoder"].latent_dim == LATENT
-    algorithm = REGISTRY["bcq"].build(tiny.config("bcq"), Sizes(tiny.OBS_DIM, tiny.ACT_DIM, 1.0))
+    algorithm = REGISTRY["bcq"].build(tiny.config("bcq"), Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0))
     assert [stage.noise["latent"].shape for stage in algorithm.stages] == [(LATENT,), (NUM_SAMPLES, LATENT), (LATENT,)]

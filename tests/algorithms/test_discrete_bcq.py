@@ -1,15 +1,21 @@
+import copy
+from functools import partial
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from algorithms import golden, tiny
 from algorithms.golden import Adam, assert_same, backward, cross_entropy, forward, softmax
-from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms import REGISTRY, dqn
 from bcq_exp.algorithms.discrete_bcq import bcq_target
+from bcq_exp.algorithms.schema import NatureCNNConfig, Sizes
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.policies import DiscreteBCQPolicy
+from bcq_exp.policies.factory import make_policy as make_any_policy
 
 GAMMA, THRESHOLD, PENALTY = 0.9, 0.3, 0.1
 DATA = tiny.data(is_discrete=True)
@@ -172,3 +178,67 @@ def test_forward_reports_raw_logits_and_values_in_reward_units() -> None:
     q, logits = (forward(tiny.arrays(policy.nets[name]), DATA["obs"])[0] for name in ("model", "imitator"))
     assert_same([out.logits.numpy(), out.imitation_logits.numpy()], [logits, logits])
     assert_same([out.q_value.numpy()], [7 + 3 * q])
+
+
+def on_images() -> DiscreteBCQPolicy:
+    """Both heads on one trunk, put together as a run does it."""
+    cfg, sizes = tiny.config("discrete_bcq", unlikely_action_threshold=THRESHOLD), Sizes((2, 36, 36), NUM_ACTIONS, 1.0)
+    network = NatureCNNConfig(name="tiny", kind="nature_cnn", hidden_sizes=[16])
+    policy = make_any_policy(
+        cfg,
+        REGISTRY["discrete_bcq"].networks(cfg, network, sizes),
+        sizes,
+        make_optimizer=partial(torch.optim.Adam, lr=1e-3),
+        make_schedule=lambda optimizer: None,
+        action_space=tiny.DISCRETE,
+        observation_space=gym.spaces.Box(0, 255, sizes.obs_shape, np.uint8),
+        device=torch.device("cpu"),
+    )
+    assert isinstance(policy, DiscreteBCQPolicy)
+    return policy
+
+
+def losses(model: nn.Module, imitator: nn.Module, target: nn.Module, batch: dict[str, Tensor]) -> list[Tensor]:
+    """What reaches the trunk through the Q head, and what through the imitator's."""
+    with torch.no_grad():
+        ratio_BA = imitator(batch["obs_next"]).softmax(-1)
+        is_likely_BA = ratio_BA >= THRESHOLD * ratio_BA.amax(-1, keepdim=True)
+        best_B = torch.where(is_likely_BA, model(batch["obs_next"]), -torch.inf).argmax(-1)
+        value_B = target(batch["obs_next"])[ROWS, best_B]
+        y_B = batch["rew"] + GAMMA * torch.where(batch["terminated"], 0.0, value_B)
+    logits_BA = imitator(batch["obs"])
+    imitation = -logits_BA.log_softmax(-1)[ROWS, batch["act"]].mean()
+    td = (model(batch["obs"])[ROWS, batch["act"]] - y_B).square().mean()
+    return [td, imitation + PENALTY * logits_BA.square().mean()]
+
+
+def test_a_shared_trunk_gets_both_heads_gradients_and_one_step_an_update() -> None:
+    """Against one Adam over the union of all parameters, the target a copy with a trunk of its own."""
+    images = torch.randint(256, (2, len(ROWS), 2, 36, 36), dtype=torch.uint8)
+    batch = {key: torch.as_tensor(DATA[key]) for key in ("act", "rew", "terminated", "truncated")}
+    batch |= {"obs": images[0], "obs_next": images[1]}
+    policy = on_images()
+    model, imitator, target = copy.deepcopy((policy.nets["model"], policy.nets["imitator"], policy.targets["model"]))
+    assert model.trunk is imitator.trunk
+    assert model.trunk is not target.trunk
+    trunk = list(model.trunk.parameters())
+    union = [*trunk, *model.head.parameters(), *imitator.head.parameters()]
+    adam = torch.optim.Adam(union, lr=1e-3)
+    for update in range(5):
+        by_head = [torch.autograd.grad(loss, trunk) for loss in losses(model, imitator, target, batch)]
+        adam.zero_grad()
+        sum(losses(model, imitator, target, batch)).backward()
+        adam.step()
+        if update % 2:  # `target_update_freq` is 2
+            target.load_state_dict(model.state_dict())
+
+        policy.learn(batch)
+
+        assert all(grad.abs().max() > 1e-4 for grads in by_head for grad in grads)
+        assert_same(
+            tiny.gradients(policy.nets["model"].trunk),
+            [(td + other).numpy() for td, other in zip(*by_head, strict=True)],
+        )
+        held = [*policy.nets["model"].parameters(), *policy.nets["imitator"].head.parameters()]
+        assert_same([param.detach().numpy() for param in held], [param.detach().numpy() for param in union])
+        assert_same(tiny.arrays(policy.targets["model"]), tiny.arrays(target))

@@ -6,7 +6,7 @@ import torch
 
 from algorithms import tiny
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.algorithms.schema import NetworkConfig, Range, Sizes, violations
+from bcq_exp.algorithms.schema import MLPNetworkConfig, NatureCNNConfig, Range, Sizes, violations
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.policies import Policy
 
@@ -43,7 +43,7 @@ SETTINGS = [(name, key) for name in REGISTRY for key in schema(name)]
 SWEPT = [
     (name, key)
     for name, entry in REGISTRY.items()
-    for key in sorted(entry.build(tiny.config(name), Sizes(tiny.OBS_DIM, tiny.ACT_DIM, 1.0)).swept)
+    for key in sorted(entry.build(tiny.config(name), Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0)).swept)
 ]
 
 
@@ -87,7 +87,7 @@ def test_every_width_and_activation_counts(name: str) -> None:
     base = {"hidden_sizes": [6, 5], "vae_hidden_sizes": [7, 4], "activation": "relu"}
     before = trace(tiny.make_policy(name))
     for key, other in {"hidden_sizes": [6], "vae_hidden_sizes": [7], "activation": "elu"}.items():
-        network = NetworkConfig(name="other", **base | {key: other})  # type: ignore[arg-type]
+        network = MLPNetworkConfig(name="other", kind="mlp", **base | {key: other})  # type: ignore[arg-type]
         is_read = key != "vae_hidden_sizes" or name == "bcq"
         assert (trace(tiny.make_policy(name, network=network)) != before) == is_read, key
 
@@ -95,7 +95,7 @@ def test_every_width_and_activation_counts(name: str) -> None:
 @pytest.mark.parametrize("name", REGISTRY)
 def test_entry_agrees_with_itself(name: str) -> None:
     entry, cfg = REGISTRY[name], tiny.config(name)
-    sizes = Sizes(tiny.OBS_DIM, tiny.ACT_DIM, 1.0)
+    sizes = Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0)
     nets, algorithm = entry.networks(cfg, tiny.NETWORK, sizes), entry.build(cfg, sizes)
     trained = [net for stage in algorithm.stages for net in stage.trains]
     assert sorted(trained) == sorted(nets), "each network is trained, by one stage"
@@ -115,7 +115,18 @@ def test_swept_number_has_a_range(name: str, key: str) -> None:
 
 @pytest.mark.parametrize("name", REGISTRY)
 def test_a_draw_of_the_networks_gives_each_its_own_weights(name: str) -> None:
-    nets = REGISTRY[name].networks(tiny.config(name), tiny.NETWORK, Sizes(tiny.OBS_DIM, tiny.ACT_DIM, 1.0))
+    nets = REGISTRY[name].networks(tiny.config(name), tiny.NETWORK, Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0))
     params = [param for net in nets.values() for param in net.parameters()]
     for i, one in enumerate(params):
         assert not any(one.shape == other.shape and torch.equal(one, other) for other in params[i + 1 :])
+
+
+@pytest.mark.parametrize("name", [name for name, entry in REGISTRY.items() if entry.is_discrete])
+def test_networks_on_images_share_their_convolutions_and_nothing_else(name: str) -> None:
+    network, sizes = NatureCNNConfig(name="x", kind="nature_cnn", hidden_sizes=[5]), Sizes((1, 36, 44), 6, 1.0)
+    nets = list(REGISTRY[name].networks(tiny.config(name), network, sizes).values())
+    assert all(net.trunk is nets[0].trunk for net in nets)
+    assert [tuple(param.shape) for param in nets[0].head.parameters()] == [(5, 64 * 2), (5,), (6, 5), (6,)]
+    heads = [param for net in nets for param in net.head.parameters()]
+    for i, one in enumerate(heads):
+        assert not any(one.shape == other.shape and torch.equal(one, other) for other in heads[i + 1 :])

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.algorithms.schema import AlgorithmConfig, NetworkConfig, Sizes
+from bcq_exp.algorithms.schema import AlgorithmConfig, MLPNetworkConfig, Sizes
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 
 OBS_DIM, ACT_DIM, LR = 3, 2, 1e-2
-NETWORK = NetworkConfig(name="tiny", hidden_sizes=[6, 5], vae_hidden_sizes=[7, 4], activation="relu")
+NETWORK = MLPNetworkConfig(name="tiny", kind="mlp", hidden_sizes=[6, 5], vae_hidden_sizes=[7, 4], activation="relu")
 BOX = gym.spaces.Box(np.float32([-0.5, -1]), np.float32([1, 0.5]))
 DISCRETE = gym.spaces.Discrete(6)
 
@@ -90,12 +90,12 @@ def config(name: str, **changed: Any) -> AlgorithmConfig:
 
 
 def networks(
-    name: str, cfg: AlgorithmConfig, *, network: NetworkConfig = NETWORK, max_action: float = 1.0
+    name: str, cfg: AlgorithmConfig, *, network: MLPNetworkConfig = NETWORK, max_action: float = 1.0
 ) -> dict[str, nn.Module]:
     """Freshly initialised and scattered, the same for the same arguments."""
     act_dim = int(DISCRETE.n) if REGISTRY[name].is_discrete else ACT_DIM
     torch.manual_seed(0)
-    nets = REGISTRY[name].networks(cfg, network, Sizes(OBS_DIM, act_dim, max_action))
+    nets = REGISTRY[name].networks(cfg, network, Sizes((OBS_DIM,), act_dim, max_action))
     scatter(*nets.values())
     return nets
 
@@ -105,7 +105,7 @@ def adam(net: nn.Module) -> torch.optim.Optimizer:
 
 
 def make_policy(
-    name: str, *, network: NetworkConfig = NETWORK, max_action: float | None = None, **changed: Any
+    name: str, *, network: MLPNetworkConfig = NETWORK, max_action: float | None = None, **changed: Any
 ) -> Policy:
     """A policy with scattered weights and targets.
 
@@ -121,7 +121,7 @@ def make_policy(
     action_map = ActionMap(space, **CONTINUOUS | bounds)
     max_action = action_map.max_action if max_action is None else max_action
     nets = networks(name, cfg, network=network, max_action=max_action)
-    algorithm = entry.build(cfg, Sizes(OBS_DIM, action_map.act_dim, max_action))
+    algorithm = entry.build(cfg, Sizes((OBS_DIM,), action_map.act_dim, max_action))
     policy = Policy(
         algorithm=algorithm,
         nets=nets,

@@ -49,3 +49,14 @@ def test_leading_axes_are_kept() -> None:
 def test_unknown_activation_is_named_with_the_choices() -> None:
     with pytest.raises(ValueError, match=r"activation='swish' is unknown; choose one of relu, tanh, elu, gelu"):
         MLP(3, 2, hidden_sizes=[4], activation="swish")
+
+
+def test_under_bf16_products_the_last_layer_is_exact() -> None:
+    """1 + 2^-9 is a number of fp32, and 1 in bf16."""
+    mlp = MLP(1, 1, hidden_sizes=[1], activation="relu")
+    for param, value in zip(mlp.parameters(), (1 + 2**-9, 0.0, 1 + 2**-9, 2**-9), strict=True):
+        nn.init.constant_(param, value)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = mlp(torch.ones(1, 1))
+    assert out.dtype == torch.float32
+    assert out.item() == 1 * (1 + 2**-9) + 2**-9

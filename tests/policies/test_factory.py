@@ -10,7 +10,7 @@ from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy, MultipleLRSchedulers,
 from bcq_exp.policies.factory import make_policy
 from cases import checked
 
-SIZES = Sizes(obs_dim=3, act_dim=2, max_action=1.0)
+SIZES = Sizes(obs_shape=(3,), act_dim=2, max_action=1.0)
 SPACES = {True: gym.spaces.Discrete(2), False: gym.spaces.Box(-1, 1, (2,))}
 DATASETS = {True: "dataset=cartpole-noisy", False: "dataset=pendulum-noisy"}
 
