@@ -7,10 +7,10 @@ TORCH_INDEX ?=
 RUN_DIR := outputs/main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check bench clean
+.PHONY: help setup run test test-compile check bench clean
 
 help:  ## list the targets
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed  ## make the virtual environment
 
@@ -27,6 +27,9 @@ run: setup  ## train discrete BCQ and behavioural cloning, two seeds each, and c
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -q -n auto
+
+test-compile: setup  ## hold the compiled update of every algorithm against the one that is not compiled
+	$(BIN)/python -m pytest -q -n auto -m compiled tests/test_compiled.py
 
 check: setup  ## lint, types and tests
 	$(BIN)/ruff check .

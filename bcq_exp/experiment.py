@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transiti
 from bcq_exp.data.collection import embedded_dataset
 from bcq_exp.envs import normalized_score
 from bcq_exp.evaluation import evaluate
+from bcq_exp.files import read_json, write_json
 from bcq_exp.logger import Logger, WandbLogger
 from bcq_exp.manifest import manifest
 from bcq_exp.optim import make_optimizer, make_schedule
@@ -26,7 +27,7 @@ from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.policies.factory import make_policy
 from bcq_exp.population import Population
-from bcq_exp.trainer import Member, Trainer, read_json, write_json
+from bcq_exp.trainer import Member, Trainer
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,14 @@ class Job:
         run_dir: where it leaves what it makes.
         resolved: its whole configuration as plain values, for the logger.
         overrides: what was typed for it.
+        sweep: name of the sweep that it belongs to; None for a run of its own.
     """
 
     cfg: RunConfig
     run_dir: Path
     resolved: Mapping[str, Any]
     overrides: tuple[str, ...]
+    sweep: str | None = None
 
 
 def build(jobs: Sequence[Job]) -> Trainer:
@@ -64,7 +67,7 @@ def build(jobs: Sequence[Job]) -> Trainer:
     """
     cfg = jobs[0].cfg
     schedule = cfg.schedule
-    torch.set_num_threads(schedule.num_threads)
+    set_arithmetic(schedule.num_threads)
     transitions = check_against(
         load_transitions(cfg.dataset), cfg.observation_space, cfg.action_space, schedule.batch_size
     )
@@ -151,18 +154,52 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
         sampler.manual_seed(_streams(each.schedule.seed)["minibatches"])
     is_compiled = should_compile(schedule.compile, schedule.num_updates)
     policies = [_policy(each, device) for each in cfgs]
-    return Population(policies, buffer, samplers, batch_size=schedule.batch_size, is_compiled=is_compiled)
+    return Population(
+        policies,
+        buffer,
+        samplers,
+        batch_size=schedule.batch_size,
+        is_compiled=is_compiled,
+        precision=checked_precision(schedule.precision, device),
+    )
+
+
+def set_arithmetic(num_threads: int) -> None:
+    """Set torch's threads, and let numbers below 1e-38 be zero.
+
+    Weights that no gradient reaches any more have Adam moments that shrink to such numbers and stay there, and a CPU
+    computes with each of them a hundred times more slowly. Threads take the setting over when they begin, so it comes
+    before any work.
+    """
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(num_threads)
+
+
+def checked_precision(precision: str, device: torch.device) -> str:
+    """The precision of matrix products; says where the machine has no units for it."""
+    has_units = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if precision == "bf16" and not has_units:
+        log.warning("precision=bf16: this processor has no units for it, so the run is slower than with fp32")
+    return precision
 
 
 def should_compile(setting: str, num_updates: int) -> bool:
     """Whether the update is compiled: always, never, or (auto) where a run is long enough; says why not."""
     if setting == "never" or (setting == "auto" and num_updates < COMPILE_FROM):
         return False
-    if shutil.which(os.environ.get("CXX", "g++")) is None:
-        log.warning("compile=%s: there is no C++ compiler, so the update runs as it is, about half as fast", setting)
+    if not has_compiler():
         return False
     log.info("compile=%s: compiling the update takes 10 to 40 seconds", setting)
     return True
+
+
+@cache  # what it says is said once, however many groups a sweep has
+def has_compiler() -> bool:
+    """Whether there is a C++ compiler, which compiling the update needs; says what follows where there is none."""
+    is_there = shutil.which(os.environ.get("CXX", "g++")) is not None
+    if not is_there:
+        log.warning("there is no C++ compiler, so the update is not compiled: it runs about half as fast")
+    return is_there
 
 
 def _policy(cfg: RunConfig, device: torch.device) -> Policy:
@@ -170,7 +207,7 @@ def _policy(cfg: RunConfig, device: torch.device) -> Policy:
     action_map = ActionMap(cfg.action_space, **cfg.algorithm.action_rule)
     obs_shape = cfg.observation_space.shape
     assert obs_shape is not None
-    sizes = Sizes(obs_dim=obs_shape[0], act_dim=action_map.act_dim, max_action=action_map.max_action)
+    sizes = Sizes(obs_shape=obs_shape, act_dim=action_map.act_dim, max_action=action_map.max_action)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams["weights"])
         nets = REGISTRY[cfg.algorithm.name].networks(cfg.algorithm, cfg.network, sizes)
@@ -196,19 +233,21 @@ def _policy(cfg: RunConfig, device: torch.device) -> Policy:
 
 
 def _loggers(job: Job) -> list[Logger]:
-    """What logs besides metrics.csv; a resumed run goes on as the same W&B run."""
+    """What logs besides metrics.csv; a resumed run goes on as the same W&B run, in its group."""
     cfg, kept = job.cfg, job.run_dir / "wandb.json"
     if cfg.logger.name == "csv":
         return []
+    begun = read_json(kept) if kept.exists() else {}
+    group = cfg.logger.group or begun.get("group") or job.sweep or f"{cfg.algorithm.name}-{cfg.dataset.name}"
     logger = WandbLogger(
         job.run_dir,
         job.resolved,
         project=cfg.logger.project,
-        group=cfg.logger.group or f"{cfg.algorithm.name}-{cfg.dataset.name}",
+        group=group,
         tags=cfg.logger.tags,
         job_type=cfg.logger.job_type,
         name=f"{cfg.algorithm.name}-{cfg.dataset.name}-seed{cfg.schedule.seed}",
-        run_id=read_json(kept)["run_id"] if kept.exists() else None,
+        run_id=begun.get("run_id"),
     )
-    write_json(kept, {"run_id": logger.run_id})
+    write_json(kept, {"run_id": logger.run_id, "group": group})
     return [logger]

@@ -3,24 +3,46 @@
 Shape suffixes: P members, B batch.
 """
 
+import itertools
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import grad_and_value, vmap
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
-from bcq_exp.algorithms.form import Algorithm, Stage
+from bcq_exp.algorithms.form import Stage, check_same_program
 from bcq_exp.data import ReplayBuffer
+from bcq_exp.data.buffer import window
 from bcq_exp.policies import Policy
 from bcq_exp.stacked_adam import StackedAdam
 from bcq_exp.stacking import Stack, expand, stack
 from bcq_exp.streams import Streams
 
 Tensors = dict[str, Tensor]
+
+_programs = itertools.count()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Neighbouring members that one call of the program updates: their slices of all that it reads and writes.
+
+    `failed_at_P` holds the first update whose loss was not finite, or -1.
+    """
+
+    members: slice
+    weights: Tensors
+    slow: Tensors
+    hp: Tensors
+    sums: Tensors
+    failed_at_P: Tensor
+    optimizer: StackedAdam
 
 
 class Population:
@@ -36,6 +58,7 @@ class Population:
         samplers: each member's stream of minibatch rows, on the buffer's device.
         batch_size: rows of a member's minibatch.
         is_compiled: run the update as one compiled graph for each pattern of active stages.
+        precision: of the matrix products in losses; weights, optimizer and the last layer's outputs stay in full.
 
     Raises:
         ValueError: the members cannot share one program, or the algorithm cannot use the dataset.
@@ -49,12 +72,15 @@ class Population:
         *,
         batch_size: int,
         is_compiled: bool,
+        precision: str,
     ) -> None:
         self.policies, self.buffer = list(policies), buffer
         self.algorithm, self.device = self.policies[0].algorithm, self.policies[0].device
         for policy in self.policies:
             check_same_program(self.algorithm, policy.algorithm)
             policy.prepare(buffer)
+        self.columns = buffer.columns()
+        self.columns, self.steps_to_end = buffer.columns(), buffer.steps_to_end
         rows = torch.zeros(2, dtype=torch.int64, device=buffer.device)
         self.metrics_of = self.policies[0].metric_names(buffer.window(rows, self.algorithm.num_steps))
         self.metric_names = [name for names in self.metrics_of for name in names]
@@ -62,15 +88,17 @@ class Population:
         self.counts = dict.fromkeys(self.metric_names, 0)
         self.clock = torch.zeros((), dtype=torch.int64, device=self.device)
         self.failed_at_P = torch.full((len(self.policies),), -1, device=self.device)
+        self.part_size = 1 if self._goes_one_by_one() else len(self.policies)
         self._adopt()
+        self.precision = precision
         losses = [self._member_loss(stage) for stage in self.algorithm.stages]
         self._gradients = [self._batched(grad_and_value(loss, has_aux=True)) for loss in losses]
         self._step: Callable[..., None] = self._update
         if is_compiled:
-            torch.compiler.reset()  # graphs of an earlier population count towards the limit of this one's
-            self._step = torch.compile(self._update, fullgraph=True, dynamic=False)
+            self._step = self._compile()
         self.is_compiled, self.compile_seconds = is_compiled, 0.0
-        self._compiled: set[tuple[tuple[bool, ...], tuple[str, ...]]] = set()
+        self.program = next(_programs)
+        self._compiled: set[tuple[Any, ...]] = set()
         self.streams = Streams(
             samplers,
             [policy.learning_noise for policy in self.policies],
@@ -80,6 +108,13 @@ class Population:
         )
 
     # ------------------------------------------------------------------ what the members hold
+
+    def _goes_one_by_one(self) -> bool:
+        """Whether members are updated one after the other: a CPU's convolutions of several weights are no faster
+        together, and slower by 15 to 30 %.
+        """
+        modules = (module for net in self.policies[0].nets.values() for module in net.modules())
+        return self.device.type == "cpu" and any(isinstance(module, nn.Conv2d) for module in modules)
 
     def _adopt(self) -> None:
         """Stack what the policies hold, and leave them views of it."""
@@ -94,15 +129,41 @@ class Population:
         self.trained = [self.nets.trained(stage.trains) for stage in self.algorithm.stages]
         owners = {key: self.nets.owner(key) for keys in self.trained for key in keys}
         self.optimizer = StackedAdam(
+            self.trained,
             {key: [p.nets[name].get_parameter(path) for p in self.policies] for key, (name, path) in owners.items()},
             {key: [policy.optimizers[name] for policy in self.policies] for key, (name, _) in owners.items()},
         )
 
+        starts = range(0, len(self.policies), self.part_size)
+        self.parts = [self._part(slice(start, start + self.part_size)) for start in starts]
+        owned = [self.clock, *((vars(part), vars(part.optimizer)) for part in self.parts)]
+        for tensor in tree_leaves(owned):
+            if isinstance(tensor, Tensor):
+                torch._dynamo.mark_static_address(tensor)  # CUDA graphs write into what never moves
+
+    def _part(self, members: slice) -> Part:
+        groups = (self.nets.tensors, self.slow.tensors, self.hp, self.sums)
+        weights, slow, hp, sums = ({key: tensor[members] for key, tensor in group.items()} for group in groups)
+        return Part(members, weights, slow, hp, sums, self.failed_at_P[members], self.optimizer.part(members))
+
     # ------------------------------------------------------------------ one update
 
+    def _compile(self) -> Callable[..., None]:
+        """The update as a graph for each pattern.
+
+        Nothing is checked before a call but the pattern, which names this population too: shapes and objects are its
+        own and never change, and checking them would take a tenth of the time of a small update. On CUDA a graph's
+        kernels are launched at once, on tensors that stay where they are.
+        """
+        torch.compiler.reset()  # graphs of an earlier population count towards the limit of this one's
+        options: dict[str, Any] = {"guard_filter_fn": lambda guards: [g.name.startswith("pattern") for g in guards]}
+        if self.device.type == "cuda":
+            options["triton.cudagraphs"] = True
+        return torch.compile(self._update, fullgraph=True, dynamic=False, options=options)
+
     def _batched(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """A function of one member as a function of all; a lone member is called as it is."""
-        if len(self.policies) > 1:
+        """A function of one member as a function of a part; a lone member is called as it is."""
+        if self.part_size > 1:
             return vmap(call)
         return lambda *trees: tree_map(lambda x: x.unsqueeze(0), call(*tree_map(lambda x: x[0], trees)))
 
@@ -116,37 +177,51 @@ class Population:
             online, target = (
                 {name: policy.view(name, net) for name, net in group.items()} for group in (nets, sources)
             )
-            return stage.loss(online, target, batch, noise, hp)
+            with self._products():
+                return stage.loss(online, target, batch, noise, hp)
 
         return loss
 
-    def _update(self, on: tuple[bool, ...], soft: tuple[str, ...], batch: Tensors, noise: list[Tensors]) -> None:
-        """One update of all members, in place: the stages that are on, then the soft targets that are due."""
-        weights = self.nets.tensors
+    def _products(self) -> Any:
+        """What matrix products are made in."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def _update(
+        self, pattern: tuple[int, tuple[bool, ...], tuple[str, ...]], part: Part, rows_PB: Tensor, noise: list[Tensors]
+    ) -> None:
+        """One update of a part, in place: the stages that are on, then the soft targets that are due."""
+        program, on, soft = pattern
+        assert program == self.program  # read, so that the compiler tells populations apart by it
+        batch = self._batch(rows_PB)
         for index, is_on in enumerate(on):
             if not is_on:
                 continue
             keys = self.trained[index]
-            held = {key: tensor for key, tensor in weights.items() if key not in keys}
+            held = {key: tensor for key, tensor in part.weights.items() if key not in keys}
             grads, (loss_P, metrics) = self._gradients[index](
-                {key: weights[key] for key in keys}, held, self.slow.tensors, batch, noise[index], self.hp
+                {key: part.weights[key] for key in keys}, held, part.slow, batch, noise[index], part.hp
             )
             for name, value_P in metrics.items():
-                self.sums[name].add_(value_P)
-            failed_P = (self.failed_at_P < 0) & ~loss_P.isfinite()
-            self.failed_at_P.copy_(torch.where(failed_P, self.clock, self.failed_at_P))
-            self.optimizer.step(keys, weights, grads)
+                part.sums[name].add_(value_P)
+            failed_P = (part.failed_at_P < 0) & ~loss_P.isfinite()
+            part.failed_at_P.copy_(torch.where(failed_P, self.clock, part.failed_at_P))
+            part.optimizer.step(index, part.weights, grads)
         for name in soft:
-            self._synchronise(name)
-        self.clock.add_(1)
+            self._synchronise(name, part)
 
-    def _synchronise(self, name: str) -> None:
+    def _batch(self, rows_PB: Tensor) -> Tensors:
+        batch = window(self.columns, self.steps_to_end, rows_PB.flatten(), self.algorithm.num_steps)
+        for name in ("obs", "obs_next"):
+            batch[name] = batch[name].to(self.columns["rew"].dtype)  # bytes are floats from here on
+        return {name: column.view(*rows_PB.shape, *column.shape[1:]) for name, column in batch.items()}
+
+    def _synchronise(self, name: str, part: Part) -> None:
         target = self.algorithm.targets[name]
         for path, key in self.slow.keys[name].items():
-            slow, fast_key = self.slow.tensors[key], self.nets.keys[target.source][path]
-            fast = self.nets.tensors[fast_key]
+            slow, fast_key = part.slow[key], self.nets.keys[target.source][path]
+            fast = part.weights[fast_key]
             is_hard = target.rate is None or fast_key not in self.nets.params
-            slow.copy_(fast if is_hard else slow.lerp(fast, expand(self.hp[str(target.rate)], slow)))
+            slow.copy_(fast if is_hard else slow.lerp(fast, expand(part.hp[str(target.rate)], slow)))
 
     # ------------------------------------------------------------------ many updates
 
@@ -158,13 +233,19 @@ class Population:
             on = tuple(stage.is_active(self.num_updates) for stage in self.algorithm.stages)
             due = [name for name, target in self.algorithm.targets.items() if target.is_due(self.num_updates)]
             soft = tuple(name for name in due if self.algorithm.targets[name].rate is not None)
+            for index, is_on in enumerate(on):
+                if is_on:
+                    self.optimizer.begin(index)
+                    for name in self.metrics_of[index]:
+                        self.counts[name] += 1
             with torch.no_grad():
-                self._timed_step(on, soft, self._batch(rows_PB), noise)
-                for name in due:
-                    if name not in soft:  # rare, and not worth a graph of its own
-                        self._synchronise(name)
-            for name in (name for names, is_on in zip(self.metrics_of, on, strict=True) if is_on for name in names):
-                self.counts[name] += 1
+                for part in self.parts:
+                    drawn = [{name: noise_PB[part.members] for name, noise_PB in of.items()} for of in noise]
+                    self._timed_step((self.program, on, soft), part, rows_PB[part.members], drawn)
+                    for name in due:
+                        if name not in soft:  # rare, and not worth a graph of its own
+                            self._synchronise(name, part)
+            self.clock.add_(1)
             self.num_updates += 1
             if schedulers:
                 with warnings.catch_warnings():  # torch cannot know that this engine steps in its optimizers' place
@@ -172,24 +253,19 @@ class Population:
                     for scheduler in schedulers:
                         scheduler.step()
                 self.optimizer.read_rates()
+        self.optimizer.publish()
         for policy in self.policies:
             policy.num_updates = self.num_updates
 
-    def _timed_step(self, on: tuple[bool, ...], soft: tuple[str, ...], batch: Tensors, noise: list[Tensors]) -> None:
-        """One update; the first of each pattern, which compiles it, is timed apart."""
-        if not self.is_compiled or (on, soft) in self._compiled:
-            self._step(on, soft, batch, noise)
+    def _timed_step(self, pattern: tuple[Any, ...], *args: Any) -> None:
+        """One update of a part; the first of each pattern, which compiles it, is timed apart."""
+        if not self.is_compiled or pattern in self._compiled:
+            self._step(pattern, *args)
             return
         start = time.perf_counter()
-        self._step(on, soft, batch, noise)
+        self._step(pattern, *args)
         self.compile_seconds += time.perf_counter() - start
-        self._compiled.add((on, soft))
-
-    def _batch(self, rows_PB: Tensor) -> Tensors:
-        window = self.buffer.window(rows_PB.flatten(), self.algorithm.num_steps)
-        for name in ("obs", "obs_next"):
-            window[name] = window[name].to(torch.get_default_dtype())  # bytes are floats from here on
-        return {name: column.view(*rows_PB.shape, *column.shape[1:]) for name, column in window.items()}
+        self._compiled.add(pattern)
 
     def read_metrics(self) -> list[dict[str, float]]:
         """For each member the mean of each metric over the updates since the last call that measured it."""
@@ -232,22 +308,3 @@ class Population:
         self.counts = dict(states[0]["counts"])
         self.streams.load_state([state["streams"] for state in states])
         self._adopt()
-
-
-def check_same_program(first: Algorithm, other: Algorithm) -> None:
-    """Raise ValueError where two members' algorithms differ in more than the numbers that losses take as tensors."""
-    for name in ("targets", "swept", "num_steps", "statistics", "act_noise"):
-        if getattr(first, name) != getattr(other, name):
-            raise ValueError(f"members differ in {name}: {getattr(first, name)} and {getattr(other, name)}")
-    for ours, theirs in zip(first.stages, other.stages, strict=True):
-        schedules = [(stage.trains, stage.noise, stage.every, stage.start, stage.stop) for stage in (ours, theirs)]
-        if schedules[0] != schedules[1] or _closure(ours.loss) != _closure(theirs.loss):
-            raise ValueError(
-                f"members differ in the stage that trains {', '.join(ours.trains)}: split them into groups"
-            )
-
-
-def _closure(function: Callable[..., Any]) -> tuple[Any, ...]:
-    """A function's code and what it closes over, so that two made by the same builder can be compared."""
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    return getattr(function, "__code__", function), [_closure(cell) if callable(cell) else cell for cell in cells]

@@ -3,96 +3,120 @@
 Shape suffix: P members.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.adam import adam
 
 from bcq_exp.stacking import expand, stack
 
 
 class StackedAdam:
-    """torch's functional Adam at rate 1, scaled by each member's rate: its step is linear in the rate.
+    """Adam (arXiv:1412.6980, algorithm 1) with each member's rate, in the form of `torch.optim.Adam`.
 
-    The moments in the members' optimizers become views of the stacked ones, so that an optimizer saved or used alone
-    goes on where its member stands.
+    m <- beta1 m + (1 - beta1) g,  v <- beta2 v + (1 - beta2) g^2
+    w <- w - rate m / (1 - beta1^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+
+    Two calls make one step. `begin` counts it and writes the two corrections, so that what is compiled, `step`, finds
+    them as numbers: the powers inside it would be taken again for every few weights, and cost more than all else.
+
+    The moments in the members' optimizers become views of the stacked ones, and `publish` writes the counts there, so
+    that an optimizer saved or used alone goes on where its member stands.
 
     Args:
+        groups: keys of the parameters that step together.
         params: each trained parameter of all members, by key.
         optimizers: what holds each of them, by the same key; members may differ in rate and weight decay.
 
     Raises:
-        ValueError: an optimizer is neither Adam nor AdamW, has several parameter groups, or differs from its peers.
+        ValueError: an optimizer is neither Adam nor AdamW, has several parameter groups, or differs from its peers; or
+            a parameter is in two groups.
     """
 
     def __init__(
-        self, params: Mapping[str, Sequence[nn.Parameter]], optimizers: Mapping[str, Sequence[Optimizer]]
+        self,
+        groups: Sequence[Sequence[str]],
+        params: Mapping[str, Sequence[nn.Parameter]],
+        optimizers: Mapping[str, Sequence[Optimizer]],
     ) -> None:
-        self.optimizers = optimizers
+        self.groups, self.optimizers = groups, optimizers
+        if len([key for keys in groups for key in keys]) != len(params):
+            raise ValueError("a parameter is trained by two stages: one is allowed")
         peers = [optimizer for held in optimizers.values() for optimizer in held]
         kinds = {type(optimizer) for optimizer in peers}
         if len(kinds) != 1 or not kinds <= {Adam, AdamW}:
             raise ValueError(f"optimizers are {', '.join(kind.__name__ for kind in kinds)}; allowed: all Adam or AdamW")
-        groups = [group for optimizer in peers for group in optimizer.param_groups]
-        if len(groups) != len(peers):
+        held = [group for optimizer in peers for group in optimizer.param_groups]
+        if len(held) != len(peers):
             raise ValueError("an optimizer has several parameter groups: one for each optimizer is allowed")
-        settings = {(group["betas"], group["eps"], group["amsgrad"], group["maximize"]) for group in groups}
+        settings = {(group["betas"], group["eps"], group["amsgrad"], group["maximize"]) for group in held}
         if len(settings) != 1 or next(iter(settings))[2:] != (False, False):
             raise ValueError(f"optimizers differ in betas or eps, or use amsgrad or maximize: {settings}")
-        (self.beta1, self.beta2), self.eps = groups[0]["betas"], groups[0]["eps"]
-        self.is_decoupled, self.has_decay = kinds == {AdamW}, any(group["weight_decay"] for group in groups)
-        self.moments = {key: self._moments(params[key], optimizers[key]) for key in params}
+        (self.beta1, self.beta2), self.eps = held[0]["betas"], held[0]["eps"]
+        self.is_decoupled, self.has_decay = kinds == {AdamW}, any(group["weight_decay"] for group in held)
+        self.states = {
+            key: [_state(optimizer, param) for optimizer, param in zip(optimizers[key], params[key], strict=True)]
+            for key in params
+        }
+        self.means = {key: stack([state["exp_avg"] for state in states]) for key, states in self.states.items()}
+        self.squares = {key: stack([state["exp_avg_sq"] for state in states]) for key, states in self.states.items()}
+        self.num_steps = [int(self.states[keys[0]][0]["step"]) for keys in groups]
+        self.corrections = [self.means[keys[0]].new_ones(2) for keys in groups]
         self.rates = {key: self._numbers(key, "lr") for key in params}
         self.decays = {key: self._numbers(key, "weight_decay") for key in params}
 
-    def _moments(
-        self, params: Sequence[nn.Parameter], optimizers: Sequence[Optimizer]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """First and second moment (P, ...), and the number of steps, which all members share."""
-        states: list[dict[str, Any]] = [opt.state[param] for param, opt in zip(params, optimizers, strict=True)]
-        for param, state in zip(params, states, strict=True):
-            if not state:
-                state.update(step=torch.zeros(()), exp_avg=torch.zeros_like(param), exp_avg_sq=torch.zeros_like(param))
-            state["step"] = states[0]["step"]
-        return stack([s["exp_avg"] for s in states]), stack([s["exp_avg_sq"] for s in states]), states[0]["step"]
-
     def _numbers(self, key: str, name: str) -> Tensor:
-        device = self.moments[key][0].device
-        values = [optimizer.param_groups[0][name] for optimizer in self.optimizers[key]]
-        return torch.tensor(values, dtype=torch.get_default_dtype(), device=device)
+        return self.means[key].new_tensor([optimizer.param_groups[0][name] for optimizer in self.optimizers[key]])
+
+    def part(self, members: slice) -> Self:
+        """The same for some of the members: views of their moments and rates, and the same counts."""
+        view = copy.copy(self)
+        view.means, view.squares, view.rates, view.decays = (
+            {key: tensor[members] for key, tensor in group.items()}
+            for group in (self.means, self.squares, self.rates, self.decays)
+        )
+        return view
 
     def read_rates(self) -> None:
         """Take the rates that schedules have set in the members' optimizers."""
         for key, rate_P in self.rates.items():
             rate_P.copy_(self._numbers(key, "lr"))
 
-    def step(self, keys: Sequence[str], params: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
-        """Move stacked parameters (P, ...) against their gradients, in place."""
-        decays = {key: expand(self.decays[key], params[key]) for key in keys}
-        rates = {key: expand(self.rates[key], params[key]) for key in keys}
-        joins = self.has_decay and not self.is_decoupled
-        steps = [torch.zeros_like(params[key]) for key in keys]
-        adam(
-            steps,
-            [grads[key] + decays[key] * params[key] if joins else grads[key] for key in keys],
-            [self.moments[key][0] for key in keys],
-            [self.moments[key][1] for key in keys],
-            [],
-            [self.moments[key][2] for key in keys],
-            foreach=True,
-            capturable=torch.compiler.is_compiling(),
-            amsgrad=False,
-            beta1=self.beta1,
-            beta2=self.beta2,
-            lr=1.0,
-            weight_decay=0.0,
-            eps=self.eps,
-            maximize=False,
-        )
-        for key, step in zip(keys, steps, strict=True):
+    def begin(self, group: int) -> None:
+        """Count a step of the group, and write its corrections, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)."""
+        self.num_steps[group] += 1
+        t = self.num_steps[group]
+        corrections = [1 / (1 - self.beta1**t), (1 - self.beta2**t) ** -0.5]
+        self.corrections[group].copy_(torch.tensor(corrections, dtype=torch.float64))
+
+    def step(self, group: int, params: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
+        """Move the group's stacked parameters (P, ...) against their gradients, in place."""
+        correct_mean, correct_root = self.corrections[group].unbind()
+        for key in self.groups[group]:
+            param, grad, mean, square = params[key], grads[key], self.means[key], self.squares[key]
+            rate = expand(self.rates[key], param)
             if self.has_decay and self.is_decoupled:
-                params[key].mul_(1 - rates[key] * decays[key])
-            params[key].add_(rates[key] * step)
+                param.mul_(1 - rate * expand(self.decays[key], param))
+            elif self.has_decay:
+                grad = grad + expand(self.decays[key], param) * param
+            mean.lerp_(grad, 1 - self.beta1)
+            square.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
+            param.sub_(rate * correct_mean * mean / (square.sqrt() * correct_root + self.eps))
+
+    def publish(self) -> None:
+        """Write the counts of steps into the members' optimizers."""
+        for keys, num_steps in zip(self.groups, self.num_steps, strict=True):
+            for key in keys:
+                for state in self.states[key]:
+                    state["step"].fill_(num_steps)
+
+
+def _state(optimizer: Optimizer, param: nn.Parameter) -> dict[str, Any]:
+    """What an optimizer keeps of a parameter; made as torch makes it, if it has not stepped yet."""
+    state: dict[str, Any] = optimizer.state[param]
+    if not state:
+        state.update(step=torch.zeros(()), exp_avg=torch.zeros_like(param), exp_avg_sq=torch.zeros_like(param))
+    return state

@@ -43,11 +43,20 @@ class Stack:
                 if key not in self.tensors:
                     self.tensors[key] = stack([dict(named_tensors(member[name]))[path] for member in members])
         self.params = {key for name, module in first.items() for key in self._param_keys(name, module)}
+        self.shared = self._shared_trunks(first)
         self.bases = {name: _empty(module) for name, module in first.items()}
 
     def _param_keys(self, name: str, module: nn.Module) -> list[str]:
         paths = [path for path, param in module.named_parameters() if param.requires_grad]
         return [self.keys[name][path] for path in paths]
+
+    def _shared_trunks(self, member: Mapping[str, nn.Module]) -> dict[str, str]:
+        """For each network whose `trunk` another one has too, the first network that has it."""
+        found: dict[int, list[str]] = {}
+        for name, module in member.items():
+            if hasattr(module, "trunk") and hasattr(module, "head"):
+                found.setdefault(id(module.trunk), []).append(name)
+        return {name: names[0] for names in found.values() if len(names) > 1 for name in names}
 
     def trained(self, names: Sequence[str]) -> list[str]:
         """Keys of the parameters of the named networks, each once."""
@@ -58,12 +67,46 @@ class Stack:
         return next((name, path) for name, paths in self.keys.items() for path, own in paths.items() if own == key)
 
     def bind(self, weights: Mapping[str, Tensor]) -> dict[str, Callable[..., Any]]:
-        """The networks as callables on one member's weights, by key."""
-        return {name: self._bound(name, weights) for name in self.bases}
+        """The networks as callables on one member's weights, by key.
 
-    def _bound(self, name: str, weights: Mapping[str, Tensor]) -> Callable[..., Any]:
-        own = {path: weights[key] for path, key in self.keys[name].items()}
-        return lambda *inputs: functional_call(self.bases[name], own, inputs)
+        Networks that share a `trunk` run it once for each input, and its gradients come together before they go back
+        through it.
+        """
+        trunks: dict[str, Callable[..., Any]] = {}
+        return {name: self._bound(name, weights, trunks) for name in self.bases}
+
+    def _bound(
+        self, name: str, weights: Mapping[str, Tensor], trunks: dict[str, Callable[..., Any]]
+    ) -> Callable[..., Any]:
+        base, keys = self.bases[name], self.keys[name]
+        if name not in self.shared:
+            return _call(base, {path: weights[key] for path, key in keys.items()})
+        parts: dict[str, dict[str, Tensor]] = {"trunk": {}, "head": {}}
+        for path, key in keys.items():
+            part, _, rest = path.partition(".")
+            parts[part][rest] = weights[key]
+        calls = {part: _call(base.get_submodule(part), own) for part, own in parts.items()}
+        trunk = trunks.setdefault(self.shared[name], _once(calls["trunk"]))
+        return lambda obs: calls["head"](trunk(obs))
+
+
+def _call(module: nn.Module, weights: dict[str, Tensor]) -> Callable[..., Any]:
+    return lambda *inputs: functional_call(module, weights, inputs)
+
+
+def _once(call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function that is called once for each tensor that it meets, and again where gradients are on or off anew."""
+    met: list[tuple[Tensor, bool, Tensor]] = []
+
+    def remembered(x: Tensor) -> Tensor:
+        with_grad = torch.is_grad_enabled()
+        for known, had_grad, out in met:
+            if known is x and had_grad == with_grad:
+                return out
+        met.append((x, with_grad, call(x)))
+        return met[-1][2]
+
+    return remembered
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:

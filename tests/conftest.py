@@ -11,6 +11,13 @@ os.environ["WANDB_MODE"] = "offline"
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def subnormal_numbers():
+    """A run lets its process round them to zero; a test that follows in the same process has them again."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(scope="session")
 def discrete_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "discrete.h5"

@@ -1,11 +1,20 @@
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from bcq_exp.experiment import COMPILE_FROM, Job, build, load_transitions, make_population, should_compile
-from bcq_exp.trainer import read_json
+from bcq_exp.experiment import (
+    COMPILE_FROM,
+    Job,
+    build,
+    has_compiler,
+    load_transitions,
+    make_population,
+    should_compile,
+)
+from bcq_exp.files import read_json
 from cases import checked, random_walk
 
 SMALL = ("network.hidden_sizes=[8]", "network.vae_hidden_sizes=[8]", "batch_size=16", "compile=never")
@@ -15,6 +24,14 @@ def on_file(path: Path) -> tuple[str, ...]:
     return ("dataset=h5", f"dataset.path={path}", "dataset.env=CartPole-v1")
 
 
+@pytest.fixture
+def _compiler_unknown() -> Iterator[None]:
+    has_compiler.cache_clear()
+    yield
+    has_compiler.cache_clear()
+
+
+@pytest.mark.usefixtures("_compiler_unknown")
 @pytest.mark.parametrize(
     ("setting", "num_updates", "expected"),
     [
@@ -29,12 +46,14 @@ def test_when_the_update_is_compiled(monkeypatch: pytest.MonkeyPatch, setting: s
     assert should_compile(setting, num_updates) == expected
 
 
-def test_without_a_compiler_the_update_runs_as_it_is_and_says_so(
+@pytest.mark.usefixtures("_compiler_unknown")
+def test_without_a_compiler_the_update_runs_as_it_is_and_a_process_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert not should_compile("always", 10)
-    assert "no C++ compiler" in caplog.text
+    assert not should_compile("auto", COMPILE_FROM)
+    assert caplog.text.count("no C++ compiler") == 1
 
 
 def test_the_seed_decides_weights_minibatches_and_noise_each_by_a_stream_of_its_own():

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from bcq_exp.experiment import make_population
+from bcq_exp.experiment import make_population, set_arithmetic
 from bcq_exp.policies import Policy
 from bcq_exp.policies.optimizers import gradient_step
 from bcq_exp.population import Population
@@ -191,10 +191,33 @@ def test_members_that_cannot_share_a_program_are_refused(first: tuple, second: t
         make_population([checked(*fixed, *first), checked(*fixed, *second)], random_walk(5, is_discrete=True))
 
 
-def test_compiled_equals_eager():
-    eager, compiled = population_of("td3_bc", [0, 1]), population_of("td3_bc", [0, 1], "compile=always")
-    eager.advance(20)
-    compiled.advance(20)
-    for one, other in zip(eager.policies, compiled.policies, strict=True):
+@pytest.mark.parametrize("name", ["discrete_bcq", "bcq"])
+def test_bf16_products_keep_weights_in_fp32_and_stay_near(name: str):
+    exact, rounded = population_of(name, [0, 1]), population_of(name, [0, 1], "precision=bf16")
+    exact.advance(20)
+    rounded.advance(20)
+    for one, other in zip(exact.policies, rounded.policies, strict=True):
+        assert {param.dtype for param in other.parameters()} == {torch.float32}
+        distance = (weights(one) - weights(other)).norm() / weights(one).norm()
+        assert 1e-6 < distance < 2e-2
+    for one, other in zip(exact.read_metrics(), rounded.read_metrics(), strict=True):
+        assert other == pytest.approx(one, rel=3e-2)
+
+
+def test_two_populations_of_one_process_keep_their_programs_apart():
+    first = population_of("discrete_bcq", [0, 1], "compile=always")
+    first.advance(3)
+    second = population_of("dqn", [0], "compile=always")
+    second.advance(3)
+    first.advance(3)
+    eager = population_of("discrete_bcq", [0, 1])
+    eager.advance(6)
+    for one, other in zip(eager.policies, first.policies, strict=True):
         assert (weights(one) - weights(other)).square().mean().sqrt() < 1e-6
-    assert compiled.compile_seconds > 0
+
+
+def test_a_run_rounds_subnormal_numbers_to_zero():
+    tiny = torch.full((8,), 1e-39)
+    assert (tiny * 1.0).sum() > 0
+    set_arithmetic(1)
+    assert (tiny * 1.0).sum() == 0

@@ -18,7 +18,7 @@ def test_members_step_as_torchs_own_optimizers_do(kind: type):
     lone = [kind([param], **own) for param, own in zip(alone, settings, strict=True)]
     optimizers = [kind([param], **own) for param, own in zip(members, settings, strict=True)]
     stacked = {"w": stack(members)}
-    together = StackedAdam({"w": members}, {"w": optimizers})
+    together = StackedAdam([["w"]], {"w": members}, {"w": optimizers})
     for update in range(5):
         if update == 3:
             for optimizer in (*lone, *optimizers):
@@ -28,8 +28,10 @@ def test_members_step_as_torchs_own_optimizers_do(kind: type):
         for param, grad, optimizer in zip(alone, grads, lone, strict=True):
             param.grad = grad
             optimizer.step()
+        together.begin(0)
         with torch.no_grad():
-            together.step(["w"], stacked, {"w": grads})
+            together.step(0, stacked, {"w": grads})
+    together.publish()
     for ours, theirs, optimizer, own in zip(members, alone, optimizers, lone, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
         state, expected = optimizer.state[ours], own.state[theirs]
@@ -50,4 +52,10 @@ def test_members_step_as_torchs_own_optimizers_do(kind: type):
 def test_optimizers_that_cannot_be_stacked_are_refused(make, said: str):
     params = [nn.Parameter(torch.ones(2)) for _ in range(2)]
     with pytest.raises(ValueError, match=said):
-        StackedAdam({"w": params}, {"w": make(params)})
+        StackedAdam([["w"]], {"w": params}, {"w": make(params)})
+
+
+def test_a_parameter_of_two_groups_is_refused():
+    param = nn.Parameter(torch.ones(2))
+    with pytest.raises(ValueError, match="two stages"):
+        StackedAdam([["w"], ["w"]], {"w": [param]}, {"w": [Adam([param])]})

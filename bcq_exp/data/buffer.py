@@ -1,5 +1,6 @@
 """The replay buffer: one dataset as tensors on one device."""
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from bcq_exp.data.batch import Batch
 from bcq_exp.data.transitions import MASKS, REQUIRED, Transitions
 
 COLUMNS = REQUIRED + MASKS
+FIRST = ("obs", "act", "mask")  # of a window's first row; all else is of its last
 
 
 class ReplayBuffer:
@@ -126,18 +128,7 @@ class ReplayBuffer:
         """
         if num_steps < 1:
             raise ValueError(f"num_steps is {num_steps}; allowed: 1 or more")
-        steps = self.steps_to_end[indices].clamp(max=num_steps)
-        offsets = torch.arange(num_steps, device=self.device).expand(len(indices), -1)
-        is_inside = offsets < steps[:, None]
-        rows = indices[:, None] + torch.where(is_inside, offsets, 0)
-        last = indices + steps - 1
-        first_columns = ("obs", "act", "mask")
-        batch = Batch(
-            {name: column[indices if name in first_columns else last] for name, column in self.columns().items()}
-        )
-        batch.rew = torch.where(is_inside, self.rew[rows], 0.0)
-        batch.num_steps = steps
-        return batch
+        return Batch(window(self.columns(), self.steps_to_end, indices, num_steps))
 
     def discounted_returns(self, gamma: float) -> Tensor:
         """Monte-Carlo return of each row to the end of its episode, `R_t = sum_k gamma^k r_{t+k}`, (N,).
@@ -174,6 +165,20 @@ class ReplayBuffer:
             raise ValueError(
                 f"obs_next has shape {tuple(self.obs_next.shape)}; it must be like obs, {tuple(self.obs.shape)}"
             )
+
+
+def window(
+    columns: Mapping[str, Tensor], steps_to_end: Tensor, indices: Tensor, num_steps: int
+) -> dict[str, Tensor]:
+    """What `ReplayBuffer.window` returns, from its columns and `steps_to_end`; a compiler can follow it."""
+    steps = steps_to_end[indices].clamp(max=num_steps)
+    offsets = torch.arange(num_steps, device=indices.device).expand(len(indices), -1)
+    is_inside = offsets < steps[:, None]
+    last = indices + steps - 1
+    found = {name: column[indices if name in FIRST else last] for name, column in columns.items()}
+    found["rew"] = torch.where(is_inside, columns["rew"][indices[:, None] + torch.where(is_inside, offsets, 0)], 0.0)
+    found["num_steps"] = steps
+    return found
 
 
 def _copy(column: NDArray[Any] | Tensor) -> Tensor:

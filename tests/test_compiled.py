@@ -1,0 +1,28 @@
+"""The compiled update against the same update run as it is.
+
+Compiling takes seconds, so `make test` has three algorithms and `make test-compile` all.
+"""
+
+import pytest
+
+from bcq_exp.algorithms import REGISTRY
+from test_population import population_of, weights
+
+EVERY_TIME = {"discrete_bcq", "bcq", "td3_bc"}
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in EVERY_TIME else pytest.mark.slow) for name in sorted(REGISTRY)],
+)
+def test_compiled_equals_eager(name: str):
+    eager, compiled = population_of(name, [0, 1]), population_of(name, [0, 1], "compile=always")
+    before = [weights(policy).clone() for policy in eager.policies]
+    eager.advance(20)
+    compiled.advance(20)
+    for start, one, other in zip(before, eager.policies, compiled.policies, strict=True):
+        assert (weights(one) - start).square().mean().sqrt() > 1e-3
+        assert (weights(one) - weights(other)).square().mean().sqrt() < 1e-6
+    assert compiled.is_compiled
+    assert compiled.compile_seconds > 0
