@@ -153,6 +153,8 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
     for sampler, each in zip(samplers, cfgs, strict=True):
         sampler.manual_seed(_streams(each.schedule.seed)["minibatches"])
     is_compiled = should_compile(schedule.compile, schedule.num_updates)
+    if is_compiled:
+        log.info("compiling the update takes 10 to 40 seconds")
     policies = [_policy(each, device) for each in cfgs]
     return Population(
         policies,
@@ -187,10 +189,7 @@ def should_compile(setting: str, num_updates: int) -> bool:
     """Whether the update is compiled: always, never, or (auto) where a run is long enough; says why not."""
     if setting == "never" or (setting == "auto" and num_updates < COMPILE_FROM):
         return False
-    if not has_compiler():
-        return False
-    log.info("compile=%s: compiling the update takes 10 to 40 seconds", setting)
-    return True
+    return has_compiler()
 
 
 @cache  # what it says is said once, however many groups a sweep has

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from bcq_exp.trainer import read_json
+from bcq_exp.files import read_json
 
 LAST = 5  # evaluations whose mean is reported beside the last one
 

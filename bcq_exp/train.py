@@ -6,6 +6,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp import experiment
@@ -49,7 +50,9 @@ def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
         cfg = loaded
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))  # of the run's first start
-    return experiment.build([experiment.Job(check(cfg), run_dir, resolved, overrides)])
+    hydra_cfg = HydraConfig.get()
+    sweep = Path(hydra_cfg.sweep.dir).name if hydra_cfg.mode == RunMode.MULTIRUN else None
+    return experiment.build([experiment.Job(check(cfg), run_dir, resolved, overrides, sweep)])
 
 
 def discard(run_dir: Path) -> None:

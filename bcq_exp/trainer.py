@@ -10,8 +10,7 @@ from typing import Any
 
 from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint, save_checkpoint
 from bcq_exp.evaluation import Evaluation
-from bcq_exp.files import read_json as read_json
-from bcq_exp.files import write_json as write_json
+from bcq_exp.files import write_json
 from bcq_exp.logger import CSVLogger, Logger, Loggers
 from bcq_exp.population import Population
 from bcq_exp.progress import Progress

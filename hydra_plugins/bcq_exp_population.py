@@ -4,7 +4,6 @@ Imports nothing heavy: Hydra loads every plugin at each start, whatever the prog
 """
 
 import copy
-import math
 import re
 import sys
 from collections.abc import Sequence
@@ -42,13 +41,13 @@ Dumper.add_representer(str, _quoted)
 
 @dataclass
 class PopulationLauncherConf:
-    """Keys of `hydra.launcher`.
-
-    `max_members` is the size at which a group of runs that train together is split.
-    """
+    """Keys of `hydra.launcher`: those of `bcq_exp.launch.Launch`."""
 
     _target_: str = "hydra_plugins.bcq_exp_population.PopulationLauncher"
-    max_members: int = 64
+    executor: str = "inprocess"
+    max_members: int | None = None
+    num_processes: int | None = None
+    options: Any = None  # a mapping; one that stood here would refuse keys that it does not have
 
 
 @dataclass
@@ -161,14 +160,14 @@ class Composer:
 
 
 class PopulationLauncher(Launcher):
-    """Trains the jobs of a sweep as populations, in this process.
+    """Trains the jobs of a sweep as populations, in this process or by an executor.
 
     Args:
-        max_members: size at which a group is split.
+        keys: what `bcq_exp.launch.Launch` takes.
     """
 
-    def __init__(self, max_members: int) -> None:
-        self.max_members = max_members
+    def __init__(self, **keys: Any) -> None:
+        self.keys: Any = OmegaConf.to_container(OmegaConf.create(keys), resolve=True)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what `launch` needs.
@@ -184,7 +183,7 @@ class PopulationLauncher(Launcher):
         """Compose and check every job, then run them group by group.
 
         Returns:
-            For each job its final return; nan where it diverged.
+            For each job its final return; None where it diverged.
 
         Raises:
             SystemExit: with one message for all that is wrong with any job, before any of them has started.
@@ -192,10 +191,16 @@ class PopulationLauncher(Launcher):
         from bcq_exp import sweep
         from bcq_exp.config import check
         from bcq_exp.experiment import Job
+        from bcq_exp.launch import Launch
         from bcq_exp.train import discard
 
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep_dir = Path(self.config.hydra.sweep.dir)
+        try:
+            launch = Launch(**self.keys | {"options": self.keys["options"] or {}})
+        except ValueError as error:
+            discard(sweep_dir)
+            raise SystemExit(f"error: {error}") from None
         composer, errors = Composer(self.context, self.config), dict[str, None]()
         jobs: list[Job] = []
         compositions: list[Composition] = []
@@ -204,7 +209,12 @@ class PopulationLauncher(Launcher):
                 made = composer.compose([override for override in overrides if not override.startswith("resume=")])
                 run_dir = made.place(number, sweep_dir)
                 resolved: Any = OmegaConf.to_container(made.task, resolve=True)
-                jobs.append(Job(check(made.task), run_dir, resolved, tuple(overrides)))
+                # A GPU is looked for where the job will run: the machine that hands jobs to SLURM may have none.
+                checkable = made.task
+                if not launch.is_here:
+                    checkable = made.task.copy()
+                    checkable.device = "cpu"
+                jobs.append(Job(check(checkable), run_dir, resolved, tuple(overrides), sweep_dir.name))
                 compositions.append(made)
             except (HydraException, ValueError) as error:
                 errors[explain(error, overrides)] = None
@@ -216,10 +226,12 @@ class PopulationLauncher(Launcher):
         for job, made in zip(jobs, compositions, strict=True):
             made.write(job.run_dir / ".hydra")
         try:
-            summaries = sweep.run(jobs, sweep_dir, max_members=self.max_members, batch=initial_job_idx)
+            summaries = sweep.run(jobs, sweep_dir, launch, batch=initial_job_idx)
         except (ValueError, FileNotFoundError) as error:
             for folder in (*(job.run_dir for job in jobs), sweep_dir):
                 discard(folder)
+            raise SystemExit(f"error: {error}") from None
+        except sweep.GroupsDied as error:
             raise SystemExit(f"error: {error}") from None
         except KeyboardInterrupt:
             raise SystemExit("interrupted; the same command goes on from the last checkpoints") from None
@@ -230,7 +242,7 @@ def job_return(made: Composition, summary: dict[str, Any]) -> JobReturn:
     """What Hydra's sweepers read of a job."""
     returned = JobReturn(overrides=made.hydra["overrides"]["task"], cfg=made.task, status=JobStatus.COMPLETED)
     returned.working_dir, returned.task_name = made.hydra["runtime"]["output_dir"], made.hydra["job"]["name"]
-    returned.return_value = math.nan if summary["status"] == "failed" else summary["final_return"]
+    returned.return_value = None if summary["status"] == "failed" else summary["final_return"]
     return returned
 
 

@@ -17,7 +17,9 @@ FLOORS = [
     {"trainer"},
     {"config"},
     {"experiment"},
-    {"report"},
+    {"report", "group", "memory"},
+    {"launch"},
+    {"executors"},
     {"sweep"},
     {"train", "collect"},
 ]
@@ -53,9 +55,12 @@ def test_heavy_and_framework_packages_stay_in_their_rooms():
     allowed = {
         "wandb": {"logger"},
         "hydra": {"train", "collect"},
-        "omegaconf": {"train", "collect", "config"},
+        "omegaconf": {"train", "collect", "config", "group"},
         "stable_baselines3": {"collect"},
         "matplotlib": {"report"},
+        "psutil": {"memory"},
+        "submitit": {"launch", "executors"},
+        "ray": {"launch", "executors"},
     }
     for path in FILES:
         for name in imports(path):

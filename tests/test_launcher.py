@@ -19,7 +19,7 @@ from omegaconf.errors import ConfigAttributeError
 from safetensors.torch import load_file
 
 from bcq_exp.config import CONF_DIR
-from bcq_exp.trainer import read_json
+from bcq_exp.files import read_json
 from hydra_plugins.bcq_exp_population import Composer
 
 QUICK = ["num_updates=60", "eval_freq=30", "eval_episodes=2", "log_freq=20", "batch_size=16",
@@ -211,3 +211,13 @@ def test_a_sweeper_may_ask_for_several_batches(tmp_path: Path, discrete_file: Pa
     found = summaries(tmp_path / "sweep")
     assert sorted((summary["seed"], summary["num_members"]) for summary in found) == [(0, 2), (1, 2), (2, 1)]
     assert sorted(read_json(tmp_path / "sweep" / "sweep.json")["batches"]) == ["0", "2"]
+
+
+@pytest.mark.parametrize("launcher", ["population", "basic"])
+def test_runs_of_a_sweep_are_one_wandb_group(tmp_path: Path, discrete_file: Path, launcher: str):
+    done = sweep(tmp_path, *QUICK, *on_file(discrete_file), "seed=0,1", "logger=wandb", f"hydra/launcher={launcher}")
+    assert done.returncode == 0, done.stderr
+    (sweep_dir,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    kept = [read_json(path) for path in sweep_dir.rglob("wandb.json")]
+    assert [run["group"] for run in kept] == [sweep_dir.name] * 2
+    assert len({run["run_id"] for run in kept}) == 2

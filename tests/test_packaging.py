@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.trainer import read_json
+from bcq_exp.files import read_json
 
 ROOT = Path(__file__).parents[1]
 

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
+from bcq_exp.files import write_json
 from bcq_exp.report import grouped, interval, plot, read_runs, tables
-from bcq_exp.trainer import write_json
 
 
 def make_run(directory: Path, *, algorithm: str, seed: int, returns: list[float], status: str = "finished",

@@ -167,9 +167,7 @@ class ReplayBuffer:
             )
 
 
-def window(
-    columns: Mapping[str, Tensor], steps_to_end: Tensor, indices: Tensor, num_steps: int
-) -> dict[str, Tensor]:
+def window(columns: Mapping[str, Tensor], steps_to_end: Tensor, indices: Tensor, num_steps: int) -> dict[str, Tensor]:
     """What `ReplayBuffer.window` returns, from its columns and `steps_to_end`; a compiler can follow it."""
     steps = steps_to_end[indices].clamp(max=num_steps)
     offsets = torch.arange(num_steps, device=indices.device).expand(len(indices), -1)

@@ -1,0 +1,184 @@
+"""A group: the runs of a sweep that train as one population, what its manifest says of them, and what runs it.
+
+SWEEP/groups/<name>.json    the manifest; beside it <name>.lock, and <name>.log of an executor's process
+"""
+
+import logging
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from bcq_exp.checkpoint import latest_checkpoints
+from bcq_exp.config import check, digest
+from bcq_exp.experiment import Job, build, has_compiler, should_compile
+from bcq_exp.files import read_json, write_json
+
+FOLDER = "groups"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a group keeps from its first start on, wherever and however often it goes on.
+
+    Args:
+        sweep_dir: of the sweep, absolute.
+        runs: the members in their order: directory in the sweep's, and digest of the configuration.
+        num_threads: of its process.
+        is_compiled: whether its update is compiled.
+        device: as its configurations name it.
+    """
+
+    sweep_dir: Path
+    runs: Mapping[str, str]
+    num_threads: int
+    is_compiled: bool
+    device: str
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job], sweep_dir: Path, *, max_threads: int) -> Self:
+        """A group that has not begun.
+
+        Args:
+            jobs: they can share one program.
+            sweep_dir: of the sweep, absolute.
+            max_threads: that its process may use.
+        """
+        schedule = jobs[0].cfg.schedule
+        return cls(
+            sweep_dir,
+            {name_of(job, sweep_dir): digest(job.resolved) for job in jobs},
+            num_threads=min(schedule.num_threads, max_threads),
+            is_compiled=should_compile(schedule.compile, schedule.num_updates),
+            device=jobs[0].resolved["device"],
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """A group that has begun, from its manifest."""
+        return cls(path.parents[1], **read_json(path))
+
+    def write(self) -> None:
+        """Write the manifest."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        content = asdict(self)
+        del content["sweep_dir"]
+        write_json(self.path, content)
+
+    @property
+    def path(self) -> Path:
+        """Of the manifest; the same runs in the same order have the same."""
+        return self.sweep_dir / FOLDER / f"{digest(list(self.runs.items()))[:12]}.json"
+
+    @property
+    def log_path(self) -> Path:
+        """What a process of its own has to say."""
+        return self.path.with_suffix(".log")
+
+    @property
+    def run_dirs(self) -> list[Path]:
+        """The members' directories, in their order."""
+        return [self.sweep_dir / name for name in self.runs]
+
+    def has_ended(self) -> bool:
+        """Whether each member has its summary."""
+        return all((run_dir / "summary.json").exists() for run_dir in self.run_dirs)
+
+
+def name_of(job: Job, sweep_dir: Path) -> str:
+    """A run's directory in its sweep's."""
+    return job.run_dir.relative_to(sweep_dir).as_posix()
+
+
+def train(group: Group, jobs: Sequence[Job]) -> None:
+    """Run a group from its last checkpoints, or from its beginning, to its end.
+
+    Where another process runs it, as one that outlived the sweep that had started it, this one waits for that.
+
+    Args:
+        group: whose manifest is written.
+        jobs: its members, in their order.
+
+    Raises:
+        ValueError: the dataset cannot be used, or this machine cannot compile what was begun compiled.
+        FileNotFoundError: there is no such dataset.
+    """
+    if group.is_compiled and not has_compiler():
+        raise ValueError(
+            f"{group.path} began with a compiled update, and this machine has no C++ compiler (g++, or $CXX):"
+            " install one, or begin anew with resume=false"
+        )
+    lock = FileLock(group.path.with_suffix(".lock"))
+    try:
+        held = lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process runs %s: waiting for its end", group.path)
+        held = lock.acquire()
+    with held:
+        if not group.has_ended():
+            build([_as_begun(job, group) for job in jobs]).run()
+
+
+def _as_begun(job: Job, group: Group) -> Job:
+    """The job with what its group keeps in its configuration's place."""
+    setting = "always" if group.is_compiled else "never"
+    schedule = replace(job.cfg.schedule, num_threads=group.num_threads, compile=setting)
+    return replace(job, cfg=replace(job.cfg, schedule=schedule))
+
+
+def describe(jobs: Sequence[Job]) -> str:
+    """What trains on what, and from which checkpoint."""
+    done = latest_checkpoints([job.run_dir for job in jobs])
+    where = f", from {done[0].name}" if done else ""
+    cfg = jobs[0].cfg
+    return f"{cfg.algorithm.name} on {cfg.dataset.name}, {len(jobs)} members{where}"
+
+
+def run_group(manifest: str, gpu: str) -> None:
+    """Run one group in a process of its own, which knows nothing but these words.
+
+    Args:
+        manifest: path of the group's.
+        gpu: the one that it shall see, as `CUDA_VISIBLE_DEVICES` names it; empty where this is settled.
+
+    Raises:
+        Exception: whatever ends the group before its time, which is in its log as well.
+    """
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when the first tensor is made there
+    group = Group.read(Path(manifest))
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(filename=group.log_path, level=logging.INFO, format=form, force=True)
+    try:
+        jobs = read_jobs(group)
+        log.info("%s, process %d: %s", socket.gethostname(), os.getpid(), describe(jobs))
+        train(group, jobs)
+    except BaseException:
+        log.exception("the group stops here")
+        raise
+
+
+def read_jobs(group: Group) -> list[Job]:
+    """A group's jobs, from what lies in their directories.
+
+    Raises:
+        ValueError: a configuration is not as it was when the group began, or does not pass its check.
+    """
+    jobs = []
+    for run_dir, known in zip(group.run_dirs, group.runs.values(), strict=True):
+        path = run_dir / ".hydra" / "config.yaml"
+        cfg = OmegaConf.load(path)
+        assert isinstance(cfg, DictConfig)
+        resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+        if digest(resolved) != known:
+            raise ValueError(f"{path} has changed since its sweep began; the same command writes it anew")
+        overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))
+        jobs.append(Job(check(cfg), run_dir, resolved, overrides, group.sweep_dir.name))
+    return jobs
