@@ -2,12 +2,16 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The libraries that `make bench-peers` compares with; their pins conflict with ours.
+PEERS_VENV ?= .venv-peers
+PEERS := tianshou==2.0.1 d3rlpy==2.8.1
+TORCH := $(shell grep '^torch==' constraints.txt)
 # Another build of torch: make setup TORCH_INDEX=https://...; an index that pip shall take torch from first.
 TORCH_INDEX ?=
 RUN_DIR := outputs/main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-compile check bench clean
+.PHONY: help setup run test test-compile check bench bench-peers clean
 
 help:  ## list the targets
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,7 +44,21 @@ check: setup  ## lint, types and tests
 bench: setup  ## milliseconds an update, against the arithmetic floor
 	$(BIN)/python -m experiments.benchmark.updates
 
-clean:  ## remove the environment, caches and outputs
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+bench-peers: setup  ## the same work by tianshou and d3rlpy, in alternation; ARGS="--write FILE" keeps the tables
+	-@$(MAKE) --no-print-directory $(PEERS_VENV)/.installed
+	$(BIN)/python -m experiments.benchmark.peers --peers-python $(PEERS_VENV)/bin/python $(ARGS)
+
+# A peer that cannot be installed is a row of the table that says so, and is tried again by the next call.
+$(PEERS_VENV)/.installed: Makefile constraints.txt
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
+	failed=0; for peer in $(PEERS); do \
+		$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH) $$peer || failed=1; \
+	done; exit $$failed
+	@touch $@
+
+clean:  ## remove the environments, caches and outputs
+	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find bcq_exp tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
 	find outputs -mindepth 1 ! -name .gitkeep -delete

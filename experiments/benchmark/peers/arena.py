@@ -1,0 +1,185 @@
+"""Contestants as processes that work in turn, so that whatever the machine does to one it does to all."""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[3]
+RATE_SECONDS = 0.3
+CALIBRATION = 10  # updates that tell how many fill a block
+
+
+class ContestantFailed(Exception):
+    """What a contestant's process said, in one line."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to do the work.
+
+    Args:
+        name: as tables show it.
+        command: that starts its process.
+        is_peer: whether ours are compared with it.
+        members: trained by each of its updates.
+        precision: of its matrix products; names the floor that it is held against.
+        overrides: of the configuration, for it alone.
+        options: that only its process reads.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    is_peer: bool
+    members: int = 1
+    precision: str = "fp32"
+    overrides: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Worker:
+    """A contestant's process.
+
+    Args:
+        command: that starts it.
+        num_threads: of OpenMP in it.
+
+    Raises:
+        ContestantFailed: there is no such program.
+    """
+
+    def __init__(self, command: Sequence[str], num_threads: int) -> None:
+        self.stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
+        env = {**os.environ, "OMP_NUM_THREADS": str(num_threads)}
+        pipe = subprocess.PIPE
+        try:
+            self.process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=self.stderr, text=True, cwd=ROOT, env=env
+            )
+        except OSError as error:
+            raise ContestantFailed(f"{error.strerror}: {command[0]}") from None
+
+    def send(self, request: dict[str, Any]) -> None:
+        """Tell it to work; `receive` waits for the answer."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # `receive` says why
+            print(json.dumps(request), file=self.process.stdin, flush=True)
+
+    def receive(self) -> dict[str, Any]:
+        """The answer to the oldest request that has none.
+
+        Raises:
+            ContestantFailed: the answer is an error, or the process ended without one.
+        """
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            status = self.process.wait()
+            self.stderr.seek(0)
+            said = [text for text in self.stderr.read().splitlines() if text.strip()]
+            raise ContestantFailed(said[-1].strip() if said else f"its process ended with status {status}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ContestantFailed(answer["error"])
+        return answer
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send and receive."""
+        self.send(request)
+        return self.receive()
+
+    def close(self) -> None:
+        """Let it end, and wait for that."""
+        with suppress(BrokenPipeError):
+            self.process.communicate()
+        self.stderr.close()
+
+
+@dataclass
+class Entry:
+    """A contestant's part in one case at one number of threads.
+
+    Args:
+        contestant: who.
+        title: of the case.
+        num_threads: of torch.
+        facts: what it said of itself.
+        block: updates of a round.
+        seconds: an update took in each round.
+        rates: FLOP/s of matrix products in each round, where it measures them.
+        error: why it has no figures.
+    """
+
+    contestant: Contestant
+    title: str
+    num_threads: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    block: int = 0
+    seconds: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def ms(self) -> list[float]:
+        """Milliseconds an update and member, of each round."""
+        return [1e3 * seconds / self.contestant.members for seconds in self.seconds]
+
+
+def compete(
+    entries: Sequence[Entry], work_of: Callable[[Contestant], dict[str, Any]], *, rounds: int, seconds: float
+) -> None:
+    """Prepare all, then let each make a block of updates in turn, one at a time; those that fail drop out.
+
+    Args:
+        entries: filled in place.
+        work_of: the fields of a contestant's `Work`.
+        rounds: blocks of each; every second round goes in the opposite order.
+        seconds: of a block, about.
+    """
+    workers: dict[int, Worker] = {}
+
+    def attempt(index: int, step: Callable[[Entry, Worker], None]) -> None:
+        try:
+            step(entries[index], workers[index])
+        except ContestantFailed as failure:
+            entries[index].error = str(failure)
+            workers.pop(index).close()
+
+    def prepared(entry: Entry, worker: Worker) -> None:
+        entry.facts = worker.receive()
+
+    def calibrated(entry: Entry, worker: Worker) -> None:
+        taken = worker.ask({"updates": CALIBRATION})["seconds"]
+        entry.block = max(1, round(seconds * CALIBRATION / max(taken, 1e-9)))
+
+    def timed(entry: Entry, worker: Worker) -> None:
+        taken = worker.ask({"updates": entry.block})["seconds"]
+        if "flop" in entry.facts:
+            entry.rates.append(worker.ask({"rate": RATE_SECONDS})["rate"])
+        entry.seconds.append(taken / entry.block)
+
+    for index, entry in enumerate(entries):
+        try:
+            workers[index] = Worker(entry.contestant.command, entry.num_threads)
+            workers[index].send({"prepare": {**work_of(entry.contestant), "threads": entry.num_threads}})
+        except ContestantFailed as failure:
+            entry.error = str(failure)
+    try:
+        for number, step in enumerate((prepared, calibrated, *[timed] * rounds)):
+            for index in sorted(workers, reverse=number % 2 == 1):
+                attempt(index, step)
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+def median(values: Sequence[float]) -> float | None:
+    """None where there are no values."""
+    return float(np.median(values)) if values else None

@@ -1,0 +1,71 @@
+"""Who competes in which case."""
+
+import sys
+
+from experiments.benchmark.cases import Case
+from experiments.benchmark.peers.arena import Contestant
+
+PACKAGE = "experiments.benchmark.peers"
+COMPILED = "compile=always"
+MEMBERS_ON_CUDA = 32
+
+NOTES = {
+    "ours": "the population engine, compiled (`compile=always`), minibatches gathered from its own buffer on the "
+    "device, metrics read each 100 updates; bf16 is `precision=bf16`",
+    "tianshou": "`update(buffer=..., sample_size=...)` of `BCQ` and `DiscreteBCQ` on its `ReplayBuffer`, losses read "
+    "at each update. The target of its continuous BCQ leaves the target perturbation network out, which is less "
+    "work. On images both heads share the convolutions",
+    "d3rlpy": "`update(dataset.sample_transition_batch(...))` of `BCQ` and `DiscreteBCQ` on its `MDPDataset`, losses "
+    "read at each update. `compile_graph` has an effect on CUDA only; there it also sets TF32 products. On images its "
+    "heads share the hidden layer of 512 too, which is less work",
+    "authors' form": "discrete BCQ as its authors published it, written anew in eager torch: every forward pass runs "
+    "both streams, images go in undivided, minibatches are rows of numpy arrays",
+}
+
+
+def command(module: str, python: str) -> tuple[str, ...]:
+    """What starts a contestant's process."""
+    return (python, "-m", f"{PACKAGE}.{module}")
+
+
+def peer(name: str, python: str) -> Contestant:
+    """tianshou or d3rlpy as it comes."""
+    options = {"compile_graph": False} if name == "d3rlpy" else {}
+    return Contestant(name, command(f"{name}_worker", python), is_peer=True, options=options)
+
+
+def authors() -> Contestant:
+    """The published form; it needs torch alone."""
+    return Contestant("authors' form", command("authors", sys.executable), is_peer=True)
+
+
+def ours(members: int, precision: str) -> Contestant:
+    """The population engine."""
+    what = [f"{members} members"] * (members > 1) + [precision] * (precision != "fp32")
+    return Contestant(
+        ", ".join(["ours", *what]),
+        command("ours", sys.executable),
+        is_peer=False,
+        members=members,
+        precision=precision,
+        overrides=(COMPILED, f"precision={precision}"),
+        options={"members": members},
+    )
+
+
+def contestants(case: Case, device: str, peers_python: str) -> list[Contestant]:
+    """All that can do a case on a device.
+
+    Args:
+        case: to be timed.
+        device: as torch names it.
+        peers_python: the interpreter that has tianshou and d3rlpy.
+    """
+    is_continuous, is_cuda = case.overrides[0] == "algorithm=bcq", device != "cpu"
+    sizes = [1, MEMBERS_ON_CUDA] if is_continuous and is_cuda else [1]
+    found = [ours(members, precision) for precision in ("fp32", "bf16")[: 1 + is_continuous] for members in sizes]
+    found += [peer("tianshou", peers_python), peer("d3rlpy", peers_python)]
+    if is_cuda:
+        compiled = command("d3rlpy_worker", peers_python)
+        found.append(Contestant("d3rlpy, compiled", compiled, is_peer=True, options={"compile_graph": True}))
+    return found if is_continuous else [*found, authors()]

@@ -1,0 +1,120 @@
+"""How a contestant's process is told to work: a line of JSON in, a line of JSON out.
+
+    {"prepare": {...}}    the fields of `Work`, and `threads`; answered by what the contestant says of itself
+    {"updates": k}        answered by {"seconds": ...}, the device's work included
+    {"rate": seconds}     of measuring; answered by {"rate": ...}, FLOP/s of matrix products in this process
+
+Every answer may be {"error": ...} instead. Runs in environments that have torch and numpy and not this package.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from experiments.benchmark.machine import matrix_rate, wait
+
+WARM_UP = 10  # updates before the first that is timed
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a contestant shall do.
+
+    Args:
+        config: the composed configuration of our own run, from which every contestant takes sizes and numbers.
+        data: npz file of the transitions.
+        num_actions: discrete actions, or dimensions of a continuous one in [-1, 1].
+        options: of this contestant alone.
+    """
+
+    config: dict[str, Any]
+    data: str
+    num_actions: int
+    options: dict[str, Any]
+
+    @property
+    def device(self) -> str:
+        """As torch names it."""
+        return str(self.config["device"])
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the algorithm is discrete BCQ."""
+        return bool(self.config["algorithm"]["name"] == "discrete_bcq")
+
+    @property
+    def is_image(self) -> bool:
+        """Whether observations are bytes for the Nature CNN."""
+        return bool(self.config["network"]["kind"] == "nature_cnn")
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The transitions."""
+        with np.load(self.data) as file:
+            return dict(file)
+
+
+def save(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write what `Work.columns` reads."""
+    arrays: dict[str, Any] = dict(columns)
+    np.savez(path, **arrays)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A contestant that is ready.
+
+    Args:
+        advance: makes so many updates of all members.
+        packages: whose versions the table names.
+        facts: what else the parent wants to know.
+    """
+
+    advance: Callable[[int], object]
+    packages: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def summary(error: BaseException) -> str:
+    """An error in one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def serve(prepare: Callable[[Work], Prepared]) -> None:
+    """Answer the parent until it closes the pipe; what libraries print goes to stderr."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    work: Work
+    prepared: Prepared
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer: dict[str, Any]
+        try:
+            if "prepare" in request:
+                torch.set_num_threads(request["prepare"].pop("threads"))
+                work = Work(**request["prepare"])
+                prepared = prepare(work)
+                prepared.advance(WARM_UP)
+                wait(work.device)
+                versions = {name: version(name) for name in (*prepared.packages, "torch", "numpy")}
+                answer = {"versions": versions, **prepared.facts}
+            elif "updates" in request:
+                start = time.perf_counter()
+                prepared.advance(request["updates"])
+                wait(work.device)
+                answer = {"seconds": time.perf_counter() - start}
+            else:
+                answer = {"rate": matrix_rate(work.device, work.config["precision"], request["rate"])}
+        except Exception as error:  # the parent makes a row of it
+            answer = {"error": summary(error)}
+        print(json.dumps(answer), file=answers)

@@ -1,0 +1,128 @@
+"""Figures as tables: of the terminal, and of a file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from experiments.benchmark.peers.arena import Entry, median
+from experiments.benchmark.peers.sweep import NUM_MEMBERS, SweepRow
+
+UPDATES = ("update", "threads", "contestant", "ms", "rounds", "times as fast as the fastest peer", "times the floor")
+SWEEPS = ("contestant", "wall s", "ms", "times as fast as the fastest peer", "times the floor", "what was run")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text.
+
+    Args:
+        title: above it.
+        header: a name a column.
+        rows: as many cells each; what has no figure is a dash, or the reason.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+    def terminal(self) -> Table:
+        """For rich."""
+        table = Table(title=self.title)
+        for name in self.header:
+            table.add_column(name, justify="right" if name in ("threads", "ms", "wall s") else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """As Markdown has them."""
+        lines = [self.header, tuple("---" for _ in self.header), *self.rows]
+        body = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+        return f"## {self.title}\n\n{body}\n"
+
+
+def floors(entries: Sequence[Entry]) -> dict[tuple[str, int, str], float]:
+    """Milliseconds of an update's matrix operations at the measured rate, by title, threads and precision."""
+    found: dict[tuple[str, int, str], float] = {}
+    for entry in entries:
+        if entry.rates:
+            key = (entry.title, entry.num_threads, entry.contestant.precision)
+            rate = median(entry.rates)
+            assert rate is not None
+            found.setdefault(key, 1e3 * entry.facts["flop"] / rate)
+    return found
+
+
+def ratio(numerator: float | None, denominator: float | None) -> str:
+    """A quotient to two or more digits, or a dash where a figure lacks."""
+    if numerator is None or denominator is None:
+        return "-"
+    quotient = numerator / denominator
+    return f"{quotient:.2f}" if quotient < 10 else f"{quotient:.1f}"
+
+
+def least(values: Sequence[float | None]) -> float | None:
+    """The smallest of those that there are."""
+    return min((value for value in values if value is not None), default=None)
+
+
+def updates(entries: Sequence[Entry]) -> Grid:
+    """A row a contestant, case and number of threads; peers are compared at the same number of threads."""
+    floor, rows = floors(entries), []
+    for entry in entries:
+        rivals = [e for e in entries if (e.title, e.num_threads) == (entry.title, entry.num_threads)]
+        fastest = least([median(rival.ms) for rival in rivals if rival.contestant.is_peer])
+        ms = median(entry.ms)
+        if entry.error is not None or ms is None:
+            figures = [f"failed: {entry.error}", "-", "-", "-"]
+        else:
+            over = floor.get((entry.title, entry.num_threads, entry.contestant.precision))
+            spread = f"{min(entry.ms):.3g} to {max(entry.ms):.3g}"
+            figures = [f"{ms:.3g}", spread, ratio(fastest, ms), ratio(ms, over)]
+        rows.append((entry.title, str(entry.num_threads), entry.contestant.name, *figures))
+    return Grid("Milliseconds an update (and member): medians over rounds", UPDATES, rows)
+
+
+def sweeps(found: Sequence[SweepRow], floor_ms: float | None) -> Grid:
+    """A row a way to train the members.
+
+    Args:
+        found: rows.
+        floor_ms: of an update of one member.
+    """
+    fastest = least([row.seconds for row in found if row.is_peer])
+    rows: list[tuple[str, ...]] = []
+    for row in found:
+        if row.seconds is None or row.ms is None:
+            rows.append((row.name, f"failed: {row.error}", "-", "-", "-", row.how))
+        else:
+            figures = (f"{row.seconds:.0f}", f"{row.ms:.3g}", ratio(fastest, row.seconds), ratio(row.ms, floor_ms))
+            rows.append((row.name, *figures, row.how))
+    num_updates = found[0].num_updates
+    title = f"A sweep of {NUM_MEMBERS} discrete members, 256-256, batch 64, {num_updates:,} updates each, start to end"
+    return Grid(title, SWEEPS, rows)
+
+
+def report(grids: Sequence[Grid], notes: dict[str, str], *, machine: str, versions: dict[str, str], how: str) -> str:
+    """The file: what was measured, on what, and how.
+
+    Args:
+        grids: tables.
+        notes: what each contestant's update includes.
+        machine: its description.
+        versions: of packages.
+        how: the command, and the day.
+    """
+    packages = ", ".join(f"{name} {versions[name]}" for name in sorted(versions)) or "Versions: none was asked"
+    parts = [
+        "# Speed",
+        f"{machine}. {packages}. {how}",
+        "Contestants work in alternation, one at a time, each in a process of its own for the whole of a case. The "
+        "floor is the matrix operations of our update, convolutions included, at the rate of large matrix products "
+        "that our process measures in each round, in the precision of the row. Minibatch sampling is included "
+        "everywhere.",
+        "\n".join(f"- {name}: {note}." for name, note in notes.items()),
+        *[grid.markdown().rstrip() for grid in grids],
+    ]
+    return "\n\n".join(parts) + "\n"
