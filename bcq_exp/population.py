@@ -152,13 +152,13 @@ class Population:
         """The update as a graph for each pattern.
 
         Nothing is checked before a call but the pattern, which names this population too: shapes and objects are its
-        own and never change, and checking them would take a tenth of the time of a small update. On CUDA a graph's
-        kernels are launched at once, on tensors that stay where they are.
+        own and never change, and checking them would take a tenth of the time of a small update. On a CPU the calls
+        from kernel to kernel are compiled as well (5 % of a small update); on CUDA a graph's kernels are launched at
+        once, on tensors that stay where they are.
         """
         torch.compiler.reset()  # graphs of an earlier population count towards the limit of this one's
         options: dict[str, Any] = {"guard_filter_fn": lambda guards: [g.name.startswith("pattern") for g in guards]}
-        if self.device.type == "cuda":
-            options["triton.cudagraphs"] = True
+        options["triton.cudagraphs" if self.device.type == "cuda" else "cpp_wrapper"] = True
         return torch.compile(self._update, fullgraph=True, dynamic=False, options=options)
 
     def _batched(self, call: Callable[..., Any]) -> Callable[..., Any]:

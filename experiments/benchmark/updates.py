@@ -6,6 +6,7 @@ process just before. Kernel calls are what one update of all members runs: fused
 
 import argparse
 import itertools
+import re
 from functools import partial
 
 import torch
@@ -21,8 +22,7 @@ from experiments.benchmark.cases import CASES, flop, population, typed
 from experiments.benchmark.machine import machine, matrix_rate, seconds_a_call
 
 MEMBERS = {"bcq": (1,), "discrete-64": (1, 8, 16), "nature-cnn": (1,)}
-PRODUCTS = {"aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "aten::mkldnn_convolution",
-            "aten::cudnn_convolution", "aten::convolution_backward"}  # fmt: skip
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mkldnn_convolution", "cudnn_convolution", "convolution_backward"}
 
 
 def kernel_calls(members: Population) -> int:
@@ -34,7 +34,8 @@ def kernel_calls(members: Population) -> int:
 
 def is_kernel(name: str) -> bool:
     """Whether a recorded name is one of a fused loop, or of a product outside of them."""
-    return name in PRODUCTS or (name.startswith("graph_") and "cpp_fused" in name)
+    product = re.sub(r"^aten::|^aoti_torch_cpu_|_out$", "", name)
+    return product in PRODUCTS or (name.startswith("graph_") and "cpp_fused" in name)
 
 
 def main() -> None:
