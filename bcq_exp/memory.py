@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from bcq_exp.config import RunConfig
 from bcq_exp.data import Transitions
-from bcq_exp.experiment import make_population
+from bcq_exp.experiment import make_population, set_arithmetic
 
 SHARE = 0.8  # of what is free; the rest is for compiling, evaluation and other programs
 FACTOR = (
@@ -79,6 +79,7 @@ def need(cfg: RunConfig, transitions: Transitions) -> Need:
         cfg: of any member.
         transitions: the dataset.
     """
+    set_arithmetic(cfg.schedule.num_threads)  # this is the first work of its process
     two, three = (FACTOR * _peak(cfg, transitions, num_members) for num_members in (2, 3))
     data = sum(column.nbytes for column in vars(transitions).values() if isinstance(column, np.ndarray))
     copies = 2 if cfg.schedule.device == "cpu" else 1
