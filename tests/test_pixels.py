@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 import pixels
 from bcq_exp.config import RunConfig
-from bcq_exp.data import read_transitions, write_h5
+from bcq_exp.data import check_against, read_transitions, write_h5
 from bcq_exp.experiment import Job, build, make_population
 from bcq_exp.policies import Policy
 from bcq_exp.trainer import Trainer
@@ -125,3 +126,11 @@ def test_the_shared_convolutions_run_once_for_each_image_and_members_one_by_one(
     population.advance(1)
     # A member: obs_next by the online and the target network, obs by the online network; the imitator's comes along.
     assert calls == ["model"] * 6
+
+
+def test_images_that_are_no_bytes_are_refused_where_the_environments_are(folder: Path) -> None:
+    read = read_transitions(folder / "random.h5")
+    scaled = replace(read, obs=(read.obs / 255).astype(np.float32), obs_next=(read.obs_next / 255).astype(np.float32))
+    cfg = on_images(folder / "random.h5")
+    with pytest.raises(ValueError, match=r"is float32; the environment's images are uint8"):
+        check_against(scaled, cfg.observation_space, cfg.action_space, 32)

@@ -201,7 +201,7 @@ def check_against(
 
     Args:
         transitions: in the environment's units.
-        observation_space: its shape must be that of one observation.
+        observation_space: its shape must be that of one observation; images of bytes must be bytes in the data too.
         action_space: Discrete (`start` is respected, actions are not shifted) or Box of rank one.
         batch_size: number of transitions in a batch.
 
@@ -221,6 +221,10 @@ def check_against(
         raise ValueError(
             f"{source}: {keys.get('obs', 'obs')} has shape {transitions.obs.shape[1:]} a row; "
             f"the environment's observation space has {observation_space.shape}"
+        )
+    if observation_space.dtype == np.uint8 != transitions.obs.dtype:
+        raise ValueError(
+            f"{source}: {keys.get('obs', 'obs')} is {transitions.obs.dtype}; the environment's images are uint8, 0 to 255"
         )
     if isinstance(action_space, gym.spaces.Discrete):
         _check_discrete(transitions, action_space)
