@@ -1,6 +1,6 @@
-"""Trains a behaviour agent for an embedded dataset: `python -m bcq_exp.collect behaviour=cartpole`."""
+"""Trains a behaviour agent: `python -m bcq_exp.collect behaviour=cartpole`; `inspect PATH`, `convert PATH OUT.h5`."""
 
-import math
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,18 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from bcq_exp import inspection
 from bcq_exp.config import CONF_DIR
-from bcq_exp.data import behaviour
+from bcq_exp.data import behaviour, convert
 from bcq_exp.networks.mlp import ACTIVATIONS
 
 # The algorithms of stable-baselines3 that are known here, with the attribute of their policies that acts greedily.
 ALGORITHMS = {"DQN": "q_net", "TD3": "actor"}
+COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of datasets; all else is an override
 
 
 def train(config: DictConfig) -> Any:
-    """Trains an agent of stable-baselines3 until its mean return reaches `behaviour.stop_return`.
-
-    Raises:
-        ValueError: stable-baselines3 is missing, a name is unknown, or the return was not reached.
-    """
+    """Trains an agent of stable-baselines3 up to `behaviour.stop_return`; raises ValueError if it cannot."""
     try:
         import stable_baselines3 as sb3
         from stable_baselines3.common import callbacks, noise
@@ -38,16 +36,14 @@ def train(config: DictConfig) -> Any:
             raise ValueError(f"behaviour.{key}={cfg[key]!r} is unknown; choose one of {', '.join(choices)}")
 
     torch.set_num_threads(1)  # so that sums, and with them the weights, do not depend on the number of cores
+    network = {"net_arch": list(cfg.hidden_sizes), "activation_fn": ACTIVATIONS[cfg.activation]}
+    arguments: dict[str, Any] = {**cfg.arguments, "policy_kwargs": network, "seed": config.seed, "device": "cpu"}
     env = make_vec_env(cfg.env, seed=config.seed)
-    arguments: dict[str, Any] = {**cfg.arguments}
     if cfg.exploration_std is not None:
         mean = np.zeros(env.action_space.shape or ())
         arguments["action_noise"] = noise.NormalActionNoise(mean, np.full_like(mean, cfg.exploration_std))
-    network = {"net_arch": list(cfg.hidden_sizes), "activation_fn": ACTIVATIONS[cfg.activation]}
-    arguments |= {"policy_kwargs": network, "seed": config.seed, "device": "cpu"}
     agent = getattr(sb3, cfg.algorithm)("MlpPolicy", env, **arguments)
-
-    stop = callbacks.StopTrainingOnRewardThreshold(math.inf if cfg.stop_return is None else cfg.stop_return)
+    stop = callbacks.StopTrainingOnRewardThreshold(np.inf if cfg.stop_return is None else cfg.stop_return)
     eval_env = make_vec_env(cfg.env, cfg.eval_episodes, seed=config.eval_seed)
     evaluation = callbacks.EvalCallback(eval_env, stop, n_eval_episodes=cfg.eval_episodes, eval_freq=cfg.eval_freq)
     agent.learn(cfg.max_steps, evaluation)
@@ -78,22 +74,25 @@ def write(agent: Any, config: DictConfig, folder: Path, command: str) -> None:
         "versions": {name: version(name) for name in ("stable_baselines3", "torch", "gymnasium", "numpy")},
     }
     modules = getattr(agent.policy, ALGORITHMS[cfg.algorithm]).modules()
-    linear = [module for module in modules if isinstance(module, torch.nn.Linear)]
-    layers = [(module.weight.numpy(force=True), module.bias.numpy(force=True)) for module in linear]
+    layers = [(m.weight.numpy(force=True), m.bias.numpy(force=True)) for m in modules if isinstance(m, torch.nn.Linear)]
     behaviour.write_behaviour(cfg.name, folder, layers, description)
 
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="collect")
-def main(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     """Trains the configured agent; its weights and description are written to the run directory."""
-    run = HydraConfig.get()
+    job = HydraConfig.get()
     try:
         agent = train(config)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
-    command = " ".join(["python -m bcq_exp.collect", *run.overrides.task])
-    write(agent, config, Path(run.runtime.output_dir), command)
-    print(f"{config.behaviour.name} is written to {run.runtime.output_dir}")
+    write(agent, config, Path(job.runtime.output_dir), " ".join(["python -m bcq_exp.collect", *job.overrides.task]))
+    print(f"{config.behaviour.name} is written to {job.runtime.output_dir}")
+
+
+def main() -> None:
+    """Runs one of `COMMANDS`, or trains the agent that the overrides configure."""
+    COMMANDS[sys.argv[1]](sys.argv[2:]) if {*sys.argv[1:2]} & COMMANDS.keys() else run()
 
 
 if __name__ == "__main__":

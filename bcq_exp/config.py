@@ -26,8 +26,8 @@ from bcq_exp.algorithms.schema import (
     violations,
     within,
 )
-from bcq_exp.data.behaviour import Behaviour, make_noise
-from bcq_exp.envs import normalized_score, spaces
+from bcq_exp.datasets import FORMATS, DatasetConfig, completed, dataset_errors
+from bcq_exp.envs import spaces
 from bcq_exp.networks import SMALLEST_SIDE
 from bcq_exp.optim import DECAYS, OPTIMIZERS
 from bcq_exp.policies.actions import ActionMap
@@ -73,34 +73,6 @@ def _config_hash(*, _root_: DictConfig) -> str:
 
 OmegaConf.register_new_resolver("sweep_hash", _sweep_hash, replace=True, use_cache=True)
 OmegaConf.register_new_resolver("config_hash", _config_hash, replace=True)
-
-
-@dataclass(kw_only=True)
-class DatasetConfig:
-    """What every dataset has."""
-
-    name: str
-    format: str = one_of("collected", "h5")
-    env: str
-    ref_min: float | None
-    ref_max: float | None
-
-
-@dataclass(kw_only=True)
-class H5DatasetConfig(DatasetConfig):
-    """A file in one of the layouts of `bcq_exp.data.readers`."""
-
-    path: str
-
-
-@dataclass(kw_only=True)
-class CollectedDatasetConfig(DatasetConfig):
-    """A dataset that a shipped behaviour collects on first use; `noise` are the arguments of `make_noise`."""
-
-    behaviour: str
-    num_transitions: int = within(1)
-    seed: int = within(0)
-    noise: dict[str, Any]
 
 
 @dataclass(kw_only=True)
@@ -172,8 +144,7 @@ def check(cfg: DictConfig) -> RunConfig:
         raise ValueError(f"the configuration lacks {', '.join(sorted(lacking))}")
     algorithm_type = _choice(cfg, "algorithm.name", {name: entry.config for name, entry in REGISTRY.items()}, errors)
     network_type = _choice(cfg, "network.kind", NETWORKS, errors)
-    formats = {"collected": CollectedDatasetConfig, "h5": H5DatasetConfig}
-    dataset_type = _choice(cfg, "dataset.format", formats, errors)
+    dataset_type = _choice(cfg, "dataset.format", FORMATS, errors)
     if errors:
         raise ValueError("\n".join(errors))
     parts: dict[str, Any] = {}
@@ -184,12 +155,13 @@ def check(cfg: DictConfig) -> RunConfig:
         "optimizer": OptimizerConfig,
         "logger": LoggerConfig,
     }.items():
-        parts[section] = _typed(cfg[section], schema, f"{section}.", errors)
+        values = completed(cfg.dataset) if section == "dataset" else cfg[section]
+        parts[section] = _typed(values, schema, f"{section}.", errors)
     top = OmegaConf.create({key: value for key, value in cfg.items() if key not in parts})
     parts["schedule"] = _typed(top, ScheduleConfig, "", errors)
     if errors:
         raise ValueError("\n".join(errors))
-    errors += _dataset_errors(parts["dataset"])
+    errors += dataset_errors(parts["dataset"])
     found_spaces = _spaces(parts["dataset"].env, errors)
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
@@ -240,17 +212,6 @@ def explain_unknown_key(key: str, algorithm: str | None) -> str:
     known = [spec.name for spec in fields(REGISTRY[algorithm].config) if spec.name != "name"]
     near = [word for word in NEAREST.get(name, ()) if word in known] or difflib.get_close_matches(name, known, n=2)
     return f"{key}: algorithm={algorithm} has no such key; nearest: {', '.join(near or known)}"
-
-
-def _dataset_errors(dataset: DatasetConfig) -> list[str]:
-    try:
-        normalized_score(0, dataset.ref_min, dataset.ref_max)
-        if isinstance(dataset, CollectedDatasetConfig):
-            Behaviour.load(dataset.behaviour)
-            make_noise(**dataset.noise)
-    except (TypeError, ValueError) as error:
-        return [f"dataset: {error}"]
-    return []
 
 
 def _spaces(env_id: str, errors: list[str]) -> tuple[gym.Space[Any], gym.Space[Any]] | None:

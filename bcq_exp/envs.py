@@ -9,12 +9,14 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from bcq_exp.observations import FlatObservation
+
 # The extra of gymnasium that installs each module which its environments import.
 EXTRAS = {"mujoco": "mujoco", "Box2D": "box2d", "ale_py": "atari", "jax": "jax"}
 
 
 def make_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
-    """Makes the environment `env_id` as registered, its time limit included.
+    """Makes the environment `env_id` as registered, its time limit included; Discrete and Dict observations flattened.
 
     Args:
         env_id: an id of the Gymnasium registry, or `module:id` where importing `module` registers it.
@@ -26,7 +28,9 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
     if env_id not in gym.registry and find_spec("ale_py"):
         importlib.import_module("ale_py")  # registers the Atari games
     try:
-        return gym.make(env_id, **kwargs)
+        env = gym.make(env_id, **kwargs)
+        has_parts = isinstance(env.observation_space, gym.spaces.Discrete | gym.spaces.Dict)
+        return FlatObservation(env) if has_parts else env
     except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
         raise ValueError(f"environment {env_id!r} cannot be made: {_install(error)}") from None
     except (gym.error.Error, ImportError) as error:

@@ -14,9 +14,18 @@ import torch
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.schema import Sizes
-from bcq_exp.config import CollectedDatasetConfig, DatasetConfig, H5DatasetConfig, RunConfig
+from bcq_exp.config import RunConfig
 from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transitions
 from bcq_exp.data.collection import embedded_dataset
+from bcq_exp.data.d4rl import load_d4rl
+from bcq_exp.data.minari_reader import minari_folder, read_minari
+from bcq_exp.datasets import (
+    CollectedDatasetConfig,
+    D4RLDatasetConfig,
+    DatasetConfig,
+    H5DatasetConfig,
+    MinariDatasetConfig,
+)
 from bcq_exp.envs import normalized_score
 from bcq_exp.evaluation import evaluate
 from bcq_exp.files import read_json, write_json
@@ -122,6 +131,12 @@ def load_transitions(cfg: DatasetConfig) -> Transitions:
     """The dataset that a configuration names, in environment units."""
     if isinstance(cfg, H5DatasetConfig):
         return read_transitions(cfg.path)
+    if isinstance(cfg, D4RLDatasetConfig):
+        return load_d4rl(
+            cfg.id, cfg.path, terminate_on_end=cfg.terminate_on_end, max_episode_steps=cfg.max_episode_steps
+        )
+    if isinstance(cfg, MinariDatasetConfig):
+        return read_minari(minari_folder(cfg.id, cfg.path))
     assert isinstance(cfg, CollectedDatasetConfig)
     return embedded_dataset(
         name=cfg.name,

@@ -9,15 +9,16 @@ import bcq_exp
 
 PACKAGE = Path(bcq_exp.__file__).parent
 FLOORS = [
-    {"ops", "networks", "data", "envs", "optim", "stacking", "behaviours", "files"},
+    {"ops", "networks", "data", "envs", "observations", "optim", "stacking", "behaviours", "files"},
     {"algorithms"},
     {"policies", "stacked_adam", "streams"},
     {"population"},
     {"evaluation", "checkpoint", "logger", "progress", "manifest"},
     {"trainer"},
+    {"datasets"},
     {"config"},
     {"experiment"},
-    {"report", "group", "memory"},
+    {"report", "inspection", "group", "memory"},
     {"launch"},
     {"executors"},
     {"sweep"},
@@ -55,10 +56,11 @@ def test_heavy_and_framework_packages_stay_in_their_rooms():
     allowed = {
         "wandb": {"logger"},
         "hydra": {"train", "collect"},
-        "omegaconf": {"train", "collect", "config", "group"},
+        "omegaconf": {"train", "collect", "config", "datasets", "group"},
         "stable_baselines3": {"collect"},
-        "matplotlib": {"report"},
+        "matplotlib": {"report", "inspection"},
         "psutil": {"memory"},
+        "minari": {"data"},
         "submitit": {"launch", "executors"},
         "ray": {"launch", "executors"},
     }

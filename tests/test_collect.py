@@ -88,3 +88,15 @@ def test_entry_point_writes_to_the_run_directory(tmp_path: Path, monkeypatch: py
     assert stated["command"].startswith("python -m bcq_exp.collect behaviour=cartpole seed=3 ")
     assert stated["seed"] == 3
     assert Behaviour.load("cartpole", tmp_path).sha256 != Behaviour.load("cartpole").sha256
+
+
+def test_commands_for_datasets_are_no_overrides(
+    discrete_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["collect", "convert", str(discrete_file), "out.h5"])
+    main()
+    monkeypatch.setattr(sys, "argv", ["collect", "inspect", "out.h5"])
+    main()
+    assert "20: 10 terminated, 10 truncated" in capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.h5", "outputs"]

@@ -224,7 +224,8 @@ def check_against(
         )
     if observation_space.dtype == np.uint8 != transitions.obs.dtype:
         raise ValueError(
-            f"{source}: {keys.get('obs', 'obs')} is {transitions.obs.dtype}; the environment's images are uint8, 0 to 255"
+            f"{source}: {keys.get('obs', 'obs')} is {transitions.obs.dtype}; the environment's images are uint8,"
+            " 0 to 255"
         )
     if isinstance(action_space, gym.spaces.Discrete):
         _check_discrete(transitions, action_space)

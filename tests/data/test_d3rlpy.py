@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bcq_exp.data import Transitions, check_against
-from bcq_exp.data.d3rlpy import read_d3rlpy
+from bcq_exp.data import Transitions, check_against, read_transitions
+from bcq_exp.data.d3rlpy import read_d3rlpy, read_d3rlpy_2
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -205,3 +205,132 @@ def test_pendulum_figures() -> None:
     assert (found.terminated.sum(), found.truncated.sum()) == (0, 500)
     env = gym.make("Pendulum-v1")
     check_against(found, env.observation_space, env.action_space, batch_size=100)
+
+
+def content_2(**changed: Any) -> dict[str, Any]:
+    """What d3rlpy 2.8 dumps of three episodes: terminated, with a time limit, and terminated after one step."""
+    columns = {
+        "columns": ["observations", "actions", "rewards", "terminated"],
+        "num_episodes": 3,
+        "version": "2.1",
+        "observations_0": np.arange(6, dtype=np.float32).reshape(3, 2),
+        "actions_0": np.array([[0], [1], [0]]),
+        "rewards_0": np.array([[1.0], [2], [4]]),
+        "terminated_0": np.bool_(True),
+        "observations_1": np.arange(6, 12, dtype=np.float32).reshape(3, 2),
+        "actions_1": np.array([[1], [1], [0]]),
+        "rewards_1": np.array([[8.0], [16], [32]]),
+        "terminated_1": np.bool_(False),
+        "observations_2": np.arange(12, 14, dtype=np.float32).reshape(1, 2),
+        "actions_2": np.array([[1]]),
+        "rewards_2": np.array([[64.0]]),
+        "terminated_2": np.bool_(True),
+    }
+    return columns | changed
+
+
+def write_2(path: Path, **changed: Any) -> Path:
+    with h5py.File(path, "w") as file:
+        for key, value in content_2(**changed).items():
+            if value is not None:
+                file[key] = value
+    return path
+
+
+def test_rows_of_a_small_file_of_version_2(tmp_path: Path) -> None:
+    found = read_transitions(write_2(tmp_path / "data.h5"))
+    np.testing.assert_array_equal(found.rows, [0, 1, 2, 3, 4, 6])
+    np.testing.assert_array_equal(found.obs[:, 0], [0, 2, 4, 6, 8, 12])
+    np.testing.assert_array_equal(found.obs_next[:, 0], [2, 4, 4, 8, 10, 12])
+    np.testing.assert_array_equal(found.act, [0, 1, 0, 1, 1, 1])
+    np.testing.assert_array_equal(found.rew, [1, 2, 4, 8, 16, 64])
+    np.testing.assert_array_equal(found.terminated, [0, 0, 1, 0, 0, 1])
+    np.testing.assert_array_equal(found.truncated, [0, 0, 0, 0, 1, 0])
+    np.testing.assert_array_equal(found.episode_returns, [7, 56, 64])
+    assert found.act.dtype == np.int64
+
+
+def test_more_than_ten_episodes_stay_in_their_order(tmp_path: Path) -> None:
+    """Keys in the order of their letters would put episode 10 before episode 2."""
+    parts = {f"rewards_{i}": np.array([float(i)]) for i in range(12)}
+    parts |= {f"observations_{i}": np.full((1, 1), i, np.uint8) for i in range(12)}
+    parts |= {f"actions_{i}": np.full((1, 3), i / 10) for i in range(12)} | {f"terminated_{i}": True for i in range(12)}
+    found = read_d3rlpy_2(write_2(tmp_path / "data.h5", num_episodes=12, **parts))
+    np.testing.assert_array_equal(found.rew, range(12))
+    np.testing.assert_array_equal(found.obs[:, 0], range(12))
+    assert (found.obs.dtype, found.act.dtype, found.act.shape) == (np.uint8, np.float32, (12, 3))
+
+
+def test_both_versions_of_one_recording_read_alike(tmp_path: Path) -> None:
+    terminals = np.array([0, 0, 1, 0, 0, 0, 1])
+    first = read_d3rlpy(write(tmp_path / "1.h5", actions=[0, 1, 0, 1, 1, 0, 1], terminals=terminals))
+    second = read_d3rlpy_2(write_2(tmp_path / "2.h5"))
+    for key in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "episode_returns", "rows"):
+        np.testing.assert_array_equal(getattr(first, key), getattr(second, key), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"version": "2.0"}, r"version is b'2\.0'; allowed: 2\.1"),
+        ({"version": b"\xff"}, r"version is b'\\xff'; allowed: 2\.1"),
+        ({"version": None}, "missing dataset version"),
+        ({"num_episodes": None}, "missing dataset num_episodes"),
+        ({"num_episodes": 0}, "num_episodes is 0; allowed: a whole number from 1"),
+        ({"num_episodes": 3.0}, r"num_episodes is 3\.0"),
+        ({"num_episodes": 10**15}, "missing dataset observations_3, actions_3, rewards_3, terminated_3; found: none"),
+        ({"actions_1": None}, "missing dataset actions_1; found: observations_1, rewards_1, terminated_1"),
+        ({"rewards_1": np.ones(2)}, "rewards_1 ends before row 2, observations_1 has 3 rows"),
+        ({"rewards_1": np.array([[1], [1], [np.nan]])}, "rewards_1 row 2 is nan"),
+        ({"rewards_0": np.ones((3, 2))}, r"rewards_0 has shape \(3, 2\)"),
+        ({"actions_0": np.ones((3, 2), np.int64)}, r"actions_0 has shape \(3, 2\)"),
+        ({"actions_2": np.ones((1, 2))}, r"actions_2 is float32 \(2,\) a row, .*like actions_0, int64"),
+        ({"observations_2": np.ones((1, 5))}, r"observations_2 is float32 \(5,\) a row"),
+        ({"observations_0": np.zeros((0, 2))}, "observations_0 ends before row 0"),
+        ({"terminated_1": 2}, "terminated_1 row 0 is 2; allowed: 0 or 1"),
+        ({"terminated_1": [True, False]}, "terminated_1 has 2 values"),
+    ],
+)
+def test_fault_in_version_2_names_file_key_and_row(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"data.h5: .*{message}"):
+        read_transitions(write_2(tmp_path / "data.h5", **changed))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_file_of_version_2_cut_anywhere_is_refused_or_right(tmp_path: Path, data: st.DataObject) -> None:
+    path = tmp_path / "whole.h5"
+    if not path.exists():
+        write_2(path)
+    cut = shutil.copyfile(path, tmp_path / "cut.h5")
+    os.truncate(cut, data.draw(st.integers(0, path.stat().st_size)))
+    try:
+        found = read_d3rlpy_2(cut)
+    except ValueError as error:
+        message = str(error)
+    else:
+        np.testing.assert_array_equal(found.episode_returns, [7, 56, 64])
+        return
+    assert message.startswith(f"{cut}: ")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    key=st.sampled_from([key for key in content_2() if key.endswith("_1")] + ["version", "num_episodes"]),
+    shape=st.lists(st.integers(0, 4), max_size=3),
+    dtype=st.sampled_from(["f2", "f8", "i1", "u8", "?", "c8", "S2"]),
+    value=st.sampled_from([0, 1, 2]),
+)
+def test_any_array_in_place_of_one_of_version_2_is_refused_or_read(
+    tmp_path: Path, key: str, shape: list[int], dtype: str, value: int
+) -> None:
+    path = write_2(tmp_path / "data.h5", **{key: np.full(shape, value).astype(dtype)})
+    try:
+        found = read_d3rlpy_2(path)
+    except ValueError as error:
+        message = str(error)
+    else:
+        assert len(found.episode_returns) == (value if key == "num_episodes" else 3)
+        return
+    assert message.startswith(f"{path}: ")
+    assert key in message

@@ -1,0 +1,100 @@
+"""What a configuration leaves to a Minari dataset."""
+
+import json
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from bcq_exp.data import check_against
+from bcq_exp.experiment import load_transitions
+from cases import checked, composed
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Metadata alone, which is all that the check of a configuration reads."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    folder = tmp_path / "tests" / "small-v0"
+    (folder / "data").mkdir(parents=True)
+    describe(folder, env_spec=json.dumps({"id": "CartPole-v1"}), ref_min_score=20.0, ref_max_score=500.0)
+    return folder
+
+
+def describe(folder: Path, **metadata: object) -> None:
+    (folder / "data" / "metadata.json").write_text(json.dumps(metadata))
+
+
+ID = ("dataset=minari", "dataset.id=tests/small-v0")
+
+
+def test_environment_and_references_are_those_of_the_metadata(folder: Path) -> None:
+    for typed in (ID, ("dataset=minari", f"dataset.path={folder}")):
+        dataset = checked(*typed).dataset
+        assert (dataset.env, dataset.ref_min, dataset.ref_max) == ("CartPole-v1", 20.0, 500.0)
+
+
+def test_what_is_typed_has_the_last_word(folder: Path) -> None:
+    dataset = checked(*ID, "dataset.env=Acrobot-v1", "dataset.ref_min=-500", "dataset.ref_max=-60").dataset
+    assert (dataset.env, dataset.ref_min, dataset.ref_max) == ("Acrobot-v1", -500, -60)
+
+
+def test_the_name_is_the_id_without_folders(folder: Path) -> None:
+    assert checked(*ID).dataset.name == composed(*ID).dataset.name == "tests-small-v0"
+
+
+def test_an_environment_that_nobody_names_has_to_be_typed(folder: Path) -> None:
+    describe(folder)
+    with pytest.raises(ValueError, match=r"dataset\.env is null .*; give one: dataset\.env=ID"):
+        checked(*ID)
+    dataset = checked(*ID, "dataset.env=CartPole-v1").dataset
+    assert (dataset.env, dataset.ref_min) == ("CartPole-v1", None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (("dataset=minari",), r"dataset: dataset\.id and dataset\.path are null"),
+        (("dataset=minari", "dataset.id=no/such-v0"), "dataset: .*no/such-v0: no Minari dataset; .*minari download ID"),
+        ((*ID, "dataset.ref_min=900"), "dataset: ref_min=900"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said(folder: Path, typed: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        checked(*typed)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_environment_with_states_by_number_fits_its_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minari = pytest.importorskip("minari")
+    from minari.data_collector import EpisodeBuffer
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    env, recorded = gym.make("FrozenLake-v1"), []
+    env.action_space.seed(0)
+    for seed in range(3):
+        obs, steps = [env.reset(seed=seed)[0]], []
+        while not steps or not (steps[-1][2] or steps[-1][3]):
+            act = env.action_space.sample()
+            obs_next, *step, _ = env.step(act)
+            obs.append(obs_next)
+            steps.append((act, *step))
+        act, rew, terminated, truncated = map(np.array, zip(*steps, strict=True))
+        recorded.append(
+            EpisodeBuffer(
+                id=seed,
+                observations=np.array(obs),
+                actions=act,
+                rewards=rew,
+                terminations=terminated,
+                truncations=truncated,
+            )
+        )
+    minari.create_dataset_from_buffers("tests/small-v0", recorded, env="FrozenLake-v1")
+    cfg = checked(*ID)
+    transitions = check_against(load_transitions(cfg.dataset), cfg.observation_space, cfg.action_space, batch_size=2)
+    assert cfg.dataset.env == "FrozenLake-v1"
+    np.testing.assert_array_equal(transitions.obs.sum(axis=1), 1)
+    assert transitions.obs[0].argmax() == 0
+    assert len(transitions.episode_returns) == 3
