@@ -50,7 +50,8 @@ def test_what_two_and_three_members_take_tells_what_eight_take(name: str):
         population.advance(10)
     columns = [column for column in vars(transitions).values() if isinstance(column, np.ndarray)]
     data = 2 * sum(column.nbytes for column in columns)
-    assert FACTOR * peak.most == pytest.approx(8 * found.member + found.fixed - data, rel=0.01)
+    told = 8 * found.member + found.fixed - data
+    assert 0.7 < FACTOR * peak.most / told < 1.05  # less where eight are updated in parts and three at once
     weights = sum(tensor.nbytes for tensor in population.nets.tensors.values()) / 8
     assert found.member > FACTOR * 4 * weights  # they, a gradient and two moments at the least
 

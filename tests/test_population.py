@@ -221,3 +221,19 @@ def test_a_run_rounds_subnormal_numbers_to_zero():
     assert (tiny * 1.0).sum() > 0
     set_arithmetic(1)
     assert (tiny * 1.0).sum() == 0
+
+
+@pytest.mark.parametrize(("kilobytes", "sizes"), [(100, [6]), (3, [3, 3]), (2, [2, 2, 2]), (0, [1] * 6)])
+@pytest.mark.usefixtures("float64")
+def test_members_in_parts_that_fit_the_cache_learn_the_same(kilobytes: int, sizes: list[int], monkeypatch):
+    whole = population_of("discrete_bcq", [0, 1, 2, 3, 4, 5])
+    num_bytes = 8 * sum(param.numel() for param in whole.policies[0].nets.parameters())
+    assert num_bytes == 2 * 8 * (4 * 8 + 8 + 8 * 2 + 2)  # 928
+    monkeypatch.setattr("bcq_exp.population.CACHED_BYTES", 1000 * kilobytes)
+    parted = population_of("discrete_bcq", [0, 1, 2, 3, 4, 5])
+    assert [part.members.stop - part.members.start for part in parted.parts] == sizes
+    whole.advance(20)
+    parted.advance(20)
+    for one, other in zip(whole.policies, parted.policies, strict=True):
+        assert (weights(one) - weights(other)).abs().max() < 1e-10
+    assert parted.failures() == [None] * 6
