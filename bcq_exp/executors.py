@@ -5,8 +5,6 @@ a group has ended is read from its runs' directories.
 """
 
 import logging
-import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,11 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.console import Console
 from rich.status import Status
 
 from bcq_exp.group import Group, run_group
 from bcq_exp.launch import Launch, num_cores, thread_limits, visible_gpus
+from bcq_exp.progress import terminal
 
 PERIOD = 0.5  # seconds between two looks at the processes
 
@@ -221,9 +219,8 @@ class Board:
     """Shows one line while it is entered: on a terminal in place, elsewhere as a log line whenever it changes."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
-        is_terminal = sys.stderr.isatty() and console.is_interactive and not os.environ.get("CI")
-        self._status = Status("", console=console) if is_terminal else None
+        console = terminal()
+        self._status = Status("", console=console) if console else None
         self._shown = ""
 
     def __enter__(self) -> "Board":

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all, whenever their process is killed."""
 
+import hashlib
 import json
 import os
 import uuid
@@ -50,6 +51,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         ValueError: a number is not finite, which JSON cannot hold.
     """
     write_bytes(path, (json.dumps(dict(content), indent=2, allow_nan=False) + "\n").encode())
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

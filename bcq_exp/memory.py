@@ -17,9 +17,7 @@ from bcq_exp.data import Transitions
 from bcq_exp.experiment import make_population, set_arithmetic
 
 SHARE = 0.8  # of what is free; the rest is for compiling, evaluation and other programs
-FACTOR = (
-    2  # bytes that a process takes for one of its tensors': allocators round up, keep and split; 1.4 to 1.7 measured
-)
+FACTOR = 2  # bytes that a process takes for one of its tensors': allocators round up and keep; 1.4 to 1.7 measured
 ROWS = 1024  # of the data that the update is measured on
 
 log = logging.getLogger(__name__)

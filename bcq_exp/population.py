@@ -83,7 +83,6 @@ class Population:
         for policy in self.policies:
             check_same_program(self.algorithm, policy.algorithm)
             policy.prepare(buffer)
-        self.columns = buffer.columns()
         self.columns, self.steps_to_end = buffer.columns(), buffer.steps_to_end
         rows = torch.zeros(2, dtype=torch.int64, device=buffer.device)
         self.metrics_of = self.policies[0].metric_names(buffer.window(rows, self.algorithm.num_steps))
@@ -140,7 +139,6 @@ class Population:
             {key: [p.nets[name].get_parameter(path) for p in self.policies] for key, (name, path) in owners.items()},
             {key: [policy.optimizers[name] for policy in self.policies] for key, (name, _) in owners.items()},
         )
-
         starts = range(0, len(self.policies), self.part_size)
         self.parts = [self._part(slice(start, start + self.part_size)) for start in starts]
         owned = [self.clock, *((vars(part), vars(part.optimizer)) for part in self.parts)]

@@ -19,6 +19,12 @@ PLAIN_PERIOD = 10.0  # seconds between plain lines, at least
 log = logging.getLogger(__name__)
 
 
+def terminal() -> Console | None:
+    """Where to draw on stderr; None where it is no terminal, or under CI."""
+    console = Console(stderr=True)
+    return console if sys.stderr.isatty() and console.is_interactive and not os.environ.get("CI") else None
+
+
 class _Bar(progress.Progress):
     """A bar with a line of facts below it."""
 
@@ -52,9 +58,9 @@ class Progress:
         self._description = description
         self._num_members = num_members
         self._unlogged = ""
-        console = Console(stderr=True)
+        console = terminal()
         self._bar: _Bar | None = None
-        if sys.stderr.isatty() and console.is_interactive and not os.environ.get("CI"):
+        if console:
             self._bar = _Bar(
                 progress.TextColumn("{task.description}", markup=False),
                 progress.BarColumn(),

@@ -1,7 +1,13 @@
 """Configurations and data that many tests start from."""
 
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 from hydra import compose, initialize_config_dir
+from hypothesis import strategies as st
 from omegaconf import DictConfig
 
 from bcq_exp.config import CONF_DIR, RunConfig, check
@@ -35,3 +41,16 @@ def random_walk(num_episodes: int, *, is_discrete: bool, seed: int = 0) -> Trans
         },
         "random walk",
     )
+
+
+def read_cut(whole: Path, read: Callable[[Path], Transitions], data: st.DataObject) -> Transitions | None:
+    """What a reader makes of a file that is cut anywhere; None where it refuses it, in one line that names the file."""
+    cut = shutil.copyfile(whole, whole.with_name(f"cut{whole.suffix}"))
+    os.truncate(cut, data.draw(st.integers(0, whole.stat().st_size)))
+    try:
+        return read(cut)
+    except ValueError as error:
+        message = str(error)
+    assert message.startswith(f"{cut}: ")
+    assert "\n" not in message
+    return None

@@ -18,7 +18,7 @@ from bcq_exp.data.behaviour import Behaviour, Noise, make_noise
 from bcq_exp.data.h5 import read_h5, write_h5
 from bcq_exp.data.transitions import Transitions, episode_sums
 from bcq_exp.envs import make_env
-from bcq_exp.files import write_bytes
+from bcq_exp.files import sha256, write_bytes
 
 VERSION = 1  # of what `collect` does: raised with every change of its output, since the cache is keyed by it
 
@@ -121,8 +121,7 @@ def cache_folder() -> Path:
 
 def account(path: Path, origin: Mapping[str, Any]) -> str:
     """What lies beside an intact file: its sha256 and its origin, as JSON."""
-    with path.open("rb") as file:
-        return json.dumps({"sha256": hashlib.file_digest(file, "sha256").hexdigest(), **origin}, indent=2) + "\n"
+    return json.dumps({"sha256": sha256(path), **origin}, indent=2) + "\n"
 
 
 def is_intact(path: Path, origin: Mapping[str, Any]) -> bool:

@@ -1,7 +1,6 @@
 """Datasets of any known layout, rewritten in the project's own: `python -m bcq_exp.collect convert PATH OUT.h5`."""
 
 import argparse
-import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from bcq_exp.data.h5 import read_attrs, write_h5
 from bcq_exp.data.minari_reader import read_facts
 from bcq_exp.data.readers import read_transitions
+from bcq_exp.files import sha256
 
 
 def convert(path: Path, out: Path, env: str | None) -> int:
@@ -34,8 +34,7 @@ def convert(path: Path, out: Path, env: str | None) -> int:
         raise ValueError(f"{path}: the file names no environment; give its Gymnasium id: --env ID")
     manifest = {"converted_from": path.name, "bcq_exp_version": version("bcq_exp")}
     if path.is_file():
-        with path.open("rb") as file:
-            manifest["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        manifest["sha256"] = sha256(path)
     write_h5(out, transitions, env, manifest)
     return len(transitions)
 

@@ -2,7 +2,6 @@
 
 import csv
 import difflib
-import hashlib
 import logging
 import os
 import shutil
@@ -30,7 +29,7 @@ from bcq_exp.data.transitions import (
     check_lengths,
     episode_sums,
 )
-from bcq_exp.files import write_bytes
+from bcq_exp.files import sha256, write_bytes
 
 BASE_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/"
 KEYS = {"obs": "observations", "act": "actions", "rew": "rewards", "terminated": "terminals", "truncated": "timeouts"}
@@ -255,7 +254,7 @@ def fetch(url: str, path: Path) -> None:
             log.info("downloading %s to %s", url, path)
             while not _is_whole(url, part):
                 log.warning("the connection to %s broke; going on from byte %d", url, _size(part))
-            write_bytes(_beside(path), f"{_sha256(part)}  {path.name}\n".encode())
+            write_bytes(_beside(path), f"{sha256(part)}  {path.name}\n".encode())
             part.replace(path)
     except (OSError, HTTPException) as error:
         raise ValueError(
@@ -298,13 +297,8 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def check_sha256(path: Path) -> None:
     """Raise ValueError if a file differs from the hash beside it, where there is one."""
     beside = _beside(path)
-    if path.exists() and beside.exists() and beside.read_text(encoding="utf-8").split()[:1] != [_sha256(path)]:
+    if path.exists() and beside.exists() and beside.read_text(encoding="utf-8").split()[:1] != [sha256(path)]:
         raise ValueError(f"{path}: not as it was downloaded, by {beside.name} beside it; remove both, or put it back")

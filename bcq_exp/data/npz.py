@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bcq_exp.data import d4rl
 from bcq_exp.data.h5 import COLUMNS
 from bcq_exp.data.steps import from_steps
 from bcq_exp.data.transitions import (
@@ -18,18 +19,11 @@ from bcq_exp.data.transitions import (
     as_obs,
     check_keys,
     check_lengths,
+    check_obs_next,
     episode_sums,
 )
 
-KEYS = {
-    "obs": "observations",
-    "act": "actions",
-    "rew": "rewards",
-    "terminated": "terminals",
-    "truncated": "timeouts",
-    "obs_next": "next_observations",
-}
-REQUIRED = ("observations", "actions", "rewards", "terminals")
+KEYS = {**d4rl.KEYS, "obs_next": "next_observations"}
 DAMAGED = (  # what numpy, zipfile and zlib raise for bytes that were changed
     OSError,
     EOFError,
@@ -65,7 +59,7 @@ def read_npz(path: str | Path) -> Transitions:
     source, columns = str(path), read_columns(path)
     if "obs" in columns:
         return Transitions.from_columns(columns, source)
-    check_keys(columns, REQUIRED, source)
+    check_keys(columns, d4rl.REQUIRED, source)
     check_lengths(columns, source)
     if "timeouts" not in columns and "next_observations" not in columns:
         raise ValueError(
@@ -83,11 +77,7 @@ def read_npz(path: str | Path) -> Transitions:
         return from_steps(obs=obs, act=act, rew=rew, terminated=terminated, ends=ends, source=source, keys=KEYS)
 
     obs_next = as_obs(columns["next_observations"], "next_observations", source)
-    if obs_next.shape != obs.shape or obs_next.dtype != obs.dtype:
-        raise ValueError(
-            f"{source}: next_observations is {obs_next.dtype} {obs_next.shape[1:]} a row; it must be like "
-            f"observations, {obs.dtype} {obs.shape[1:]}"
-        )
+    check_obs_next(obs_next, obs, KEYS, source)
     if not has_timeouts:
         ends[:-1] |= (obs_next[:-1] != obs[1:]).any(axis=tuple(range(1, obs.ndim)))
     return Transitions(
@@ -108,6 +98,8 @@ def read_columns(path: str | Path) -> dict[str, Array]:
     known, key = (*COLUMNS, *KEYS.values()), ""
     try:
         with np.load(path, allow_pickle=False) as archive:
+            for member in archive.zip.namelist():
+                archive.zip.open(member).close()  # refuses a name that the archive's list has otherwise than the member
             found = {}
             for key in archive.files:
                 if key in known:

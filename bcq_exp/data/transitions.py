@@ -68,11 +68,7 @@ class Transitions:
         check_lengths({key: columns[key] for key in keys}, source)
 
         obs, obs_next = (as_obs(columns[key], key, source) for key in ("obs", "obs_next"))
-        if obs.shape != obs_next.shape or obs.dtype != obs_next.dtype:
-            raise ValueError(
-                f"{source}: obs_next is {obs_next.dtype} {obs_next.shape[1:]} a row; it must be like obs, "
-                f"{obs.dtype} {obs.shape[1:]}"
-            )
+        check_obs_next(obs_next, obs, {}, source)
         rew = as_float(columns["rew"], "rew", source, (1,), "(N,)")
         terminated, truncated = (as_flag(columns[key], key, source) for key in ("terminated", "truncated"))
         ends = terminated | truncated
@@ -125,6 +121,15 @@ def check_lengths(columns: Mapping[str, Array], source: str) -> None:
         raise ValueError(
             f"{source}: {shortest} ends before row {lengths[shortest]}, {longest} has {lengths[longest]} rows; "
             "all columns must have the same number of rows"
+        )
+
+
+def check_obs_next(obs_next: Array, obs: Array, keys: Mapping[str, str], source: str) -> None:
+    """Raise ValueError unless next observations have the type and shape of observations; `keys` as in Transitions."""
+    if obs.shape != obs_next.shape or obs.dtype != obs_next.dtype:
+        raise ValueError(
+            f"{source}: {keys.get('obs_next', 'obs_next')} is {obs_next.dtype} {obs_next.shape[1:]} a row; it must be "
+            f"like {keys.get('obs', 'obs')}, {obs.dtype} {obs.shape[1:]}"
         )
 
 

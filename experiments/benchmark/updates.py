@@ -66,10 +66,12 @@ def main() -> None:
             num_graphs, rate = counters["stats"]["unique_graphs"], matrix_rate(args.device, precision, seconds=1.0)
             seconds = seconds_a_call(partial(members.advance, 1), args.seconds, args.device) / num_members
             late = counters["stats"]["unique_graphs"] - num_graphs
-            compiled = [f"{members.compile_seconds:.0f}", str(num_graphs), str(late), str(kernel_calls(members))]
+            compiled = ["-"] * 4
+            if members.is_compiled:
+                compiled = [f"{members.compile_seconds:.0f}", str(num_graphs), str(late), str(kernel_calls(members))]
             figures = [f"{value:.3g}" for value in (seconds * 1e3, operations / seconds / 1e9, rate / 1e9)]
             table.add_row(case.title, str(num_members), str(num_threads), precision,
-                          *(compiled if members.is_compiled else ["-"] * 4), *figures,
+                          *compiled, *figures,
                           f"{seconds * rate / operations:.1f}")  # fmt: skip
     Console(width=180).print(table)
 

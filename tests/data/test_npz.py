@@ -178,6 +178,15 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_key_that_only_the_archives_list_calls_otherwise_is_no_missing_key(tmp_path: Path) -> None:
+    write(tmp_path / "bad.npz", d4rl())
+    content = (tmp_path / "bad.npz").read_bytes()
+    before, after = content.rsplit(b"timeouts.npy", 1)
+    (tmp_path / "bad.npz").write_bytes(before + b"timeoutz.npy" + after)
+    with pytest.raises(ValueError, match=r"bad\.npz: not a readable .*timeoutz\.npy"):
+        read_npz(tmp_path / "bad.npz")
+
+
 def assert_refused_or_right(path: Path) -> None:
     try:
         found = read_npz(path)
