@@ -3,23 +3,26 @@
 import difflib
 import importlib
 from functools import cache, partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from bcq_exp.atari import PREFIX, make_game
 from bcq_exp.observations import FlatObservation
 
 # The extra of gymnasium that installs each module which its environments import.
-EXTRAS = {"mujoco": "mujoco", "Box2D": "box2d", "ale_py": "atari", "jax": "jax"}
+EXTRAS = {"mujoco": "mujoco", "Box2D": "box2d", "ale_py": "atari", "cv2": "other", "jax": "jax"}
 
 
 def make_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
     """Makes the environment `env_id` as registered, its time limit included; Discrete and Dict observations flattened.
 
     Args:
-        env_id: an id of the Gymnasium registry, or `module:id` where importing `module` registers it.
+        env_id: an id of the Gymnasium registry, or `module:id` where importing `module` registers it. Games of Atari
+            (`ALE/Game-v5`, `ALE/Game-ram-v5`) are those of `make_game`.
         **kwargs: arguments of the environment's constructor.
 
     Raises:
@@ -28,7 +31,7 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
     if env_id not in gym.registry and find_spec("ale_py"):
         importlib.import_module("ale_py")  # registers the Atari games
     try:
-        env = gym.make(env_id, **kwargs)
+        env = make_game(env_id, **kwargs) if env_id.startswith(PREFIX) else gym.make(env_id, **kwargs)
         has_parts = isinstance(env.observation_space, gym.spaces.Discrete | gym.spaces.Dict)
         return FlatObservation(env) if has_parts else env
     except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
@@ -63,6 +66,16 @@ def spaces(env_id: str) -> tuple[gym.Space[Any], gym.Space[Any]]:
     env = make_env(env_id)
     env.close()
     return env.observation_space, env.action_space
+
+
+def packages(env_id: str) -> dict[str, str]:
+    """Names and versions of the packages that decide how `env_id` behaves, as `gymnasium_version` and the like."""
+    env = make_env(env_id)
+    module = type(env.unwrapped).__module__
+    env.close()
+    known = {"mujoco": "mujoco", "box2d": "Box2D", "ale_py": "ale-py"}
+    found = ["gymnasium", *(package for part, package in known.items() if part in module)]
+    return {f"{package}_version": version(package) for package in found}
 
 
 def normalized_score(return_: float, ref_min: float | None, ref_max: float | None) -> float | None:

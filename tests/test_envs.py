@@ -64,13 +64,6 @@ def test_a_module_that_registers_the_environment_is_imported(tmp_path: Path, mon
         make_env("absent_envs:Own-v0")
 
 
-def test_atari_games_are_registered_where_they_are_installed() -> None:
-    pytest.importorskip("ale_py")
-    observation_space, action_space = spaces("ALE/Pong-v5")
-    assert observation_space.shape == (210, 160, 3)
-    assert isinstance(action_space, gym.spaces.Discrete)
-
-
 def test_spaces_of_a_discrete_and_a_continuous_environment() -> None:
     observation_space, action_space = spaces("CartPole-v1")
     assert observation_space.shape == (4,)
