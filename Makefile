@@ -41,8 +41,9 @@ check: setup  ## lint, types and tests
 	$(BIN)/mypy
 	$(MAKE) test
 
-bench: setup  ## milliseconds an update, against the arithmetic floor
+bench: setup  ## milliseconds an update, against the arithmetic floor, and sampling from each storage
 	$(BIN)/python -m experiments.benchmark.updates
+	$(BIN)/python -m experiments.benchmark.storage
 
 bench-peers: setup  ## the same work by tianshou and d3rlpy, in alternation; ARGS="--write FILE" keeps the tables
 	-@$(MAKE) --no-print-directory $(PEERS_VENV)/.installed

@@ -1,97 +1,62 @@
-"""Trains a behaviour agent: `python -m bcq_exp.collect behaviour=cartpole`; `inspect PATH`, `convert PATH OUT.h5`."""
+"""Trains behaviour agents, `behaviour=NAME`; makes datasets, `dataset=NAME`; `inspect PATH`, `convert PATH OUT.h5`."""
 
+import json
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import hydra
-import numpy as np
-import torch
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Column, Table
 
-from bcq_exp import inspection
-from bcq_exp.config import CONF_DIR
-from bcq_exp.data import behaviour, convert
-from bcq_exp.networks.mlp import ACTIVATIONS
+from bcq_exp import agents, inspection
+from bcq_exp.config import CONF_DIR, checked_dataset
+from bcq_exp.data import convert
+from bcq_exp.experiment import read_dataset
 
-# The algorithms of stable-baselines3 that are known here, with the attribute of their policies that acts greedily.
-ALGORITHMS = {"DQN": "q_net", "TD3": "actor"}
-COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of datasets; all else is an override
-
-
-def train(config: DictConfig) -> Any:
-    """Trains an agent of stable-baselines3 up to `behaviour.stop_return`; raises ValueError if it cannot."""
-    try:
-        import stable_baselines3 as sb3
-        from stable_baselines3.common import callbacks, noise
-        from stable_baselines3.common.env_util import make_vec_env
-    except ModuleNotFoundError as error:
-        raise ValueError(f"training an agent needs {error.name}: pip install 'bcq_exp[collect]'") from None
-    cfg = config.behaviour
-    for key, choices in (("algorithm", ALGORITHMS), ("activation", behaviour.ACTIVATIONS)):
-        if cfg[key] not in choices:
-            raise ValueError(f"behaviour.{key}={cfg[key]!r} is unknown; choose one of {', '.join(choices)}")
-
-    torch.set_num_threads(1)  # so that sums, and with them the weights, do not depend on the number of cores
-    network = {"net_arch": list(cfg.hidden_sizes), "activation_fn": ACTIVATIONS[cfg.activation]}
-    arguments: dict[str, Any] = {**cfg.arguments, "policy_kwargs": network, "seed": config.seed, "device": "cpu"}
-    env = make_vec_env(cfg.env, seed=config.seed)
-    if cfg.exploration_std is not None:
-        mean = np.zeros(env.action_space.shape or ())
-        arguments["action_noise"] = noise.NormalActionNoise(mean, np.full_like(mean, cfg.exploration_std))
-    agent = getattr(sb3, cfg.algorithm)("MlpPolicy", env, **arguments)
-    stop = callbacks.StopTrainingOnRewardThreshold(np.inf if cfg.stop_return is None else cfg.stop_return)
-    eval_env = make_vec_env(cfg.env, cfg.eval_episodes, seed=config.eval_seed)
-    evaluation = callbacks.EvalCallback(eval_env, stop, n_eval_episodes=cfg.eval_episodes, eval_freq=cfg.eval_freq)
-    agent.learn(cfg.max_steps, evaluation)
-    if cfg.stop_return is not None and (best := evaluation.best_mean_reward) < cfg.stop_return:
-        raise ValueError(f"behaviour.stop_return={cfg.stop_return} was not reached in max_steps, only {best:.1f}")
-    return agent
+COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; all else is an override
 
 
-def write(agent: Any, config: DictConfig, folder: Path, command: str) -> None:
-    """Writes a trained agent for `Behaviour.load`, with its greedy return and the command that made it."""
-    from stable_baselines3.common import env_util, evaluation
+def make_dataset(config: DictConfig) -> None:
+    """Makes the configured dataset, where the cache has it not, and says where it lies and what it is."""
+    transitions = read_dataset(checked_dataset(config))
+    returns = transitions.episode_returns
+    account = Path(transitions.source).with_suffix(".json")
+    facts: dict[str, Any] = json.loads(account.read_text()) if account.exists() else {}
+    facts |= {"num_transitions": len(transitions), "num_episodes": len(returns), "return_mean": returns.mean()}
+    table = Table("", Column(transitions.source, overflow="fold"), title=config.dataset.name)
+    for key, value in facts.items():
+        table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
+    Console().print(table)
 
-    cfg, space = config.behaviour, agent.action_space
-    env = env_util.make_vec_env(cfg.env, config.report_episodes, seed=config.report_seed)
-    return_mean, return_std = evaluation.evaluate_policy(agent, env, env.num_envs)
-    description = {
-        "command": command,
-        "algorithm": cfg.algorithm,
-        "env": cfg.env,
-        "num_steps": agent.num_timesteps,
-        "seed": config.seed,
-        "return_mean": return_mean,
-        "return_std": return_std,
-        "return_episodes": env.num_envs,
-        "return_seed": config.report_seed,
-        "activation": cfg.activation,
-        "action_bounds": [space.low.tolist(), space.high.tolist()] if isinstance(space, gym.spaces.Box) else None,
-        "versions": {name: version(name) for name in ("stable_baselines3", "torch", "gymnasium", "numpy")},
-    }
-    modules = getattr(agent.policy, ALGORITHMS[cfg.algorithm]).modules()
-    layers = [(m.weight.numpy(force=True), m.bias.numpy(force=True)) for m in modules if isinstance(m, torch.nn.Linear)]
-    behaviour.write_behaviour(cfg.name, folder, layers, description)
+
+def train_agents(config: DictConfig) -> None:
+    """Trains the configured agents; their weights and descriptions are written to the run directory."""
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
+    section: Any = OmegaConf.to_container(config.behaviour, resolve=True)
+    cfg = agents.BehaviourConfig(**section)
+    seeds = agents.Seeds(**{key: config[key] for key in ("seed", "eval_seed", "report_seed", "report_episodes")})
+    agents.train(cfg, seeds, folder, " ".join(["python -m bcq_exp.collect", *job.overrides.task]))
+    print(f"{', '.join(cfg.agents)}: written to {folder}")
 
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="collect")
 def run(config: DictConfig) -> None:
-    """Trains the configured agent; its weights and description are written to the run directory."""
-    job = HydraConfig.get()
+    """Does what the overrides ask for."""
+    chosen = HydraConfig.get().runtime.choices
     try:
-        agent = train(config)
-    except ValueError as error:
+        if (chosen["dataset"] is None) == (chosen["behaviour"] is None):
+            raise ValueError("give either behaviour=NAME, to train agents, or dataset=NAME, to make a dataset")
+        (make_dataset if chosen["behaviour"] is None else train_agents)(config)
+    except (TypeError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
-    write(agent, config, Path(job.runtime.output_dir), " ".join(["python -m bcq_exp.collect", *job.overrides.task]))
-    print(f"{config.behaviour.name} is written to {job.runtime.output_dir}")
 
 
 def main() -> None:
-    """Runs one of `COMMANDS`, or trains the agent that the overrides configure."""
+    """Runs one of `COMMANDS`, or what the overrides ask for."""
     COMMANDS[sys.argv[1]](sys.argv[2:]) if {*sys.argv[1:2]} & COMMANDS.keys() else run()
 
 

@@ -26,7 +26,8 @@ from bcq_exp.algorithms.schema import (
     violations,
     within,
 )
-from bcq_exp.datasets import FORMATS, DatasetConfig, completed, dataset_errors
+from bcq_exp.data.storage import STORAGES
+from bcq_exp.datasets import FORMATS, DatasetConfig, completed, dataset_errors, observation_errors
 from bcq_exp.envs import spaces
 from bcq_exp.networks import SMALLEST_SIDE
 from bcq_exp.optim import DECAYS, OPTIMIZERS
@@ -38,6 +39,7 @@ CONF_DIR = str(_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / 
 HINTS = {
     "output_activation": "Q values and logits are raw outputs: an activation would bound what the losses must reach",
     "softmax": "Q values and logits are raw outputs: an activation would bound what the losses must reach",
+    "head": "a quantile head is the algorithm's: algorithm.num_quantiles=200 algorithm.clip_loss_grad=true",
     "_target_": "objects are built by name, never from a path in a file",
 }
 
@@ -104,6 +106,7 @@ class ScheduleConfig:
 
     seed: int = within(0)
     device: str
+    storage: str = one_of(*STORAGES)
     num_threads: int = within(1)
     compile: str = one_of("auto", "always", "never")
     precision: str = one_of("fp32", "bf16")
@@ -142,9 +145,10 @@ def check(cfg: DictConfig) -> RunConfig:
     sections = {key for key in cfg if isinstance(cfg[key], DictConfig)}
     if lacking := {"algorithm", "network", "dataset", "optimizer", "logger"} - sections:
         raise ValueError(f"the configuration lacks {', '.join(sorted(lacking))}")
-    algorithm_type = _choice(cfg, "algorithm.name", {name: entry.config for name, entry in REGISTRY.items()}, errors)
-    network_type = _choice(cfg, "network.kind", NETWORKS, errors)
-    dataset_type = _choice(cfg, "dataset.format", FORMATS, errors)
+    algorithms = {name: entry.config for name, entry in REGISTRY.items()}
+    algorithm_type = chosen_type(cfg, "algorithm.name", algorithms, errors)
+    network_type = chosen_type(cfg, "network.kind", NETWORKS, errors)
+    dataset_type = chosen_type(cfg, "dataset.format", FORMATS, errors)
     if errors:
         raise ValueError("\n".join(errors))
     parts: dict[str, Any] = {}
@@ -156,29 +160,59 @@ def check(cfg: DictConfig) -> RunConfig:
         "logger": LoggerConfig,
     }.items():
         values = completed(cfg.dataset) if section == "dataset" else cfg[section]
-        parts[section] = _typed(values, schema, f"{section}.", errors)
+        parts[section] = typed_section(values, schema, f"{section}.", errors)
     top = OmegaConf.create({key: value for key, value in cfg.items() if key not in parts})
-    parts["schedule"] = _typed(top, ScheduleConfig, "", errors)
+    parts["schedule"] = typed_section(top, ScheduleConfig, "", errors)
     if errors:
         raise ValueError("\n".join(errors))
     errors += dataset_errors(parts["dataset"])
     found_spaces = _spaces(parts["dataset"].env, errors)
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
-        errors += _network_errors(parts["network"], parts["algorithm"], found_spaces[0])
+        errors += network_errors(parts["network"], parts["algorithm"], found_spaces[0])
+        errors += observation_errors(parts["dataset"], found_spaces[0])
     if found_spaces is None or errors:
         raise ValueError("\n".join(errors))
     return RunConfig(**parts, observation_space=found_spaces[0], action_space=found_spaces[1])
 
 
-def _choice(cfg: DictConfig, key: str, choices: Mapping[str, type[Any]], errors: list[str]) -> type[Any]:
+def saved_config(run_dir: Path) -> DictConfig:
+    """The configuration that a run directory keeps, unchecked.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = run_dir / ".hydra" / "config.yaml"
+    if not path.exists():
+        raise ValueError(f"there is no {path}, so {run_dir} is no run directory")
+    cfg = OmegaConf.load(path)
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def checked_dataset(cfg: DictConfig) -> DatasetConfig:
+    """The typed section `dataset`; raises ValueError with all that is wrong, a line each."""
+    errors: list[str] = []
+    schema = chosen_type(cfg, "dataset.format", FORMATS, errors)
+    dataset = None if errors else typed_section(completed(cfg.dataset), schema, "dataset.", errors)
+    if dataset is not None:
+        errors += dataset_errors(dataset)
+        _spaces(dataset.env, errors)
+    if errors:
+        raise ValueError("\n".join(errors))
+    assert isinstance(dataset, DatasetConfig)
+    return dataset
+
+
+def chosen_type(cfg: DictConfig, key: str, choices: Mapping[str, type[Any]], errors: list[str]) -> type[Any]:
+    """The schema that a key chooses; `object`, and an error, where there is no such choice."""
     value = OmegaConf.select(cfg, key)
     if value not in choices:
         errors.append(f"{key}={value} is none of {', '.join(choices)}")
     return choices.get(value, object)
 
 
-def _typed(section: DictConfig, schema: type[Any], prefix: str, errors: list[str]) -> Any:
+def typed_section(section: DictConfig, schema: type[Any], prefix: str, errors: list[str]) -> Any:
     """The section as an instance of the schema; None, and errors, where it does not fit."""
     num_errors = len(errors)
     known = {spec.name for spec in fields(schema)}
@@ -237,14 +271,23 @@ def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action
             ActionMap(action_space, **algorithm.action_rule)
         except ValueError as error:
             found.append(f"algorithm.{error}")
-    try:
-        torch.empty(0, device=schedule.device)
-    except (RuntimeError, AssertionError) as error:
-        found.append(f"device={schedule.device} cannot be used: {str(error).splitlines()[0]}")
+    found += [f"algorithm.{line}" for line in algorithm.contradictions()]
+    found += device_errors(schedule.device)
+    if schedule.storage == "mmap" and schedule.device != "cpu":
+        found.append(f"storage=mmap is for device=cpu, not device={schedule.device}; give storage=memory")
     return found
 
 
-def _network_errors(network: NetworkConfig, algorithm: AlgorithmConfig, space: gym.Space[Any]) -> list[str]:
+def device_errors(device: str) -> list[str]:
+    """Why torch cannot use a device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        return [f"device={device} cannot be used: {str(error).splitlines()[0]}"]
+    return []
+
+
+def network_errors(network: NetworkConfig, algorithm: AlgorithmConfig, space: gym.Space[Any]) -> list[str]:
     """Why the network cannot serve the algorithm or take the environment's observations."""
     chosen, is_discrete = f"network={network.name}", REGISTRY[algorithm.name].is_discrete
     shape = space.shape if isinstance(space, gym.spaces.Box) else ()

@@ -1,15 +1,20 @@
 """Typed schemas of datasets, and what a configuration leaves to a dataset's own metadata."""
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import gymnasium as gym
 from omegaconf import DictConfig, OmegaConf
 
+from bcq_exp.agents import BehaviourConfig
 from bcq_exp.algorithms.schema import one_of, within
+from bcq_exp.data.atari_replay import check_choice, scores
 from bcq_exp.data.behaviour import Behaviour, make_noise
 from bcq_exp.data.d4rl import entry
 from bcq_exp.data.minari_reader import minari_folder, read_facts
 from bcq_exp.envs import normalized_score
+from bcq_exp.streams import Growth
 
 # A name for run directories, where the slashes of an id would be folders.
 OmegaConf.register_new_resolver(
@@ -19,13 +24,23 @@ OmegaConf.register_new_resolver(
 
 @dataclass(kw_only=True)
 class DatasetConfig:
-    """What every dataset has."""
+    """What every dataset has; the keys from `fraction` on are those of `conf/preprocessing`."""
+
+    is_reward_clipped: ClassVar[bool] = False  # in the recording: its returns are in other units than evaluation's
 
     name: str
-    format: str = one_of("collected", "h5", "d4rl", "minari")
+    format: str = one_of("collected", "h5", "d4rl", "minari", "atari_replay", "replay")
     env: str
     ref_min: float | None
     ref_max: float | None
+    fraction: float = within(0, 1, is_low_open=True)
+    fraction_seed: int = within(0)
+    top_return_fraction: float = within(0, 1, is_low_open=True)
+    reward_clip: tuple[float, float] | None
+    reward_scale: float = within(0, is_low_open=True)
+    reward_shift: float = within(-math.inf)
+    normalize_obs: bool
+    obs_eps: float = within(0, is_low_open=True)
 
 
 @dataclass(kw_only=True)
@@ -63,11 +78,54 @@ class CollectedDatasetConfig(DatasetConfig):
     noise: dict[str, Any]
 
 
+@dataclass(kw_only=True)
+class AtariReplayDatasetConfig(DatasetConfig):
+    """A DQN-replay dataset of an Atari game; `env` and references that are null are those of the game.
+
+    `checkpoints` is a fraction of them or a list of their numbers, as in `load_atari_replay`.
+    """
+
+    is_reward_clipped: ClassVar[bool] = True
+
+    game: str
+    path: str
+    checkpoints: Any
+    max_episode_steps: int | None
+
+
+@dataclass(kw_only=True)
+class ReplayDatasetConfig(DatasetConfig):
+    """All that an agent sees while it is trained, on first use; `training` are the keys of a `BehaviourConfig`.
+
+    `rows_at_start` and `rows_per_update` are null where all rows are there from the beginning: see `Growth`.
+    """
+
+    training: dict[str, Any]
+    num_transitions: int = within(1)
+    seed: int = within(0)
+    rows_at_start: int | None
+    rows_per_update: float | None
+
+    @property
+    def growth(self) -> Growth | None:
+        """How the dataset grows; raises ValueError where it cannot."""
+        start, rate = self.rows_at_start, self.rows_per_update
+        if start is None and rate is None:
+            return None
+        if start is None or rate is None or start < 1 or rate <= 0:
+            raise ValueError(
+                f"rows_at_start={start}, rows_per_update={rate}; allowed: both null, or 1 and more, and more than 0"
+            )
+        return Growth(start, rate)
+
+
 FORMATS: dict[str, type[DatasetConfig]] = {
     "collected": CollectedDatasetConfig,
+    "replay": ReplayDatasetConfig,
     "h5": H5DatasetConfig,
     "d4rl": D4RLDatasetConfig,
     "minari": MinariDatasetConfig,
+    "atari_replay": AtariReplayDatasetConfig,
 }
 
 
@@ -77,14 +135,19 @@ def completed(section: DictConfig) -> DictConfig:
     Raises:
         ValueError: there is no such dataset, its metadata are damaged, or no environment is known.
     """
-    if section.format not in ("d4rl", "minari"):
+    if section.format not in ("d4rl", "minari", "atari_replay"):
         return section
+    if section.format == "atari_replay" and section.get("game") is None:
+        raise ValueError("dataset.game has no value; give one: dataset.game=Pong")
     if section.format == "d4rl" and section.get("id") is None:
         raise ValueError("dataset.id has no value; give one: dataset.id=hopper-medium-v2")
     try:
         if section.format == "d4rl":
             known = entry(str(section.get("id")))
             facts = {"env": known.env, "ref_min": known.ref_min, "ref_max": known.ref_max}
+        elif section.format == "atari_replay":
+            low, high = scores().get(section.game, (None, None))
+            facts = {"env": f"ALE/{section.game}-v5", "ref_min": low, "ref_max": high}
         else:
             facts = read_facts(minari_folder(section.get("id"), section.get("path")))
     except (ValueError, OSError) as error:
@@ -106,9 +169,37 @@ def dataset_errors(dataset: DatasetConfig) -> list[str]:
         if isinstance(dataset, CollectedDatasetConfig):
             Behaviour.load(dataset.behaviour)
             make_noise(**dataset.noise)
-        limit = dataset.max_episode_steps if isinstance(dataset, D4RLDatasetConfig) else None
+        if isinstance(dataset, ReplayDatasetConfig):
+            BehaviourConfig(**{**dataset.training, "env": dataset.env, "max_steps": dataset.num_transitions})
+            if dataset.growth and (dataset.fraction, dataset.top_return_fraction, dataset.normalize_obs) != (
+                1,
+                1,
+                False,
+            ):
+                raise ValueError(
+                    "rows_per_update is for whole datasets in the order of their recording; give fraction=1 and "
+                    "top_return_fraction=1, and normalize_obs=false, whose statistics would be of rows to come"
+                )
+        if isinstance(dataset, AtariReplayDatasetConfig):
+            check_choice(dataset.checkpoints)
+        limit = None
+        if isinstance(dataset, D4RLDatasetConfig | AtariReplayDatasetConfig):
+            limit = dataset.max_episode_steps
         if limit is not None and limit < 2:
             raise ValueError(f"max_episode_steps={limit} is below 2; allowed: null or 2 and more")
+        clip = dataset.reward_clip
+        if clip is not None and not (len(clip) == 2 and all(map(math.isfinite, clip)) and clip[0] < clip[1]):
+            raise ValueError(f"reward_clip={list(clip)}; allowed: null, or two finite numbers, the lower one first")
     except (TypeError, ValueError) as error:
         return [f"dataset: {error}"]
     return []
+
+
+def observation_errors(dataset: DatasetConfig, space: gym.Space[Any]) -> list[str]:
+    """Why the environment's observations cannot be preprocessed as a dataset says."""
+    if not dataset.normalize_obs or (isinstance(space, gym.spaces.Box) and len(space.shape) == 1):
+        return []
+    return [
+        f"dataset.normalize_obs=true is for observations of one axis, the environment has {space};"
+        " give dataset.normalize_obs=false: networks on images scale bytes themselves"
+    ]

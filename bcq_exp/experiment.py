@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -11,20 +11,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.schema import Sizes
-from bcq_exp.config import RunConfig
+from bcq_exp.config import OptimizerConfig, RunConfig
 from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transitions
+from bcq_exp.data.atari_replay import load_atari_replay
 from bcq_exp.data.collection import embedded_dataset
 from bcq_exp.data.d4rl import load_d4rl
+from bcq_exp.data.mapping import held_bytes, in_files, should_map
 from bcq_exp.data.minari_reader import minari_folder, read_minari
+from bcq_exp.data.preprocessing import observation_statistics, subset, transform_rewards
 from bcq_exp.datasets import (
+    AtariReplayDatasetConfig,
     CollectedDatasetConfig,
     D4RLDatasetConfig,
     DatasetConfig,
     H5DatasetConfig,
     MinariDatasetConfig,
+    ReplayDatasetConfig,
 )
 from bcq_exp.envs import normalized_score
 from bcq_exp.evaluation import evaluate
@@ -35,7 +42,9 @@ from bcq_exp.optim import make_optimizer, make_schedule
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.policies.factory import make_policy
+from bcq_exp.policies.normalization import normalize_observations
 from bcq_exp.population import Population
+from bcq_exp.replay import final_buffer
 from bcq_exp.trainer import Member, Trainer
 
 log = logging.getLogger(__name__)
@@ -119,7 +128,7 @@ def _member(job: Job, policy: Policy, transitions: Transitions) -> Member:
             "seed": cfg.schedule.seed,
             "overrides": list(job.overrides),
             "behaviour_return": behaviour_return,
-            "behaviour_normalized_score": score(behaviour_return),
+            "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
         },
         evaluate=partial(evaluate, policy, cfg.dataset.env, cfg.schedule.eval_episodes, seed),
         score=score,
@@ -128,7 +137,17 @@ def _member(job: Job, policy: Policy, transitions: Transitions) -> Member:
 
 
 def load_transitions(cfg: DatasetConfig) -> Transitions:
-    """The dataset that a configuration names, in environment units."""
+    """The dataset that a configuration names, preprocessed; all but the rewards in environment units."""
+    whole = read_dataset(cfg)
+    kept = subset(whole, fraction=cfg.fraction, seed=cfg.fraction_seed, top_return_fraction=cfg.top_return_fraction)
+    if kept is not whole:
+        log.info("%d of %d transitions are left, %d episodes", len(kept), len(whole), len(kept.episode_returns))
+    rew = transform_rewards(kept.rew, clip=cfg.reward_clip, scale=cfg.reward_scale, shift=cfg.reward_shift)
+    return replace(kept, rew=rew)
+
+
+def read_dataset(cfg: DatasetConfig) -> Transitions:
+    """The dataset that a configuration names, as it was recorded."""
     if isinstance(cfg, H5DatasetConfig):
         return read_transitions(cfg.path)
     if isinstance(cfg, D4RLDatasetConfig):
@@ -137,6 +156,12 @@ def load_transitions(cfg: DatasetConfig) -> Transitions:
         )
     if isinstance(cfg, MinariDatasetConfig):
         return read_minari(minari_folder(cfg.id, cfg.path))
+    if isinstance(cfg, AtariReplayDatasetConfig):
+        return load_atari_replay(cfg.path, checkpoints=cfg.checkpoints, max_episode_steps=cfg.max_episode_steps)
+    if isinstance(cfg, ReplayDatasetConfig):
+        return final_buffer(
+            name=cfg.name, env=cfg.env, training=cfg.training, num_transitions=cfg.num_transitions, seed=cfg.seed
+        )
     assert isinstance(cfg, CollectedDatasetConfig)
     return embedded_dataset(
         name=cfg.name,
@@ -163,14 +188,23 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
     cfg = cfgs[0]
     schedule, device = cfg.schedule, torch.device(cfg.schedule.device)
     act = ActionMap(cfg.action_space, **cfg.algorithm.action_rule).map_action_inverse(transitions.act)
-    buffer = ReplayBuffer.from_transitions(replace(transitions, act=act), device)
+    transitions = replace(transitions, act=act)
+    is_mapped = should_map(schedule.storage, transitions, schedule.device)
+    if is_mapped:
+        log.info("the dataset, %.1f GB, stays in files", held_bytes(transitions) / 1e9)
+        transitions = in_files(transitions)
+    buffer = ReplayBuffer.from_transitions(transitions, device, stays_mapped=is_mapped)
     samplers = [torch.Generator(device) for _ in cfgs]
     for sampler, each in zip(samplers, cfgs, strict=True):
         sampler.manual_seed(_streams(each.schedule.seed)["minibatches"])
     is_compiled = should_compile(schedule.compile, schedule.num_updates)
     if is_compiled:
         log.info("compiling the update takes 10 to 40 seconds")
-    policies = [_policy(each, device) for each in cfgs]
+    policies = [fresh_policy(each, device) for each in cfgs]
+    if cfg.dataset.normalize_obs:
+        mean, std = observation_statistics(np.asarray(transitions.obs))
+        for policy in policies:
+            normalize_observations(policy, mean, std, eps=cfg.dataset.obs_eps)
     return Population(
         policies,
         buffer,
@@ -178,6 +212,7 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
         batch_size=schedule.batch_size,
         is_compiled=is_compiled,
         precision=checked_precision(schedule.precision, device),
+        growth=cfg.dataset.growth if isinstance(cfg.dataset, ReplayDatasetConfig) else None,
     )
 
 
@@ -216,8 +251,9 @@ def has_compiler() -> bool:
     return is_there
 
 
-def _policy(cfg: RunConfig, device: torch.device) -> Policy:
-    streams, optimizer = _streams(cfg.schedule.seed), cfg.optimizer
+def fresh_policy(cfg: RunConfig, device: torch.device) -> Policy:
+    """A run's policy before its first update; it sees observations as they are."""
+    streams = _streams(cfg.schedule.seed)
     action_map = ActionMap(cfg.action_space, **cfg.algorithm.action_rule)
     obs_shape = cfg.observation_space.shape
     assert obs_shape is not None
@@ -229,21 +265,19 @@ def _policy(cfg: RunConfig, device: torch.device) -> Policy:
             cfg.algorithm,
             {name: net.to(device) for name, net in nets.items()},
             sizes,
-            make_optimizer=partial(
-                make_optimizer,
-                optimizer.name,
-                lr=optimizer.lr,
-                betas=optimizer.betas,
-                eps=optimizer.eps,
-                weight_decay=optimizer.weight_decay,
-            ),
-            make_schedule=partial(make_schedule, optimizer.lr_decay, num_updates=cfg.schedule.num_updates),
+            make_optimizer=optimizer_of(cfg.optimizer),
+            make_schedule=partial(make_schedule, cfg.optimizer.lr_decay, num_updates=cfg.schedule.num_updates),
             action_space=cfg.action_space,
             observation_space=cfg.observation_space,
             device=device,
         )
     policy.seed(streams["noise"])
     return policy
+
+
+def optimizer_of(cfg: OptimizerConfig) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+    """What makes a configured optimizer of parameters."""
+    return partial(make_optimizer, cfg.name, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay)
 
 
 def _loggers(job: Job) -> list[Logger]:

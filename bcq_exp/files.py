@@ -64,3 +64,10 @@ def read_json(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8"))
     assert isinstance(content, dict)
     return content
+
+
+def cache_folder() -> Path:
+    """The folder of collected and mapped datasets: the environment variable BCQ_EXP_CACHE, else in the user's cache."""
+    if folder := os.environ.get("BCQ_EXP_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bcq_exp" / "datasets"

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from filelock import FileLock, Timeout
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from bcq_exp.checkpoint import latest_checkpoints
-from bcq_exp.config import check, digest
+from bcq_exp.config import check, digest, saved_config
 from bcq_exp.experiment import Job, build, has_compiler, should_compile
 from bcq_exp.files import read_json, write_json
 
@@ -173,12 +173,12 @@ def read_jobs(group: Group) -> list[Job]:
     """
     jobs = []
     for run_dir, known in zip(group.run_dirs, group.runs.values(), strict=True):
-        path = run_dir / ".hydra" / "config.yaml"
-        cfg = OmegaConf.load(path)
-        assert isinstance(cfg, DictConfig)
+        cfg = saved_config(run_dir)
         resolved: Any = OmegaConf.to_container(cfg, resolve=True)
         if digest(resolved) != known:
-            raise ValueError(f"{path} has changed since its sweep began; the same command writes it anew")
+            raise ValueError(
+                f"the configuration in {run_dir} has changed since its sweep began; the same command writes it anew"
+            )
         overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))
         jobs.append(Job(check(cfg), run_dir, resolved, overrides, group.sweep_dir.name))
     return jobs

@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bcq_exp.data import Transitions, read_transitions
+from bcq_exp.data.frames import distinct
 from bcq_exp.data.h5 import read_datasets
 from bcq_exp.data.npz import read_columns
+from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.data.transitions import Array
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
     """
     lengths = episode_lengths(transitions)
     rew, obs, returns = transitions.rew, transitions.obs, transitions.episode_returns
+    values = distinct(obs)
     num, num_duplicates = len(transitions), count_duplicates(transitions)
     terminated = int(transitions.terminated.sum())
     facts = {
@@ -51,7 +54,7 @@ def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
         "episode length": spread(lengths),
         "return": f"{spread(returns)}; of {len(returns):,} episodes",
         "reward": spread(rew),
-        "observation": f"{obs.dtype} {obs.shape[1:]}, {obs.min():g} to {obs.max():g}",
+        "observation": f"{obs.dtype} {obs.shape[1:]}, {values.min():g} to {values.max():g}",
         **_action_facts(transitions.act),
         "duplicates": f"{num_duplicates:,} rows ({num_duplicates / num:.1%})",
     }
@@ -60,7 +63,7 @@ def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
     warnings = [
         *_flag_warnings(transitions, flags, lengths),
         *_limit_warnings(transitions, lengths),
-        *_constant_warnings(obs),
+        *_constant_warnings(values),
         *_reward_warnings(rew),
         *_action_warnings(transitions.act),
     ]
@@ -73,12 +76,6 @@ def read_flags(path: Path) -> dict[str, Array]:
         return {}
     found = read_columns(path) if path.suffix == ".npz" else read_datasets(path, FLAGS)
     return {key: found[key].astype(np.bool_) for key in FLAGS if key in found}
-
-
-def episode_lengths(transitions: Transitions) -> Array:
-    """Transitions of each episode, (E,) int64; an episode without any has none."""
-    ends = np.flatnonzero(transitions.terminated | transitions.truncated)
-    return np.diff(ends, prepend=-1)
 
 
 def count_duplicates(transitions: Transitions) -> int:
@@ -204,7 +201,7 @@ def plot(transitions: Transitions, path: Path) -> None:
             axes.hist(act[:, i], bins=50, histtype="step", label=f"dimension {i}")
         axes.set(xlabel="action", ylabel="transitions")
         axes.legend()
-    _plot_observations(next(panels), transitions.obs)
+    _plot_observations(next(panels), distinct(transitions.obs))
     figure.suptitle(f"{transitions.source}: {len(transitions):,} transitions", fontsize="medium")
     figure.savefig(path, dpi=100)
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from bcq_exp.data import Transitions
+from bcq_exp.data.frames import FrameStacks
+from bcq_exp.data.storage import chunks
 
 PACKAGES = ("bcq_exp", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb", "h5py", "mujoco", "ale-py")
 
@@ -59,10 +61,13 @@ def source_digest() -> str:
 
 
 def digest(transitions: Transitions) -> str:
-    """Sha256 over the columns, whatever file they came from."""
+    """Sha256 over the columns, whatever file they came from; over the frames, where observations are stacks of them."""
     sha = hashlib.sha256()
-    for column in (transitions.obs, transitions.act, transitions.rew, transitions.terminated, transitions.truncated):
-        sha.update(column.tobytes())
+    obs = transitions.obs
+    behind = (obs.frames, obs.newest) if isinstance(obs, FrameStacks) else (obs,)
+    for column in (*behind, transitions.act, transitions.rew, transitions.terminated, transitions.truncated):
+        for rows in chunks(column):
+            sha.update(column[rows].tobytes())
     return sha.hexdigest()
 
 

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from bcq_exp.config import RunConfig
 from bcq_exp.data import Transitions
+from bcq_exp.data.mapping import held_bytes, should_map
 from bcq_exp.experiment import make_population, set_arithmetic
 
 SHARE = 0.8  # of what is free; the rest is for compiling, evaluation and other programs
@@ -71,7 +72,7 @@ def need(cfg: RunConfig, transitions: Transitions) -> Need:
 
     That is all that the engine holds and makes for it: weights, gradients, moments, targets, random numbers drawn
     ahead, and every tensor of a loss until it is freed. The dataset is once in the host's memory, and once on the
-    device.
+    device, unless it stays in files.
 
     Args:
         cfg: of any member.
@@ -79,7 +80,8 @@ def need(cfg: RunConfig, transitions: Transitions) -> Need:
     """
     set_arithmetic(cfg.schedule.num_threads)  # this is the first work of its process
     two, three = (FACTOR * _peak(cfg, transitions, num_members) for num_members in (2, 3))
-    data = sum(column.nbytes for column in vars(transitions).values() if isinstance(column, np.ndarray))
+    is_mapped = should_map(cfg.schedule.storage, transitions, cfg.schedule.device)
+    data = 0 if is_mapped else held_bytes(transitions)
     copies = 2 if cfg.schedule.device == "cpu" else 1
     return Need(member=three - two, fixed=two - 2 * (three - two) + copies * data)
 
@@ -99,7 +101,8 @@ def _peak(cfg: RunConfig, transitions: Transitions, num_members: int) -> int:
 def _first(transitions: Transitions, num_rows: int) -> Transitions:
     """The first rows, with rewards that differ, so that statistics of a few rows are those of any data."""
     names = ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next")
-    columns = {name: column[:num_rows] for name in names if (column := getattr(transitions, name)) is not None}
+    present = {name: column for name in names if (column := getattr(transitions, name)) is not None}
+    columns: dict[str, Any] = {name: np.asarray(column[:num_rows]) for name, column in present.items()}
     columns["rew"] = np.arange(len(columns["rew"]), dtype=np.float32)
     return replace(transitions, **columns)
 

@@ -22,7 +22,7 @@ from bcq_exp.data.buffer import window
 from bcq_exp.policies import Policy
 from bcq_exp.stacked_adam import StackedAdam
 from bcq_exp.stacking import Stack, expand, stack
-from bcq_exp.streams import Streams
+from bcq_exp.streams import Growth, Streams
 
 Tensors = dict[str, Tensor]
 
@@ -63,6 +63,7 @@ class Population:
         batch_size: rows of a member's minibatch.
         is_compiled: run the update as one compiled graph for each pattern of active stages.
         precision: of the matrix products in losses; weights, optimizer and the last layer's outputs stay in full.
+        growth: of the dataset while it is learned from; None: it is there from the beginning.
 
     Raises:
         ValueError: the members cannot share one program, or the algorithm cannot use the dataset.
@@ -77,6 +78,7 @@ class Population:
         batch_size: int,
         is_compiled: bool,
         precision: str,
+        growth: Growth | None,
     ) -> None:
         self.policies, self.buffer = list(policies), buffer
         self.algorithm, self.device = self.policies[0].algorithm, self.policies[0].device
@@ -84,9 +86,10 @@ class Population:
             check_same_program(self.algorithm, policy.algorithm)
             policy.prepare(buffer)
         self.columns, self.steps_to_end = buffer.columns(), buffer.steps_to_end
+        self.wanted = self.algorithm.num_steps, self.algorithm.fields
         rows = torch.zeros(2, dtype=torch.int64, device=buffer.device)
-        self.metrics_of = self.policies[0].metric_names(buffer.window(rows, self.algorithm.num_steps))
-        self.metric_names = [name for names in self.metrics_of for name in names]
+        self.metrics_of = self.policies[0].metric_names(buffer.window(rows, *self.wanted))
+        self.metric_names = list(dict.fromkeys(name for names in self.metrics_of for name in names))
         self.sums = {name: torch.zeros(len(self.policies), device=self.device) for name in self.metric_names}
         self.counts = dict.fromkeys(self.metric_names, 0)
         self.clock = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -106,6 +109,7 @@ class Population:
             self.algorithm.stages,
             num_rows=len(buffer),
             batch_size=batch_size,
+            growth=growth,
         )
 
     # ------------------------------------------------------------------ what the members hold
@@ -215,7 +219,7 @@ class Population:
             self._synchronise(name, part)
 
     def _batch(self, rows_PB: Tensor) -> Tensors:
-        batch = window(self.columns, self.steps_to_end, rows_PB.flatten(), self.algorithm.num_steps)
+        batch = window(self.columns, self.steps_to_end, rows_PB.flatten(), *self.wanted)
         for name in ("obs", "obs_next"):
             batch[name] = batch[name].to(self.columns["rew"].dtype)  # bytes are floats from here on
         return {name: column.view(*rows_PB.shape, *column.shape[1:]) for name, column in batch.items()}

@@ -27,13 +27,14 @@ class StackedAdam:
     that an optimizer saved or used alone goes on where its member stands.
 
     Args:
-        groups: keys of the parameters that step together.
+        groups: keys of the parameters that step together; the same group may stand there twice, for two stages that
+            take turns.
         params: each trained parameter of all members, by key.
         optimizers: what holds each of them, by the same key; members may differ in rate and weight decay.
 
     Raises:
         ValueError: an optimizer is neither Adam nor AdamW, has several parameter groups, or differs from its peers; or
-            a parameter is in two groups.
+            two groups have some parameters in common, but not all.
     """
 
     def __init__(
@@ -43,8 +44,9 @@ class StackedAdam:
         optimizers: Mapping[str, Sequence[Optimizer]],
     ) -> None:
         self.groups, self.optimizers = groups, optimizers
-        if len([key for keys in groups for key in keys]) != len(params):
-            raise ValueError("a parameter is trained by two stages: one is allowed")
+        if sum(len(keys) for keys in {tuple(keys) for keys in groups}) != len(params):
+            raise ValueError("two stages train some networks in common: they must train the same networks, or none")
+        self.first = [groups.index(keys) for keys in groups]  # the steps of equal groups are counted in one place
         peers = [optimizer for held in optimizers.values() for optimizer in held]
         kinds = {type(optimizer) for optimizer in peers}
         if len(kinds) != 1 or not kinds <= {Adam, AdamW}:
@@ -87,8 +89,8 @@ class StackedAdam:
 
     def begin(self, group: int) -> None:
         """Count a step of the group, and write its corrections, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)."""
-        self.num_steps[group] += 1
-        t = self.num_steps[group]
+        self.num_steps[self.first[group]] += 1
+        t = self.num_steps[self.first[group]]
         corrections = [1 / (1 - self.beta1**t), (1 - self.beta2**t) ** -0.5]
         self.corrections[group].copy_(torch.tensor(corrections, dtype=torch.float64))
 
@@ -108,10 +110,10 @@ class StackedAdam:
 
     def publish(self) -> None:
         """Write the counts of steps into the members' optimizers."""
-        for keys, num_steps in zip(self.groups, self.num_steps, strict=True):
+        for keys, first in zip(self.groups, self.first, strict=True):
             for key in keys:
                 for state in self.states[key]:
-                    state["step"].fill_(num_steps)
+                    state["step"].fill_(self.num_steps[first])
 
 
 def _state(optimizer: Optimizer, param: nn.Parameter) -> dict[str, Any]:

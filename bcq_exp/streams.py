@@ -3,7 +3,9 @@
 Shape suffixes: P members, B batch, K updates of a block.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +14,25 @@ from torch import Tensor
 from bcq_exp.algorithms.form import Stage
 
 BLOCK = 64  # updates drawn at once; constant, since what a stream yields depends on the size of the draw
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A dataset that is recorded while it is learned from: the concurrent setting of arXiv:1812.02900, section 3.
+
+    The recording does not depend on the learner, so a finished one is handed out as it grew.
+
+    Args:
+        start: rows that are there before the first update, 1 or more.
+        rate: rows that each update adds, above 0.
+    """
+
+    start: int
+    rate: float
+
+    def num_rows(self, update: int) -> int:
+        """Rows that an update, counted from 0, may draw from."""
+        return self.start + math.floor(self.rate * update)
 
 
 class Streams:
@@ -26,6 +47,7 @@ class Streams:
         stages: whose random inputs are drawn.
         num_rows: of the dataset.
         batch_size: rows of a minibatch.
+        growth: how many of the rows are there at each update; None: all of them.
     """
 
     def __init__(
@@ -36,9 +58,10 @@ class Streams:
         *,
         num_rows: int,
         batch_size: int,
+        growth: Growth | None,
     ) -> None:
         self.samplers, self.noises, self.stages = list(samplers), list(noises), stages
-        self.num_rows, self.batch_size = num_rows, batch_size
+        self.num_rows, self.batch_size, self.growth = num_rows, batch_size, growth
         self.is_drawn = False
 
     def at(self, update: int) -> tuple[Tensor, list[dict[str, Tensor]]]:
@@ -48,14 +71,14 @@ class Streams:
         """
         offset = update % BLOCK
         if offset == 0 or not self.is_drawn:
-            self._draw()
+            self._draw(update - offset)
         return self.rows_KPB[offset], [{name: k[offset] for name, k in blocks.items()} for blocks in self.noise_KPB]
 
-    def _draw(self) -> None:
+    def _draw(self, first: int) -> None:
+        """Draw the block that begins with an update."""
         self.starts = [self._states(member) for member in range(len(self.samplers))]
         size = (BLOCK, self.batch_size)
-        rows = [torch.randint(self.num_rows, size, generator=g, device=g.device) for g in self.samplers]
-        self.rows_KPB = torch.stack(rows, 1)
+        self.rows_KPB = torch.stack([self._rows(first, size, sampler) for sampler in self.samplers], 1)
         self.noise_KPB: list[dict[str, Tensor]] = [
             {
                 name: torch.stack([draw.sample(size[0] * size[1], g).view(*size, *draw.shape) for g in self.noises], 1)
@@ -64,6 +87,14 @@ class Streams:
             for stage in self.stages
         ]
         self.is_drawn = True
+
+    def _rows(self, first: int, size: tuple[int, int], sampler: torch.Generator) -> Tensor:
+        """Rows (K, B), uniformly from those that are there at each update of the block."""
+        if self.growth is None:
+            return torch.randint(self.num_rows, size, generator=sampler, device=sampler.device)
+        num_rows = [min(self.growth.num_rows(update), self.num_rows) for update in range(first, first + BLOCK)]
+        uniform_KB = torch.rand(size, generator=sampler, device=sampler.device, dtype=torch.float64)
+        return (uniform_KB * torch.tensor(num_rows, device=sampler.device)[:, None]).long()
 
     def _states(self, member: int) -> dict[str, Tensor]:
         return {"sampling": self.samplers[member].get_state(), "noise": self.noises[member].get_state()}

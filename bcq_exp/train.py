@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp import experiment
-from bcq_exp.config import CONF_DIR, check
+from bcq_exp.config import CONF_DIR, check, saved_config
 from bcq_exp.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -40,14 +40,12 @@ def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
     """Check the configuration, the run directory's own where a run is resumed, and put the run together."""
     if cfg.resume:
         others = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
-        saved = run_dir / ".hydra" / "config.yaml"
         if others:
             raise ValueError(f"resume goes on with the run's own configuration: drop {' '.join(others)}")
-        if not saved.exists():
-            raise FileNotFoundError(f"resume={cfg.resume}: there is no {saved}, so it is no run directory")
-        loaded = OmegaConf.load(saved)
-        assert isinstance(loaded, DictConfig)
-        cfg = loaded
+        try:
+            cfg = saved_config(run_dir)
+        except ValueError as error:
+            raise ValueError(f"resume={cfg.resume}: {error}") from None
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))  # of the run's first start
     hydra_cfg = HydraConfig.get()

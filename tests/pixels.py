@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bcq_exp.data import Transitions
 
-ENV, EPISODE_LENGTH = "Blocks-v0", 10
+ENV, STACKED_ENV, EPISODE_LENGTH = "Blocks-v0", "StackedBlocks-v0", 10
 
 
 class Blocks(gym.Env[NDArray[np.uint8], np.int64]):
@@ -32,7 +32,22 @@ class Blocks(gym.Env[NDArray[np.uint8], np.int64]):
         return image
 
 
+class StackedBlocks(Blocks):
+    """It shows the last four images, black ones before the first."""
+
+    observation_space = gym.spaces.Box(0, 255, (4, 36, 36), np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        self.shown = np.zeros((4, 36, 36), np.uint8)
+        return super().reset(seed=seed)
+
+    def next_image(self) -> NDArray[np.uint8]:
+        self.shown = np.concatenate([self.shown[1:], super().next_image()])
+        return self.shown
+
+
 gym.register(ENV, Blocks, max_episode_steps=EPISODE_LENGTH, disable_env_checker=True)
+gym.register(STACKED_ENV, StackedBlocks, max_episode_steps=EPISODE_LENGTH, disable_env_checker=True)
 
 
 def recording(num_episodes: int, *, is_perfect: bool) -> Transitions:

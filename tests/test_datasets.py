@@ -1,13 +1,18 @@
-"""What a configuration leaves to a Minari dataset."""
+"""What a configuration leaves to a Minari dataset, and what every dataset has."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
+import pixels
+from bcq_exp.config import CONF_DIR
 from bcq_exp.data import check_against
+from bcq_exp.datasets import DatasetConfig, completed
 from bcq_exp.experiment import load_transitions
 from cases import checked, composed
 
@@ -27,6 +32,19 @@ def describe(folder: Path, **metadata: object) -> None:
 
 
 ID = ("dataset=minari", "dataset.id=tests/small-v0")
+
+
+REPLAY = ("dataset=atari-replay", "dataset.path=x", "dataset.game=Pong", f"dataset.env={pixels.ENV}",
+          "network=nature_cnn")  # fmt: skip
+
+
+def test_a_replay_dataset_has_the_environment_and_the_scores_of_its_game() -> None:
+    section = completed(composed(*REPLAY, "dataset.env=null").dataset)
+    assert (section.name, section.env, section.ref_min, section.ref_max) == (
+        "atari-replay-Pong", "ALE/Pong-v5", -20.7, 14.6,
+    )  # fmt: skip
+    dataset = checked(*REPLAY, "dataset.game=Unheard", "dataset.checkpoints=[3,1]").dataset
+    assert (dataset.env, dataset.ref_min, dataset.checkpoints) == (pixels.ENV, None, [3, 1])
 
 
 def test_environment_and_references_are_those_of_the_metadata(folder: Path) -> None:
@@ -58,6 +76,14 @@ def test_an_environment_that_nobody_names_has_to_be_typed(folder: Path) -> None:
         (("dataset=minari",), r"dataset: dataset\.id and dataset\.path are null"),
         (("dataset=minari", "dataset.id=no/such-v0"), "dataset: .*no/such-v0: no Minari dataset; .*minari download ID"),
         ((*ID, "dataset.ref_min=900"), "dataset: ref_min=900"),
+        (("dataset=atari-replay", "dataset.path=x"), r"dataset\.game has no value; give one: dataset\.game=Pong"),
+        ((*REPLAY, "dataset.checkpoints=0.0"), r"dataset: checkpoints=0\.0; allowed: a fraction of them, above 0\.0"),
+        ((*REPLAY, "dataset.checkpoints=1.5"), r"checkpoints=1\.5; .*, or their numbers, as in \[0, 1\]"),
+        ((*REPLAY, "dataset.checkpoints=1"), r"checkpoints=1; allowed"),
+        ((*REPLAY, "dataset.checkpoints=[]"), r"checkpoints=\[\]; allowed"),
+        ((*REPLAY, "dataset.checkpoints=[0,-1]"), r"checkpoints=\[0, -1\]; allowed"),
+        ((*REPLAY, "dataset.checkpoints=[0.5]"), r"checkpoints=\[0\.5\]; allowed"),
+        ((*REPLAY, "dataset.max_episode_steps=1"), "max_episode_steps=1 is below 2"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(folder: Path, typed: tuple[str, ...], message: str) -> None:
@@ -98,3 +124,24 @@ def test_an_environment_with_states_by_number_fits_its_dataset(tmp_path: Path, m
     np.testing.assert_array_equal(transitions.obs.sum(axis=1), 1)
     assert transitions.obs[0].argmax() == 0
     assert len(transitions.episode_returns) == 3
+
+
+PREPROCESSING = Path(CONF_DIR) / "preprocessing" / "none.yaml"
+
+
+# Datasets that are preprocessed unless something else is typed: of Atari games, whose rewards DQN clips.
+CLIPPED = ("boxing-ram-noisy", "breakout-noisy", "breakout-ram-noisy")
+PREPROCESSED = {name: {"reward_clip": [-1.0, 1.0]} for name in CLIPPED}
+
+
+@pytest.mark.parametrize("path", sorted((Path(CONF_DIR) / "dataset").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_dataset_has_the_neutral_values_but_for_what_is_named_here(path: Path) -> None:
+    neutral = OmegaConf.load(PREPROCESSING)
+    dataset = composed(f"dataset={path.stem}").dataset
+    expected = OmegaConf.merge(neutral, PREPROCESSED.get(path.stem, {}))
+    assert OmegaConf.masked_copy(dataset, [str(key) for key in neutral]) == expected
+
+
+def test_the_schema_and_the_neutral_values_have_the_same_keys() -> None:
+    own = {"name", "format", "env", "ref_min", "ref_max"}
+    assert {spec.name for spec in fields(DatasetConfig)} == own | set(OmegaConf.load(PREPROCESSING))

@@ -2,9 +2,11 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from bcq_exp.data import read_transitions
 from bcq_exp.experiment import (
     COMPILE_FROM,
     Job,
@@ -86,6 +88,47 @@ def test_actions_are_learned_in_policy_units():
     data = random_walk(3, is_discrete=False)
     population = make_population([checked("algorithm=bc", "dataset=pendulum-noisy", *SMALL)], data)
     assert population.buffer.act.numpy() == pytest.approx(data.act / 2, abs=1e-6)
+
+
+def test_a_dataset_is_learned_from_as_its_configuration_says(discrete_file: Path, caplog: pytest.LogCaptureFixture):
+    whole = read_transitions(discrete_file)
+    typed = ("fraction=0.5", "fraction_seed=1", "top_return_fraction=0.4", "reward_clip=[-1,1]", "reward_scale=10",
+             "reward_shift=-2")  # fmt: skip
+    cfg = checked(*on_file(discrete_file), *(f"dataset.{key}" for key in typed))
+    with caplog.at_level(logging.INFO):
+        found = load_transitions(cfg.dataset)
+    assert "80 of 400 transitions are left, 4 episodes" in caplog.text
+    rew, returns = whole.rew.reshape(20, 20), whole.episode_returns
+    half = np.random.default_rng(1).permutation(20)[:10]
+    best = sorted(half[np.argsort(-returns[half])][:4])
+    assert found.rew == pytest.approx(10 * rew[best].clip(-1, 1).ravel() - 2)
+    assert found.episode_returns == pytest.approx(returns[best])
+    np.testing.assert_array_equal(found.obs, whole.obs.reshape(20, 20, 4)[best].reshape(80, 4))
+    np.testing.assert_array_equal(load_transitions(cfg.dataset).obs, found.obs)
+
+
+def test_returns_stay_in_the_environments_units_whatever_rewards_are_learned_from(tmp_path: Path, discrete_file: Path):
+    short = ("num_updates=2", "eval_freq=2", "eval_episodes=2", "algorithm=bc_discrete")
+    typed, summaries, accounts = (*SMALL, *on_file(discrete_file), *short), [], []
+    for name, more in {"plain": (), "scaled": ("dataset.reward_scale=10", "dataset.reward_shift=-3")}.items():
+        (tmp_path / name).mkdir()
+        summaries += build([Job(checked(*typed, *more), tmp_path / name, {}, ())]).run()
+        accounts.append(read_json(tmp_path / name / "manifest.json")["dataset"])
+    for key in ("behaviour_return", "final_return"):
+        assert summaries[0][key] == summaries[1][key]
+    assert accounts[0]["behaviour_return"] == accounts[1]["behaviour_return"]
+    assert accounts[0]["sha256"] != accounts[1]["sha256"]  # of what is learned from
+
+
+def test_policies_that_normalise_have_the_statistics_of_what_is_left(discrete_file: Path):
+    typed = (*SMALL, *on_file(discrete_file), "dataset.fraction=0.3")
+    cfg = checked(*typed, "dataset.normalize_obs=true", "dataset.obs_eps=0.5")
+    left = load_transitions(cfg.dataset)
+    assert len(left) == 120
+    (policy,) = make_population([cfg], left).policies
+    assert policy.obs_mean.numpy() == pytest.approx(left.obs.mean(0), abs=1e-6)
+    assert policy.obs_scale.numpy() == pytest.approx(left.obs.std(0) + 0.5, abs=1e-6)
+    assert "obs_mean" not in make_population([checked(*typed)], left).policies[0].state_dict()
 
 
 def test_build_gives_a_run_that_goes_on_from_its_checkpoint(tmp_path: Path, discrete_file: Path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.files import read_json, replacing, write_bytes, write_json
+from bcq_exp.files import cache_folder, read_json, replacing, write_bytes, write_json
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path):
@@ -99,3 +99,11 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path):
         write_json(path, {"a": math.nan})
     assert read_json(path) == {"a": 1, "ä": None}
     assert os.listdir(tmp_path) == ["summary.json"]
+
+
+def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BCQ_EXP_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/bcq_exp/datasets")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache/bcq_exp/datasets"

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.image import imread
 
 from bcq_exp.data import Transitions, write_h5
-from bcq_exp.inspection import count_duplicates, episode_lengths, inspect, main, plot, read_flags
+from bcq_exp.data.preprocessing import episode_lengths
+from bcq_exp.inspection import count_duplicates, inspect, main, plot, read_flags
 from cases import random_walk
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"

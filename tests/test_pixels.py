@@ -1,6 +1,7 @@
 """Images from the file to the return of the trained policy."""
 
 import copy
+import gzip
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +12,15 @@ import torch
 
 import pixels
 from bcq_exp.config import RunConfig
-from bcq_exp.data import check_against, read_transitions, write_h5
+from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
+from bcq_exp.data.frames import FrameStacks, StackedFrames
 from bcq_exp.experiment import Job, build, make_population
 from bcq_exp.policies import Policy
 from bcq_exp.trainer import Trainer
 from cases import checked
 
 NUM_EPISODES = 30
+ON_STACKS = f"dataset.env={pixels.STACKED_ENV}"
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +96,13 @@ def test_a_run_on_images_goes_on_from_its_checkpoint_bit_for_bit(folder: Path, t
     assert ours.targets["model"].trunk is not ours.nets["model"].trunk
 
 
+@pytest.mark.parametrize("typed", [(), ("algorithm.num_quantiles=5", "algorithm.clip_loss_grad=true"),
+                                   ("algorithm=kl_control",)])  # fmt: skip
 @pytest.mark.usefixtures("float64")
-def test_members_on_images_equal_policies_that_learn_alone(folder: Path) -> None:
+def test_members_on_images_equal_policies_that_learn_alone(typed: tuple[str, ...], folder: Path) -> None:
+    fixed = (*typed, "algorithm.target_update_freq=2")
     cfgs = [
-        on_images(folder / "random.h5", "algorithm.target_update_freq=2", f"seed={seed}", f"optimizer.lr={rate}")
+        on_images(folder / "random.h5", *fixed, f"seed={seed}", f"optimizer.lr={rate}")
         for seed, rate in ((0, 1e-3), (1, 2e-3))
     ]
     data = read_transitions(folder / "random.h5")
@@ -134,3 +140,81 @@ def test_images_that_are_no_bytes_are_refused_where_the_environments_are(folder:
     cfg = on_images(folder / "random.h5")
     with pytest.raises(ValueError, match=r"is float32; the environment's images are uint8"):
         check_against(scaled, cfg.observation_space, cfg.action_space, 32)
+
+
+def on_frames(data: Transitions) -> tuple[Transitions, Transitions]:
+    """A recording with stacks of images of which each is kept once, and the same with stacks that are kept whole."""
+    episodes = np.split(np.arange(len(data)), np.flatnonzero(data.terminated | data.truncated)[:-1] + 1)
+    black, obs, obs_next = np.zeros((3, 36, 36), np.uint8), np.asarray(data.obs), np.asarray(data.obs_next)
+    pieces = [np.concatenate([black, obs[rows, 0], obs_next[rows[-1:], 0]]) for rows in episodes]
+    starts = np.cumsum([3] + [len(piece) for piece in pieces[:-1]])
+    newest = np.concatenate([start + np.arange(len(rows)) for start, rows in zip(starts, episodes, strict=True)])
+    frames = np.concatenate(pieces)
+    once = replace(data, obs=FrameStacks(frames, newest, 4), obs_next=FrameStacks(frames, newest + 1, 4))
+    return once, replace(once, obs=np.asarray(once.obs), obs_next=np.asarray(once.obs_next))
+
+
+@pytest.mark.parametrize(
+    ("storage", "setting"),
+    [("memory", "never"), ("mmap", "never"), pytest.param("mmap", "always", marks=pytest.mark.compiled)],
+)
+def test_frames_that_are_kept_once_train_the_same_weights(
+    storage: str, setting: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BCQ_EXP_CACHE", str(tmp_path))
+    trained = []
+    for data in on_frames(read_transitions(folder / "random.h5")):
+        typed = (ON_STACKS, f"storage={storage}", f"compile={setting}", "algorithm.estimation_step=2")
+        population = make_population([on_images(folder / "random.h5", *typed)], data)
+        population.advance(4)
+        trained.append(weights(population.policies[0]))
+        assert isinstance(population.buffer.obs, StackedFrames) == isinstance(data.obs, FrameStacks)
+    once, whole = trained
+    # Two graphs may add up in two orders.
+    assert torch.equal(once, whole) or (setting == "always" and (once - whole).square().mean().sqrt() < 1e-6)
+
+
+def test_a_lone_policy_learns_from_frames_as_from_stacks(folder: Path) -> None:
+    trained = []
+    for data in on_frames(read_transitions(folder / "random.h5")):
+        population = make_population([on_images(folder / "random.h5", ON_STACKS)], data)
+        policy = copy.deepcopy(population.policies[0])
+        population.buffer.seed(0)
+        for _ in range(2):
+            policy.update(16, population.buffer)
+        trained.append(weights(policy))
+    assert torch.equal(*trained)
+
+
+def test_a_run_on_a_replay_memory_s_checkpoint(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BCQ_EXP_CACHE", str(tmp_path / "cache"))
+    once, whole = on_frames(read_transitions(folder / "perfect.h5"))
+    logs = tmp_path / "replay_logs"
+    logs.mkdir()
+    rows = np.concatenate([np.r_[[-1] * 3, part] for part in np.split(np.arange(len(once)), len(once) // 10)])
+    columns = {
+        "observation": np.where(rows[:, None, None] < 0, np.uint8(0), np.asarray(whole.obs)[rows, 3]),
+        "action": np.where(rows < 0, 0, once.act[rows]).astype(np.int32),
+        "reward": np.where(rows < 0, 0, once.rew[rows]),
+        "terminal": np.where(rows < 0, 0, once.truncated[rows]).astype(np.uint8),  # it has no flag for time limits
+    }
+    for name, column in columns.items():
+        with gzip.open(logs / f"$store$_{name}_ckpt.0.gz", "wb") as file:
+            np.save(file, column)
+    with gzip.open(logs / "add_count_ckpt.0.gz", "wb") as file:
+        np.save(file, np.array(len(rows)))
+    typed = ("dataset=atari-replay", "dataset.game=Pong", f"dataset.path={logs}", "dataset.max_episode_steps=10",
+             ON_STACKS, "network=nature_cnn", "network.hidden_sizes=[16]", "algorithm=bc_discrete",
+             "algorithm.eval_eps=0", "compile=never", "num_threads=1", "num_updates=2", "eval_episodes=1")  # fmt: skip
+    (tmp_path / "run").mkdir()
+    trainer = build([Job(checked(*typed), tmp_path / "run", {}, ())])
+    buffer = trainer.population.buffer
+    kept = np.flatnonzero(~once.truncated)  # the last row of an episode has no next image here
+    assert len(buffer) == len(kept)
+    assert torch.equal(buffer.obs[torch.arange(len(kept))], torch.from_numpy(np.asarray(whole.obs)[kept]))
+    assert not buffer.terminated.any()
+    assert buffer.truncated.sum() == NUM_EPISODES
+    (summary,) = trainer.run()
+    assert summary["behaviour_return"] == pixels.EPISODE_LENGTH
+    assert summary["behaviour_normalized_score"] is None, "a recording's clipped rewards are no score of the game"
+    assert summary["final_normalized_score"] == pytest.approx(100 * (summary["final_return"] + 20.7) / (14.6 + 20.7))

@@ -55,7 +55,26 @@ def test_optimizers_that_cannot_be_stacked_are_refused(make, said: str):
         StackedAdam([["w"]], {"w": params}, {"w": make(params)})
 
 
-def test_a_parameter_of_two_groups_is_refused():
-    param = nn.Parameter(torch.ones(2))
-    with pytest.raises(ValueError, match="two stages"):
-        StackedAdam([["w"], ["w"]], {"w": [param]}, {"w": [Adam([param])]})
+def test_groups_that_overlap_in_part_are_refused():
+    params = {key: [nn.Parameter(torch.ones(2))] for key in ("w", "v")}
+    optimizers = {key: [Adam(held)] for key, held in params.items()}
+    with pytest.raises(ValueError, match="two stages train some networks in common"):
+        StackedAdam([["w"], ["w", "v"]], params, optimizers)
+
+
+def test_a_group_that_stands_there_twice_counts_its_steps_together():
+    """Two stages that take turns step as one: moments and counts go on."""
+    alone = nn.Parameter(torch.ones(2))
+    member, lone = copy.deepcopy(alone), Adam([alone], lr=0.1)
+    optimizer = Adam([member], lr=0.1)
+    stacked = {"w": stack([member])}
+    together = StackedAdam([["w"], ["w"]], {"w": [member]}, {"w": [optimizer]})
+    for group in (0, 0, 1, 0, 1):
+        alone.grad = torch.randn(2)
+        lone.step()
+        together.begin(group)
+        with torch.no_grad():
+            together.step(group, stacked, {"w": alone.grad.unsqueeze(0)})
+    together.publish()
+    assert torch.allclose(member, alone, atol=1e-6)
+    assert float(optimizer.state[member]["step"]) == 5

@@ -46,6 +46,10 @@ def jobs_on(file: Path, sweep_dir: Path, *overrides: str, seeds: Sequence[int] =
         (("algorithm=dqn",), ("algorithm=discrete_bcq",), False),
         (("optimizer=adamw",), ("optimizer=adam",), False),
         (("num_updates=10",), ("num_updates=20",), False),
+        (("dataset.reward_scale=10",), (), False),
+        (("dataset.reward_clip=[-1,1]",), (), False),
+        (("dataset.top_return_fraction=0.1",), (), False),
+        (("dataset.normalize_obs=true",), (), False),
     ],
 )  # fmt: skip
 def test_jobs_that_differ_in_numbers_only_share_a_program(first: tuple, second: tuple, is_shared: bool):

@@ -102,6 +102,7 @@ class Algorithm:
         act_noise: the policy's random inputs by name.
         swept: hyperparameters that losses and policy take as tensors, so that each member may have its own.
         num_steps: rewards in a batch's window, K.
+        fields: columns of a batch that `ReplayBuffer.window` makes on demand: `act_next`, which brings `has_act_next`.
         prepare: statistics of the dataset, computed once; they join the hyperparameters.
         statistics: names of what `prepare` returns.
     """
@@ -112,13 +113,14 @@ class Algorithm:
     swept: frozenset[str]
     act_noise: Mapping[str, Draw] = field(default_factory=dict)
     num_steps: int = 1
+    fields: tuple[str, ...] = ()
     prepare: Callable[[ReplayBuffer, Tensors], dict[str, Tensor]] | None = None
     statistics: tuple[str, ...] = ()
 
 
 def check_same_program(first: Algorithm, other: Algorithm) -> None:
     """Raise ValueError where two members' algorithms differ in more than the numbers that losses take as tensors."""
-    for name in ("targets", "swept", "num_steps", "statistics", "act_noise"):
+    for name in ("targets", "swept", "num_steps", "fields", "statistics", "act_noise"):
         if getattr(first, name) != getattr(other, name):
             raise ValueError(f"members differ in {name}: {getattr(first, name)} and {getattr(other, name)}")
     for ours, theirs in zip(first.stages, other.stages, strict=True):

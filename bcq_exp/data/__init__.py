@@ -3,6 +3,7 @@
 from bcq_exp.data.batch import Batch
 from bcq_exp.data.buffer import ReplayBuffer
 from bcq_exp.data.h5 import read_h5, read_manifest, write_h5
+from bcq_exp.data.preprocessing import observation_statistics
 from bcq_exp.data.readers import read_transitions
 from bcq_exp.data.transitions import Transitions, check_against
 
@@ -11,6 +12,7 @@ __all__ = [
     "ReplayBuffer",
     "Transitions",
     "check_against",
+    "observation_statistics",
     "read_h5",
     "read_manifest",
     "read_transitions",

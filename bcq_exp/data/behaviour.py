@@ -12,11 +12,15 @@ from typing import Any, Protocol, Self
 
 import gymnasium as gym
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from bcq_exp.networks.nature_cnn import CONVOLUTIONS
+
 Array = NDArray[Any]
-Layer = tuple[Array, Array]  # weight (out, in) and bias (out,), both float32
+Layer = tuple[Array, Array]  # weight (out, in), of a convolution (out, in, K, K), and bias (out,), all float32
 
 SHIPPED: Traversable = files("bcq_exp") / "behaviours"
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}
@@ -24,7 +28,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": lambda x: np.maximum
 
 @dataclass(frozen=True, eq=False)
 class Behaviour:
-    """A multilayer perceptron that acts greedily.
+    """A multilayer perceptron that acts greedily, on images behind the convolutions of doi:10.1038/nature14236.
 
     Discrete actions are the argmax of the outputs; continuous ones are their tanh, stretched to the action bounds.
 
@@ -48,15 +52,23 @@ class Behaviour:
     def load(cls, name: str, folder: Traversable = SHIPPED) -> Self:
         """Loads `{name}.safetensors` and the description `{name}.json` beside it.
 
+        Args:
+            name: of an agent in `folder`, or a path with a slash, without an ending: `outputs/collect/hopper/mine`.
+            folder: of the agents that ship.
+
         Raises:
             ValueError: there is no such agent, or the weights are not those that the description names.
         """
+        if "/" in name:
+            folder, name = Path(name).parent, Path(name).name
         try:
             weights = (folder / f"{name}.safetensors").read_bytes()
             description = json.loads((folder / f"{name}.json").read_text())
         except FileNotFoundError:
-            known = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
-            raise ValueError(f"behaviour={name!r} is unknown; choose one of {', '.join(known)}") from None
+            known = sorted(file.name.removesuffix(".json") for file in SHIPPED.iterdir() if file.name.endswith(".json"))
+            raise ValueError(
+                f"behaviour={name!r} is unknown in {folder}; choose one of {', '.join(known)}, or the path of another"
+            ) from None
         if (sha256 := hashlib.sha256(weights).hexdigest()) != description["sha256"]:
             raise ValueError(
                 f"{folder / name}.safetensors: sha256 is {sha256}, {name}.json says {description['sha256']}; "
@@ -74,16 +86,26 @@ class Behaviour:
         )
 
     def act(self, obs: Array) -> Array:
-        """Greedy actions, (B,) int64 or (B, A) float32 in the environment's units, for observations (B, S)."""
+        """Greedy actions, (B,) int64 or (B, A) float32 in the environment's units, for observations (B, *S)."""
         x: Array = obs.astype(np.float32)
-        for weight, bias in self.layers[:-1]:
+        if x.ndim == 4:
+            x = self._convolved(x / 255)
+        layers = [layer for layer in self.layers if layer[0].ndim == 2]
+        for weight, bias in layers[:-1]:
             x = ACTIVATIONS[self.activation](x @ weight.T + bias)
-        weight, bias = self.layers[-1]
+        weight, bias = layers[-1]
         x = x @ weight.T + bias
         if self.bounds is None:
             return np.asarray(x.argmax(axis=1))
         low, high = self.bounds
         return np.asarray(low + (np.tanh(x) + 1) / 2 * (high - low))
+
+    def _convolved(self, images: Array) -> Array:
+        """What images (B, C, H, W) are behind the convolutions, (B, F)."""
+        x, convolutions = torch.from_numpy(images), [layer for layer in self.layers if layer[0].ndim == 4]
+        for (weight, bias), (_, _, stride) in zip(convolutions, CONVOLUTIONS, strict=True):
+            x = F.conv2d(x, torch.from_numpy(weight), torch.from_numpy(bias), stride).relu()
+        return x.flatten(1).numpy()
 
 
 def write_behaviour(name: str, folder: Path, layers: Sequence[Layer], description: Mapping[str, Any]) -> None:
@@ -167,7 +189,17 @@ class RandomOrGaussian:
         return perturb
 
 
-NOISES: dict[str, type[EpisodeEpsilon] | type[RandomOrGaussian]] = {
+@dataclass(frozen=True)
+class NoNoise:
+    """The agent's own actions."""
+
+    def begin(self, space: gym.Space[Any], rng: np.random.Generator) -> Callable[[Array], Array]:
+        """See `Noise.begin`."""
+        return lambda act: act
+
+
+NOISES: dict[str, type[EpisodeEpsilon] | type[RandomOrGaussian] | type[NoNoise]] = {
+    "none": NoNoise,
     "episode_epsilon": EpisodeEpsilon,
     "random_or_gaussian": RandomOrGaussian,
 }

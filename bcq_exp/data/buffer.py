@@ -1,6 +1,7 @@
 """The replay buffer: one dataset as tensors on one device."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -9,10 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bcq_exp.data.batch import Batch
+from bcq_exp.data.frames import FrameStacks, StackedFrames
+from bcq_exp.data.storage import is_mapped, new_mapped
 from bcq_exp.data.transitions import MASKS, REQUIRED, Transitions
 
 COLUMNS = REQUIRED + MASKS
 FIRST = ("obs", "act", "mask")  # of a window's first row; all else is of its last
+ROWS = 2**20  # whose places in their episodes are found at once
 
 
 class ReplayBuffer:
@@ -21,8 +25,11 @@ class ReplayBuffer:
     Rows are in the order of their recording, episode after episode; an episode ends where `terminated | truncated`
     and at the last row. Floating-point columns take torch's default dtype; uint8 observations stay.
 
+    Columns are copied into the device's memory. With `stays_mapped` those that lie in files stay there, and what is
+    taken from them is read then; it is for the CPU.
+
     Args:
-        obs: observations, (N, *S).
+        obs: observations, (N, *S); stacks of frames are made when they are taken.
         act: actions, (N,) integers or (N, A) floats, in the units that the policy learns in.
         rew: rewards, (N,).
         terminated: whether the next state is terminal, (N,).
@@ -32,40 +39,56 @@ class ReplayBuffer:
         mask_next: available actions at `obs_next`, (N, A), if not all are.
         device: where the tensors and the random stream live.
         seed: of the random stream; None takes one from the operating system.
+        stays_mapped: whether columns in memory-mapped files are used where they are.
 
     Raises:
-        ValueError: if a column has a wrong shape or number of rows.
+        ValueError: if a column has a wrong shape or number of rows, or files are to be used by another device.
     """
 
     def __init__(
         self,
         *,
-        obs: NDArray[Any] | Tensor,
+        obs: NDArray[Any] | Tensor | FrameStacks,
         act: NDArray[Any] | Tensor,
         rew: NDArray[Any] | Tensor,
         terminated: NDArray[Any] | Tensor,
         truncated: NDArray[Any] | Tensor,
-        obs_next: NDArray[Any] | Tensor,
+        obs_next: NDArray[Any] | Tensor | FrameStacks,
         mask: NDArray[Any] | Tensor | None = None,
         mask_next: NDArray[Any] | Tensor | None = None,
         device: str | torch.device = "cpu",
         seed: int | None = None,
+        stays_mapped: bool = False,
     ) -> None:
         floats = torch.get_default_dtype()
         self.device = torch.device(device)
-        self.obs, self.obs_next = (
-            column.to(self.device, column.dtype if column.dtype == torch.uint8 else floats)
-            for column in (_copy(obs), _copy(obs_next))
-        )
-        self.act = _copy(act).to(self.device)
+        if stays_mapped and self.device.type != "cpu":
+            raise ValueError(f"device={device}: columns in files are for device=cpu; give stays_mapped=False")
+        copy = partial(_tensor, stays_mapped=stays_mapped)
+        self.obs: Tensor | StackedFrames
+        self.obs_next: Tensor | StackedFrames
+        if isinstance(obs, FrameStacks) and isinstance(obs_next, FrameStacks) and obs.frames is obs_next.frames:
+            frames, newest, newest_next = (
+                copy(array).to(self.device) for array in (obs.frames, obs.newest, obs_next.newest)
+            )
+            self.obs = StackedFrames(frames, newest, obs.num_frames)
+            self.obs_next = StackedFrames(frames, newest_next, obs.num_frames)
+        elif isinstance(obs, FrameStacks) or isinstance(obs_next, FrameStacks):
+            raise ValueError("obs and obs_next must both be stacks of the same frames")
+        else:
+            self.obs, self.obs_next = (
+                column.to(self.device, column.dtype if column.dtype == torch.uint8 else floats)
+                for column in (copy(obs), copy(obs_next))
+            )
+        self.act = copy(act).to(self.device)
         self.act = self.act.to(floats if self.act.is_floating_point() else torch.int64)
-        self.rew = _copy(rew).to(self.device, floats)
-        self.terminated = _copy(terminated).to(self.device, torch.bool)
-        self.truncated = _copy(truncated).to(self.device, torch.bool)
-        self.mask = None if mask is None else _copy(mask).to(self.device, torch.bool)
-        self.mask_next = None if mask_next is None else _copy(mask_next).to(self.device, torch.bool)
+        self.rew = copy(rew).to(self.device, floats)
+        self.terminated = copy(terminated).to(self.device, torch.bool)
+        self.truncated = copy(truncated).to(self.device, torch.bool)
+        self.mask = None if mask is None else copy(mask).to(self.device, torch.bool)
+        self.mask_next = None if mask_next is None else copy(mask_next).to(self.device, torch.bool)
         self._check_shapes()
-        self.steps_to_end = _steps_to_end(self.terminated | self.truncated)
+        self.steps_to_end = _steps_to_end(self.terminated, self.truncated, is_in_file=stays_mapped)
         self.generator = torch.Generator(self.device)
         if seed is None:
             self.generator.seed()
@@ -74,10 +97,16 @@ class ReplayBuffer:
 
     @classmethod
     def from_transitions(
-        cls, transitions: Transitions, device: str | torch.device = "cpu", seed: int | None = None
+        cls,
+        transitions: Transitions,
+        device: str | torch.device = "cpu",
+        seed: int | None = None,
+        *,
+        stays_mapped: bool = False,
     ) -> Self:
-        """Copy recorded transitions to a device; arguments as for the constructor."""
-        return cls(**{name: getattr(transitions, name) for name in COLUMNS}, device=device, seed=seed)
+        """Bring recorded transitions to a device; arguments as for the constructor."""
+        columns = {name: getattr(transitions, name) for name in COLUMNS}
+        return cls(**columns, device=device, seed=seed, stays_mapped=stays_mapped)
 
     def __len__(self) -> int:
         return self.rew.shape[0]
@@ -86,8 +115,8 @@ class ReplayBuffer:
         """The rows at `indices`, (B,) int64, of every column."""
         return Batch({name: column[indices] for name, column in self.columns().items()})
 
-    def columns(self) -> dict[str, Tensor]:
-        """The columns that are present, by name."""
+    def columns(self) -> dict[str, Any]:
+        """The columns that are present, by name: tensors, or `StackedFrames` that are taken from like tensors."""
         return {name: column for name in COLUMNS if (column := getattr(self, name)) is not None}
 
     def seed(self, seed: int) -> None:
@@ -111,12 +140,14 @@ class ReplayBuffer:
         indices = self.sample_indices(batch_size)
         return self[indices], indices
 
-    def window(self, indices: Tensor, num_steps: int) -> Batch:
+    def window(self, indices: Tensor, num_steps: int, fields: Collection[str] = ()) -> Batch:
         """The transitions of up to `num_steps` steps that start at `indices`, for n-step targets.
 
         Args:
             indices: first rows, (B,) int64.
             num_steps: number of steps, 1 or more; fewer where the episode ends before.
+            fields: `act_next` adds the action (B, ...) that was taken after the last row, and `has_act_next`, (B,)
+                bool, whether the same episode has one; where it has none, the last row's own action stands there.
 
         Returns:
             `obs`, `act` and `mask` of the first row; `rew`, (B, num_steps), zero past the episode's end; `num_steps`,
@@ -128,7 +159,7 @@ class ReplayBuffer:
         """
         if num_steps < 1:
             raise ValueError(f"num_steps is {num_steps}; allowed: 1 or more")
-        return Batch(window(self.columns(), self.steps_to_end, indices, num_steps))
+        return Batch(window(self.columns(), self.steps_to_end, indices, num_steps, fields))
 
     def discounted_returns(self, gamma: float) -> Tensor:
         """Monte-Carlo return of each row to the end of its episode, `R_t = sum_k gamma^k r_{t+k}`, (N,).
@@ -167,7 +198,9 @@ class ReplayBuffer:
             )
 
 
-def window(columns: Mapping[str, Tensor], steps_to_end: Tensor, indices: Tensor, num_steps: int) -> dict[str, Tensor]:
+def window(
+    columns: Mapping[str, Any], steps_to_end: Tensor, indices: Tensor, num_steps: int, fields: Collection[str]
+) -> dict[str, Tensor]:
     """What `ReplayBuffer.window` returns, from its columns and `steps_to_end`; a compiler can follow it."""
     steps = steps_to_end[indices].clamp(max=num_steps)
     offsets = torch.arange(num_steps, device=indices.device).expand(len(indices), -1)
@@ -176,18 +209,36 @@ def window(columns: Mapping[str, Tensor], steps_to_end: Tensor, indices: Tensor,
     found = {name: column[indices if name in FIRST else last] for name, column in columns.items()}
     found["rew"] = torch.where(is_inside, columns["rew"][indices[:, None] + torch.where(is_inside, offsets, 0)], 0.0)
     found["num_steps"] = steps
+    if "act_next" in fields:
+        found["has_act_next"] = steps_to_end[last] > 1
+        found["act_next"] = columns["act"][last + found["has_act_next"].long()]
     return found
 
 
-def _copy(column: NDArray[Any] | Tensor) -> Tensor:
-    """A contiguous tensor that shares no memory with the caller's."""
+def _tensor(column: NDArray[Any] | Tensor, *, stays_mapped: bool) -> Tensor:
+    """A contiguous tensor that shares no memory with the caller's, but for a file that stays mapped."""
     if isinstance(column, Tensor):
         return column.detach().clone(memory_format=torch.contiguous_format)
+    if stays_mapped and is_mapped(column):
+        return torch.from_numpy(column)
     return torch.tensor(np.ascontiguousarray(column))
 
 
-def _steps_to_end(ends: Tensor) -> Tensor:
-    """Rows from each row to the next that `ends` flags, itself included: 1 there and in the very last row."""
-    rows = torch.arange(len(ends), device=ends.device)
-    last_rows = torch.cat([rows[ends], rows[-1:]])
-    return last_rows[torch.searchsorted(last_rows, rows)] - rows + 1
+def _steps_to_end(terminated: Tensor, truncated: Tensor, *, is_in_file: bool) -> Tensor:
+    """Rows from each row to the next that a flag ends, itself included: 1 there and in the very last row.
+
+    Made piece by piece, from the last row on, in a file or in memory.
+    """
+    num_rows = len(terminated)
+    if is_in_file:
+        steps = torch.from_numpy(new_mapped((num_rows,), np.int64))
+    else:
+        steps = torch.empty(num_rows, dtype=torch.int64, device=terminated.device)
+    last_row = torch.full((1,), num_rows - 1, device=terminated.device)
+    for stop in range(num_rows, 0, -ROWS):
+        piece = slice(max(0, stop - ROWS), stop)
+        rows = torch.arange(piece.start, stop, device=terminated.device)
+        last_rows = torch.cat([rows[terminated[piece] | truncated[piece]], last_row])
+        steps[piece] = last_rows[torch.searchsorted(last_rows, rows)] - rows + 1
+        last_row = last_rows[:1]
+    return steps

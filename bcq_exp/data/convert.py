@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from bcq_exp.data.atari_replay import is_atari_replay
 from bcq_exp.data.h5 import read_attrs, write_h5
 from bcq_exp.data.minari_reader import read_facts
 from bcq_exp.data.readers import read_transitions
@@ -41,7 +42,7 @@ def convert(path: Path, out: Path, env: str | None) -> int:
 
 def recorded_env(path: Path) -> str | None:
     """The Gymnasium id that a dataset names as its environment, if it does; raises like `read_transitions`."""
-    if path.suffix == ".npz":
+    if path.suffix == ".npz" or is_atari_replay(path):
         return None
     env = read_facts(path)["env"] if path.is_dir() else read_attrs(path, "env")[0]
     return env if isinstance(env, str) else None

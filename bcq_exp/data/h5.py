@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from bcq_exp.data.storage import chunks, is_large, new_mapped
 from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions
 from bcq_exp.files import replacing
 
@@ -30,9 +31,17 @@ def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Map
         file.attrs.update(format=FORMAT, version=VERSION, env=env, manifest=json.dumps(manifest, sort_keys=True))
         for key in COLUMNS:
             if (column := getattr(transitions, key)) is not None:
-                file.create_dataset(
-                    key, data=column, compression="gzip", compression_opts=1, shuffle=True, track_times=False
+                dataset = file.create_dataset(
+                    key,
+                    column.shape,
+                    column.dtype,
+                    compression="gzip",
+                    compression_opts=1,
+                    shuffle=True,
+                    track_times=False,
                 )
+                for rows in chunks(column):
+                    dataset[rows] = np.asarray(column[rows])
 
 
 def read_h5(path: str | Path) -> Transitions:
@@ -92,6 +101,17 @@ def read_attrs(path: str | Path, *names: str) -> list[Any]:
 
 
 def read_datasets(path: str | Path, keys: Iterable[str]) -> dict[str, Array]:
-    """Read those of the named root datasets that an HDF5 file has."""
+    """Read those of the named root datasets that an HDF5 file has; numbers of a large file go to mapped files."""
     with open_h5(path) as file:
-        return {key: np.asarray(file[key][()]) for key in keys if isinstance(file.get(key), h5py.Dataset)}
+        present = [key for key in keys if isinstance(file.get(key), h5py.Dataset)]
+        if not is_large(sum(file[key].nbytes for key in present)):
+            return {key: np.asarray(file[key][()]) for key in present}
+        numbers = [key for key in present if file[key].shape and file[key].size and file[key].dtype.kind in "fiub"]
+        kinds = {key: (file[key].shape, file[key].dtype) for key in numbers}
+        found = {key: np.asarray(file[key][()]) for key in present if key not in numbers}
+    room = {key: new_mapped(shape, dtype) for key, (shape, dtype) in kinds.items()}
+    with open_h5(path) as file:
+        for key, out in room.items():
+            for rows in chunks(out):
+                out[rows] = file[key][rows]
+    return found | room

@@ -1,6 +1,7 @@
 """NumPy's `.npz` archives, with the column names of the project or of D4RL."""
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -34,6 +35,7 @@ DAMAGED = (  # what numpy, zipfile and zlib raise for bytes that were changed
     MemoryError,
     ArithmeticError,
     SyntaxError,
+    tokenize.TokenError,
     zipfile.BadZipFile,
     zlib.error,
     struct.error,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import h5py
 
 from bcq_exp.data import d3rlpy, d4rl, h5
+from bcq_exp.data.atari_replay import MAX_EPISODE_STEPS, is_atari_replay, load_atari_replay
 from bcq_exp.data.minari_reader import read_minari
 from bcq_exp.data.npz import read_npz
 from bcq_exp.data.transitions import Transitions
@@ -34,12 +35,16 @@ FORMATS = (
 
 
 def read_transitions(path: str | Path) -> Transitions:
-    """Read and check a dataset of any known layout: a Minari folder, an `.npz` archive, or HDF5 by what is in it.
+    """Read and check a dataset of any known layout, by what is in it.
+
+    It is a folder of Minari, one of DQN-replay checkpoints (all of them are read), an `.npz` archive or HDF5.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the layout is unknown, the file damaged, or a value bad (naming file, key and first bad row).
     """
+    if is_atari_replay(path):
+        return load_atari_replay(path, checkpoints=1.0, max_episode_steps=MAX_EPISODE_STEPS)
     if Path(path).is_dir():
         return read_minari(path)
     if Path(path).suffix == ".npz":

@@ -1,12 +1,15 @@
 """Recorded transitions as numpy columns, and the checks that every reader applies to them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+
+from bcq_exp.data.frames import FrameStacks
+from bcq_exp.data.storage import chunks, is_mapped, new_mapped
 
 Array = NDArray[Any]
 
@@ -22,12 +25,12 @@ class Transitions:
     An episode ends where `terminated | truncated`; the last row always ends one.
 
     Args:
-        obs: observations, (N, *S), uint8 (images) or float32.
+        obs: observations, (N, *S), uint8 (images) or float32; images that are stacked from frames are `FrameStacks`.
         act: actions, (N,) int64 if discrete, else (N, A) float32.
         rew: rewards, (N,) float32.
         terminated: whether the environment reached a terminal state, (N,) bool.
         truncated: whether the recording stopped elsewhere (time limit, cut file), (N,) bool.
-        obs_next: next observations, like `obs`; without meaning where `terminated`.
+        obs_next: next observations, like `obs`, of the same frames; without meaning where `terminated`.
         episode_returns: undiscounted return of each recorded episode, (E,) float64, which includes the rewards of
             recorded rows that are no transition (no next observation).
         mask: available actions at `obs`, (N, A) bool, or None where all are.
@@ -37,12 +40,12 @@ class Transitions:
         keys: key in the file of each column, where it differs from the column's name.
     """
 
-    obs: Array
+    obs: Array | FrameStacks
     act: Array
     rew: Array
     terminated: Array
     truncated: Array
-    obs_next: Array
+    obs_next: Array | FrameStacks
     episode_returns: Array
     mask: Array | None = None
     mask_next: Array | None = None
@@ -78,7 +81,7 @@ class Transitions:
         if "episode_returns" in columns:
             check_array(columns["episode_returns"], "episode_returns", source, (1,), "(E,)")
             episode_returns = columns["episode_returns"].astype(np.float64)
-            reject_rows(~np.isfinite(episode_returns), episode_returns, "episode_returns", source, "finite numbers")
+            reject_rows(_is_not_finite, episode_returns, "episode_returns", source, "finite numbers")
         else:
             episode_returns = episode_sums(rew, ends)
         return cls(
@@ -98,7 +101,7 @@ class Transitions:
 def episode_sums(rew: Array, ends: Array) -> Array:
     """Sum rewards (N,) over the episodes that the flags (N,) end, in float64; the last flag must be set."""
     starts = np.flatnonzero(np.concatenate(([True], ends[:-1])))
-    return np.asarray(np.add.reduceat(rew.astype(np.float64), starts))
+    return np.asarray(np.add.reduceat(rew, starts, dtype=np.float64))
 
 
 def check_keys(found: Iterable[str], required: Iterable[str], source: str) -> None:
@@ -141,35 +144,56 @@ def check_array(column: Array, key: str, source: str, ranks: Iterable[int], layo
         raise ValueError(f"{source}: {key} has shape {column.shape}, from row 0 on; allowed: {layout}")
 
 
-def reject_rows(bad: Array, column: Array, key: str, source: str, allowed: str, rows: Array | None = None) -> None:
-    """Raise ValueError for the first row of `column` that has an entry flagged in `bad`, if any.
+def reject_rows(
+    is_bad: Callable[[Array], Array],
+    column: Array,
+    key: str,
+    source: str,
+    allowed: str,
+    rows: Array | None = None,
+) -> None:
+    """Raise ValueError for the first row of `column` that has an entry which `is_bad` flags, if any.
 
-    `rows` translates indices into rows of the file.
+    The column is looked at piece by piece. `rows` translates indices into rows of the file.
     """
-    bad_rows = np.flatnonzero(bad.any(axis=tuple(range(1, bad.ndim))))
-    if bad_rows.size:
-        row = bad_rows[0]
-        value = column[row][bad[row]].flat[0]
-        raise ValueError(
-            f"{source}: {key} row {row if rows is None else rows[row]} is {value}; allowed: {allowed} "
-            f"(bad rows in all: {bad_rows.size})"
-        )
+    first, num_bad = "", 0
+    for piece in chunks(column):
+        part = column[piece]
+        bad = is_bad(part)
+        bad_rows = np.flatnonzero(bad.any(axis=tuple(range(1, bad.ndim))))
+        if bad_rows.size and not first:
+            row = bad_rows[0] + piece.start
+            first = f"row {row if rows is None else rows[row]} is {column[row][bad[bad_rows[0]]].flat[0]}"
+        num_bad += bad_rows.size
+    if first:
+        raise ValueError(f"{source}: {key} {first}; allowed: {allowed} (bad rows in all: {num_bad})")
+
+
+def _is_not_finite(part: Array) -> Array:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return ~np.isfinite(part.astype(np.float32, copy=False))
+
+
+def converted(column: Array, dtype: DTypeLike) -> Array:
+    """A copy in another type; a column that is memory-mapped and of that type already stays as it is."""
+    if is_mapped(column) and column.dtype == dtype:
+        return column
+    with np.errstate(over="ignore", invalid="ignore"):
+        return column.astype(dtype)
 
 
 def as_float(column: Array, key: str, source: str, ranks: Iterable[int], layout: str) -> Array:
     """Convert to float32, refusing NaN, infinity and what float32 cannot hold."""
     check_array(column, key, source, ranks, layout)
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = column.astype(np.float32)
-    reject_rows(~np.isfinite(converted), column, key, source, "finite float32 numbers")
-    return converted
+    reject_rows(_is_not_finite, column, key, source, "finite float32 numbers")
+    return converted(column, np.float32)
 
 
 def as_flag(column: Array, key: str, source: str, ranks: Iterable[int] = (1,), layout: str = "(N,)") -> Array:
     """Convert to bool, refusing anything but 0 and 1."""
     check_array(column, key, source, ranks, layout)
-    reject_rows((column != 0) & (column != 1), column, key, source, "0 or 1")
-    return column.astype(np.bool_)
+    reject_rows(lambda part: (part != 0) & (part != 1), column, key, source, "0 or 1")
+    return converted(column, np.bool_)
 
 
 def as_obs(column: Array, key: str, source: str) -> Array:
@@ -191,9 +215,8 @@ def as_act(column: Array, key: str, source: str, *, is_discrete: bool) -> Array:
             raise ValueError(f"{source}: {key} has shape {column.shape}; allowed: (N,) for discrete actions")
         column = column[:, 0]
     with np.errstate(invalid="ignore"):
-        converted = column.astype(np.int64)
-    reject_rows(converted != column, column, key, source, "integers for discrete actions")
-    return converted
+        reject_rows(lambda part: part.astype(np.int64) != part, column, key, source, "integers for discrete actions")
+    return converted(column, np.int64)
 
 
 def check_against(
@@ -245,7 +268,8 @@ def _check_discrete(transitions: Transitions, space: gym.spaces.Discrete) -> Non
     if act.ndim != 1:
         raise ValueError(f"{source}: {key} is continuous, shape {act.shape}; the environment's actions are {space}")
     low, high = int(space.start), int(space.start + space.n) - 1
-    reject_rows((act < low) | (act > high), act, key, source, f"{low} to {high}, from {space}", transitions.rows)
+    allowed = f"{low} to {high}, from {space}"
+    reject_rows(lambda part: (part < low) | (part > high), act, key, source, allowed, transitions.rows)
     masks = {"mask": np.ones(len(act), np.bool_), "mask_next": ~transitions.terminated}
     for name, is_used in masks.items():
         mask = getattr(transitions, name)
@@ -253,8 +277,9 @@ def _check_discrete(transitions: Transitions, space: gym.spaces.Discrete) -> Non
             continue
         if mask.shape[1] != space.n:
             raise ValueError(f"{source}: {name} has {mask.shape[1]} actions a row; the environment has {space}")
-        is_empty = is_used & ~mask.any(axis=1)
-        reject_rows(is_empty, mask.sum(axis=1), name, source, "at least 1 available action a row", transitions.rows)
+        available = np.where(is_used, mask.sum(axis=1), 1)
+        allowed = "at least 1 available action a row"
+        reject_rows(lambda part: part == 0, available, name, source, allowed, transitions.rows)
 
 
 def _clip_continuous(transitions: Transitions, space: gym.spaces.Box) -> Transitions:
@@ -265,6 +290,9 @@ def _clip_continuous(transitions: Transitions, space: gym.spaces.Box) -> Transit
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     scale = np.maximum(*(np.where(np.isfinite(bound), np.abs(bound), 0.0) for bound in (low, high)))
     slack = FLOAT32_ROUNDING * scale
-    bad = (act < low - slack) | (act > high + slack)
-    reject_rows(bad, act, key, source, f"{space.low} to {space.high}, from {space}", transitions.rows)
-    return replace(transitions, act=np.clip(act, low, high).astype(np.float32))
+    allowed = f"{space.low} to {space.high}, from {space}"
+    reject_rows(lambda part: (part < low - slack) | (part > high + slack), act, key, source, allowed, transitions.rows)
+    clipped = new_mapped(act.shape, act.dtype) if is_mapped(act) else np.empty_like(act)
+    for piece in chunks(act):
+        clipped[piece] = np.clip(act[piece], low, high)
+    return replace(transitions, act=clipped)

@@ -3,6 +3,7 @@
 from bcq_exp.policies.base import Policy
 from bcq_exp.policies.bcq import BCQPolicy
 from bcq_exp.policies.discrete_bcq import DiscreteBCQPolicy
+from bcq_exp.policies.normalization import normalize_observations
 from bcq_exp.policies.schedulers import MultipleLRSchedulers
 from bcq_exp.policies.stats import BCQTrainingStats, DiscreteBCQTrainingStats, TrainingStats
 
@@ -14,4 +15,5 @@ __all__ = [
     "MultipleLRSchedulers",
     "Policy",
     "TrainingStats",
+    "normalize_observations",
 ]

@@ -43,7 +43,7 @@ class Policy(nn.Module):
     """
 
     scalar_nets: ClassVar[frozenset[str]] = frozenset({"critic1", "critic2"})
-    pair_nets: ClassVar[frozenset[str]] = frozenset({"encoder"})
+    pair_nets: ClassVar[frozenset[str]] = frozenset({"encoder", "policy"})
     recurrent_nets: ClassVar[frozenset[str]] = frozenset({"model", "imitator"})
 
     def __init__(
@@ -165,7 +165,7 @@ class Policy(nn.Module):
             ValueError: the batch lacks a column, or the policy needs the dataset's statistics and has none.
         """
         start = time.perf_counter()
-        columns = door.columns(batch, self.device, is_discrete=self.action_map.is_discrete)
+        columns = door.columns(batch, self.device, self.algorithm.fields, is_discrete=self.action_map.is_discrete)
         losses = {name: float(value) for name, value in self.walk(columns).items()}
         for name, value in losses.items():
             self.smoothed_loss[name] = SMOOTHING * self.smoothed_loss.get(name, value) + (1 - SMOOTHING) * value
@@ -235,9 +235,9 @@ class Policy(nn.Module):
                 self._synchronise(name, target)
 
     def process_fn(self, batch: Batch, buffer: ReplayBuffer, indices: Tensor) -> Batch:
-        """What `update` makes of a sampled batch before `learn`: the window of rewards of n-step algorithms."""
-        num_steps = self.algorithm.num_steps
-        return batch if num_steps == 1 else buffer.window(indices, num_steps)
+        """What `update` makes of a sampled batch before `learn`: a window with what the algorithm wants of it."""
+        num_steps, fields = self.algorithm.num_steps, self.algorithm.fields
+        return batch if num_steps == 1 and not fields else buffer.window(indices, num_steps, fields)
 
     def update(self, sample_size: int, buffer: ReplayBuffer, **kwargs: Any) -> TrainingStats:
         """Sample, process, learn, and step the learning-rate schedule.

@@ -12,6 +12,7 @@ from bcq_exp.algorithms.schema import violations
 from bcq_exp.data import Batch, ReplayBuffer
 from bcq_exp.policies import door
 from bcq_exp.policies.base import Policy
+from bcq_exp.policies.normalization import standardized
 from bcq_exp.policies.schedulers import Scheduler
 from bcq_exp.policies.stats import DiscreteBCQTrainingStats
 
@@ -79,6 +80,7 @@ class DiscreteBCQPolicy(Policy):
             raise ValueError(f"DiscreteBCQPolicy needs Discrete actions, found {action_space}; see BCQPolicy")
         super().__init__(
             algorithm=discrete_bcq.build(
+                num_quantiles=None,
                 is_double=is_double,
                 clip_loss_grad=clip_loss_grad,
                 target_update_freq=target_update_freq,
@@ -99,8 +101,8 @@ class DiscreteBCQPolicy(Policy):
     def process_fn(self, batch: Batch, buffer: ReplayBuffer, indices: Tensor) -> Batch:
         """The batch with `returns` (B,), its n-step targets in reward units."""
         window = door.columns(buffer.window(indices, self.algorithm.num_steps), self.device, is_discrete=True)
-        nets, targets = self.losses_view(), self.targets_view()
-        y_B = discrete_bcq.bcq_target(nets, targets, window, self.hp, is_double=self.is_double)
+        batch_, nets, targets = standardized(window, self.hp), self.losses_view(), self.targets_view()
+        y_B = discrete_bcq.bcq_target(nets, targets, batch_, self.hp, is_double=self.is_double)
         return Batch(**batch, returns=dqn.denormalize(y_B, self.hp))
 
     def _stats(self, losses: dict[str, float], train_time: float) -> DiscreteBCQTrainingStats:

@@ -3,7 +3,7 @@
 Shape suffixes: B batch, K steps of the reward window.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ def observation(batch: Any, name: str, device: torch.device) -> dict[str, Tensor
     return found
 
 
-def columns(batch: Any, device: torch.device, *, is_discrete: bool) -> dict[str, Tensor]:
+def columns(batch: Any, device: torch.device, fields: Collection[str] = (), *, is_discrete: bool) -> dict[str, Tensor]:
     """The columns of a training batch, checked.
 
     `returns` (the whole target, made elsewhere) comes in as a reward after which nothing follows: y = returns.
@@ -69,24 +69,29 @@ def columns(batch: Any, device: torch.device, *, is_discrete: bool) -> dict[str,
         batch: any object with the named attributes or keys, numpy or torch: obs, act, rew, terminated, truncated,
             obs_next, and where they exist mask, mask_next, returns, num_steps.
         device: where the columns shall lie.
+        fields: with `act_next` the batch must have `act_next` and `has_act_next` too.
         is_discrete: whether `act` holds indices.
 
     Raises:
         ValueError: a missing name, or a column whose length differs.
     """
-    missing = [name for name in REQUIRED if get(batch, name) is None]
+    needed = (*REQUIRED, "act_next", "has_act_next") if "act_next" in fields else REQUIRED
+    missing = [name for name in needed if get(batch, name) is None]
     if missing:
-        raise ValueError(f"batch lacks {', '.join(missing)}; learn needs {', '.join(REQUIRED)}")
+        raise ValueError(f"batch lacks {', '.join(missing)}; learn needs {', '.join(needed)}")
     found = observation(batch, "obs", device) | observation(batch, "obs_next", device)
-    num_rows, act = len(found["obs"]), get(batch, "act")
-    found["act"] = (
-        torch.as_tensor(act, device=device).long().flatten()
-        if is_discrete
-        else to_tensor(act, device).reshape(len(act), -1)
-    )
+    num_rows = len(found["obs"])
+    for name in ("act", "act_next"):
+        if name in needed:
+            act = get(batch, name)
+            found[name] = (
+                torch.as_tensor(act, device=device).long().flatten()
+                if is_discrete
+                else to_tensor(act, device).reshape(len(act), -1)
+            )
     rew = to_tensor(get(batch, "rew"), device)
     found["rew"] = rew.unsqueeze(-1) if rew.ndim == 1 else rew
-    for name in ("terminated", "truncated"):
+    for name in (name for name in ("terminated", "truncated", "has_act_next") if name in needed):
         found[name] = torch.as_tensor(get(batch, name), device=device, dtype=torch.bool).flatten()
     num_steps = get(batch, "num_steps")
     found["num_steps"] = (

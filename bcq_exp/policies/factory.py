@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.bcq import BCQConfig
 from bcq_exp.algorithms.discrete_bcq import DiscreteBCQConfig
+from bcq_exp.algorithms.form import Algorithm
 from bcq_exp.algorithms.schema import AlgorithmConfig, Sizes
 from bcq_exp.networks import VAE, Decoder, Encoder
 from bcq_exp.policies.base import Policy
@@ -42,7 +43,7 @@ def make_policy(
         action_space, observation_space: of the environment.
         device: where everything lies.
     """
-    if isinstance(cfg, DiscreteBCQConfig):
+    if isinstance(cfg, DiscreteBCQConfig) and cfg.num_quantiles is None:  # the documented class has one value an action
         optim = make_optimizer(nn.ModuleList(nets.values()).parameters())
         return DiscreteBCQPolicy(
             model=nets["model"],
@@ -85,7 +86,7 @@ def make_policy(
             lr_scheduler=_schedules(optims.values(), make_schedule),
         )
     algorithm = REGISTRY[cfg.name].build(cfg, sizes)
-    optims = {name: make_optimizer(module.parameters()) for name, module in nets.items()}
+    optims = _optimizers(algorithm, nets, make_optimizer)
     return Policy(
         algorithm=algorithm,
         nets=nets,
@@ -97,6 +98,19 @@ def make_policy(
         **cfg.action_rule,
         lr_scheduler=_schedules(optims.values(), make_schedule),
     )
+
+
+def _optimizers(
+    algorithm: Algorithm,
+    nets: Mapping[str, nn.Module],
+    make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+) -> dict[str, Optimizer]:
+    """One for the networks that a stage trains: they may share layers, which are to step once."""
+    optims: dict[str, Optimizer] = {}
+    for trained in dict.fromkeys(stage.trains for stage in algorithm.stages):
+        modules = nn.ModuleList([nets[name] for name in trained])
+        optims |= dict.fromkeys(trained, make_optimizer(modules.parameters()))
+    return optims
 
 
 def _schedules(

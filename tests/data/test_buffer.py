@@ -180,6 +180,20 @@ def test_window_by_hand() -> None:
     assert window.mask_next.int().argmax(1).tolist() == [4, 3, 3, 1, 1, 0, 4]
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "has_next", "act_next"),
+    [(1, [1, 1, 0, 1, 0, 0], [11, 12, 12, 14, 14, 15]), (2, [1, 0, 0, 0, 0, 0], [12, 12, 12, 14, 14, 15])],
+)
+def test_next_action_is_that_of_the_row_behind_the_window_where_the_episode_has_one(
+    num_steps: int, has_next: list[int], act_next: list[int]
+) -> None:
+    buffer = ReplayBuffer(**columns(act=np.arange(10, 16)))
+    window = buffer.window(torch.arange(6), num_steps, ("act_next",))
+    assert window.has_act_next.int().tolist() == has_next
+    assert window.act_next.tolist() == act_next
+    assert "act_next" not in buffer.window(torch.arange(6), num_steps)
+
+
 def test_window_longer_than_every_episode() -> None:
     window = ReplayBuffer(**columns()).window(torch.tensor([0, 3]), num_steps=5)
     assert window.rew.tolist() == [[1, 2, 4, 0, 0], [8, 16, 0, 0, 0]]

@@ -1,6 +1,10 @@
 """Datasets that are collected from behaviour agents, and their cache."""
 
+import hashlib
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +15,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from bcq_exp.config import CONF_DIR
-from bcq_exp.data import Transitions, read_manifest
-from bcq_exp.data.behaviour import Behaviour, EpisodeEpsilon, Noise, RandomOrGaussian
-from bcq_exp.data.collection import cache_folder, collect, embedded_dataset
+from bcq_exp.data import Transitions, collection, read_manifest
+from bcq_exp.data.behaviour import Behaviour, EpisodeEpsilon, Noise, NoNoise, RandomOrGaussian
+from bcq_exp.data.collection import collect, embedded_dataset
 
 EPSILON = EpisodeEpsilon(probability=0.2, low=0.001, high=0.2)
 GAUSSIAN = RandomOrGaussian(random_probability=0.3, std=0.3)
@@ -26,7 +30,7 @@ CONFIG["num_transitions"] = 1000
 
 
 def record(name: str, env: str, noise: Noise, num_transitions: int = 1000, seed: int = 0) -> Transitions:
-    return collect(Behaviour.load(name), noise, env, num_transitions, seed)
+    return collect(Behaviour.load(name), noise, env, num_transitions, np.random.SeedSequence(seed))
 
 
 @pytest.fixture
@@ -76,9 +80,9 @@ def test_unfinished_last_episode_is_truncated_and_its_return_is_left_out() -> No
     np.testing.assert_allclose(recorded.episode_returns, [rew[:200].sum(), rew[200:400].sum()])
 
 
-def test_recording_without_a_whole_episode_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_transitions=150 ends before the first episode in Pendulum-v1"):
-        record("pendulum", "Pendulum-v1", GAUSSIAN, 150)
+def test_recording_without_a_whole_episode_is_refused(cache: Path) -> None:
+    with pytest.raises(ValueError, match="num_transitions=5 ends before the first episode in CartPole-v1"):
+        embedded_dataset(**{**CONFIG, "num_transitions": 5})
 
 
 def test_agent_of_another_environment_is_refused() -> None:
@@ -125,7 +129,7 @@ def test_cache_is_reused(cache: Path) -> None:
     assert path.read_bytes() == written
     for key in COLUMNS:
         np.testing.assert_array_equal(getattr(first, key), getattr(again, key))
-    assert sorted(cache.iterdir()) == sorted([path, path.with_suffix(".json")])
+    assert sorted(cache.iterdir()) == sorted(path.with_suffix(ending) for ending in (".h5", ".json", ".lock"))
 
 
 def test_cached_dataset_is_the_collected_one(cache: Path) -> None:
@@ -144,6 +148,52 @@ def test_cached_dataset_is_the_collected_one(cache: Path) -> None:
 def test_other_content_is_another_file(cache: Path, change: dict) -> None:
     assert embedded_dataset(**CONFIG).source != embedded_dataset(**{**CONFIG, **change}).source
     assert len(list(cache.glob("*.h5"))) == 2
+
+
+def test_recording_that_was_killed_goes_on_with_the_leg_that_it_was_in(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "LEG", 300)
+    whole = embedded_dataset(**CONFIG)
+    ends = whole.terminated | whole.truncated
+    assert ends[[299, 599, 999]].all()
+    for key in COLUMNS[:-1]:
+        np.testing.assert_array_equal(getattr(whole, key)[:200], getattr(record(*RECORDINGS[0], 300), key)[:200])
+    assert not np.array_equal(whole.obs[:300], whole.obs[300:600])
+
+    shutil.rmtree(cache)
+    killed = (
+        "import os; from bcq_exp.data import collection; collect, legs = collection.collect, []\n"
+        "def dying(*args):\n"
+        "    legs.append(args)\n"
+        "    return collect(*args) if len(legs) < 2 else os.kill(os.getpid(), 9)\n"
+        f"collection.LEG, collection.collect = 300, dying; collection.embedded_dataset(**{CONFIG!r})"
+    )
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -9
+    assert len(list(cache.glob("*.leg?.h5"))) == 1
+    made = []
+    monkeypatch.setattr(collection, "collect", lambda *args: made.append(args[3]) or collect(*args))
+    again = embedded_dataset(**CONFIG)
+    assert made == [300, 400]
+    for key in COLUMNS:
+        np.testing.assert_array_equal(getattr(whole, key), getattr(again, key))
+    assert not list(cache.glob("*.leg*"))
+
+
+def test_account_states_the_returns_and_the_versions(cache: Path) -> None:
+    recorded = embedded_dataset(**CONFIG)
+    account = json.loads(Path(recorded.source).with_suffix(".json").read_text())
+    returns = recorded.episode_returns
+    assert account["return_mean"] == returns.mean()
+    assert account["return_std_error"] == returns.std() / len(returns) ** 0.5
+    assert account["num_episodes"] == len(returns)
+    assert account["gymnasium_version"] == gym.__version__
+    assert account["sha256"] == hashlib.sha256(Path(recorded.source).read_bytes()).hexdigest()
+
+
+def test_no_noise_is_the_agents_own_action() -> None:
+    recorded = record("pendulum", "Pendulum-v1", NoNoise(), 200)
+    np.testing.assert_allclose(recorded.act, Behaviour.load("pendulum").act(recorded.obs), atol=1e-6)
 
 
 def cut(path: Path) -> None:
@@ -185,14 +235,6 @@ def test_cache_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: p
         embedded_dataset(**CONFIG)
 
 
-def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("BCQ_EXP_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert cache_folder() == Path("/somewhere/bcq_exp/datasets")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache/bcq_exp/datasets"
-
-
 def test_first_uses_at_once_end_with_one_whole_file(cache: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         recorded = list(pool.map(lambda _: embedded_dataset(**CONFIG), range(4)))
@@ -200,7 +242,7 @@ def test_first_uses_at_once_end_with_one_whole_file(cache: Path) -> None:
         for other in recorded[1:]:
             np.testing.assert_array_equal(getattr(recorded[0], key), getattr(other, key))
     path = Path(recorded[0].source)
-    assert sorted(cache.iterdir()) == sorted([path, path.with_suffix(".json")])
+    assert sorted(cache.iterdir()) == sorted(path.with_suffix(ending) for ending in (".h5", ".json", ".lock"))
     written = path.stat().st_mtime_ns
     embedded_dataset(**CONFIG)
     assert path.stat().st_mtime_ns == written

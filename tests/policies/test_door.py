@@ -75,6 +75,17 @@ def test_a_window_of_rewards_keeps_its_steps() -> None:
     assert found["num_steps"].tolist() == [3, 2, 3, 1]
 
 
+def test_a_next_action_is_asked_for_with_its_validity_and_only_where_it_is_needed() -> None:
+    made = batch(act_next=np.ones((4, 2)), has_act_next=np.array([1, 0, 1, 1]))
+    found = door.columns(made, CPU, ("act_next",), is_discrete=False)
+    assert found["act_next"].shape == (4, 2)
+    assert found["has_act_next"].tolist() == [True, False, True, True]
+    assert "act_next" not in door.columns(made, CPU, is_discrete=False)
+    del made["has_act_next"]
+    with pytest.raises(ValueError, match=r"batch lacks has_act_next; learn needs .*act_next"):
+        door.columns(made, CPU, ("act_next",), is_discrete=False)
+
+
 def test_returns_stand_for_the_whole_target() -> None:
     found = door.columns(batch(returns=np.array([5.0, 6, 7, 8])), CPU, is_discrete=True)
     assert found["rew"].tolist() == [[5], [6], [7], [8]]

@@ -51,6 +51,22 @@ def test_what_the_configuration_says_reaches_the_class():
     assert float(policy_of("bcq", "algorithm.phi=0.5").nets["actor"].phi) == 0.5
 
 
+def test_quantiles_make_discrete_bcq_a_general_policy():
+    policy = policy_of("discrete_bcq", "algorithm.num_quantiles=7", "algorithm.clip_loss_grad=true")
+    assert type(policy) is Policy
+    assert policy.nets["model"](torch.zeros(1, 3)).shape == (1, 7 * 2)
+    assert policy.nets["imitator"](torch.zeros(1, 3)).shape == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["kl_control", "discrete_iql", "td3_bc"])
+def test_the_networks_of_a_stage_have_one_optimizer_that_holds_each_parameter_once(name: str):
+    policy = policy_of(name)
+    for stage in policy.algorithm.stages:
+        (optimizer,) = {id(policy.optimizers[net]): policy.optimizers[net] for net in stage.trains}.values()
+        held = [id(param) for group in optimizer.param_groups for param in group["params"]]
+        assert sorted(held) == sorted(id(param) for net in stage.trains for param in policy.nets[net].parameters())
+
+
 def test_every_optimizer_gets_one_schedule():
     made = []
 

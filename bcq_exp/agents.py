@@ -1,0 +1,287 @@
+"""Behaviour agents, trained online by stable-baselines3; a training that was killed goes on from its checkpoint."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from rich import progress
+from torch import nn
+
+from bcq_exp.algorithms.schema import one_of, violations, within
+from bcq_exp.data import behaviour
+from bcq_exp.envs import make_env, spaces
+from bcq_exp.files import read_json, replacing, write_json
+from bcq_exp.networks.mlp import ACTIVATIONS
+from bcq_exp.progress import terminal
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+# The algorithms of stable-baselines3 that are known here, with the parts of their policies that act greedily.
+ALGORITHMS: dict[str, Callable[[Any], list[nn.Module]]] = {
+    "DQN": lambda policy: [policy.q_net],
+    "DDPG": lambda policy: [policy.actor],
+    "TD3": lambda policy: [policy.actor],
+    "SAC": lambda policy: [policy.actor.latent_pi, policy.actor.mu],
+}
+STATE = "training.pt"  # what a training that was killed goes on from
+STEPS = ("num_timesteps", "_n_calls")  # counters of environment steps; DQN counts those that its target waits for
+COUNTERS = (*STEPS, "_n_updates")
+ROWS = (
+    "observations",
+    "next_observations",
+    "actions",
+    "rewards",
+    "dones",
+    "timeouts",
+)  # of a replay buffer, (N, 1, ...)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class BehaviourConfig:
+    """Keys of `conf/behaviour/*.yaml`.
+
+    Args:
+        name: of the training.
+        env: see `make_env`.
+        algorithm: of stable-baselines3, a key of `ALGORITHMS`.
+        hidden_sizes: of all its networks; on images behind the convolutions of doi:10.1038/nature14236.
+        activation: between layers.
+        exploration_std: of Gaussian noise on the actions, whose bounds are -1 and 1; None leaves exploring to it.
+        clip_rewards: whether it learns from the signs of the rewards.
+        agents: the agents that are kept, by name: each is that of the first evaluation whose mean return reaches the
+            number, or that of the end where it is None. The training ends with the last of them.
+        eval_freq: environment steps between two evaluations.
+        eval_episodes: greedy episodes of an evaluation.
+        checkpoint_freq: environment steps between two checkpoints.
+        max_steps: environment steps of the training, at most.
+        arguments: of the algorithm, further ones.
+    """
+
+    name: str
+    env: str
+    algorithm: str = one_of(*ALGORITHMS)
+    hidden_sizes: list[int]
+    activation: str = one_of(*behaviour.ACTIVATIONS)
+    exploration_std: float | None
+    clip_rewards: bool
+    agents: dict[str, float | None]
+    eval_freq: int = within(1)
+    eval_episodes: int = within(1)
+    checkpoint_freq: int = within(1)
+    max_steps: int = within(1)
+    arguments: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        found = [f"behaviour.{line}" for line in violations(BehaviourConfig, asdict(self))]
+        if not self.agents:
+            found.append("behaviour.agents is empty; name an agent and the return at which it is kept")
+        if found:
+            raise ValueError("; ".join(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seeds:
+    """Where random streams begin.
+
+    Args:
+        seed: initial weights, minibatches, exploration and the training environment.
+        eval_seed: first reset of the evaluations; sub-environment i has eval_seed + i.
+        report_seed: first of the episodes whose return is stated; episode i has report_seed + i.
+        report_episodes: number of those.
+    """
+
+    seed: int
+    eval_seed: int
+    report_seed: int
+    report_episodes: int
+
+
+def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
+    """An untrained agent in its environment.
+
+    Raises:
+        ValueError: stable-baselines3 is missing, or the environment is.
+    """
+    try:
+        import stable_baselines3 as sb3
+        from stable_baselines3.common import noise
+        from stable_baselines3.common.atari_wrappers import ClipRewardEnv
+        from stable_baselines3.common.env_util import make_vec_env
+    except ModuleNotFoundError as error:
+        raise ValueError(f"training an agent needs {error.name}: pip install 'bcq_exp[collect]'") from None
+    torch.set_num_threads(1)  # so that sums, and with them the weights, do not depend on the number of cores
+    wide, *others = cfg.hidden_sizes
+    is_image = len(spaces(cfg.env)[0].shape or ()) == 3
+    network: dict[str, Any] = {"net_arch": list(cfg.hidden_sizes), "activation_fn": ACTIVATIONS[cfg.activation]}
+    if is_image:  # the first hidden layer belongs to what follows the convolutions there
+        network |= {"net_arch": others, "features_extractor_kwargs": {"features_dim": wide}}
+    arguments: dict[str, Any] = {**cfg.arguments, "policy_kwargs": network, "seed": seed, "device": "cpu"}
+    wrapper = ClipRewardEnv if cfg.clip_rewards else None
+    env = make_vec_env(partial(make_env, cfg.env), seed=seed, wrapper_class=wrapper)
+    if cfg.exploration_std is not None:
+        mean = np.zeros(env.action_space.shape or ())
+        arguments["action_noise"] = noise.NormalActionNoise(mean, np.full_like(mean, cfg.exploration_std))
+    agent: OffPolicyAlgorithm = getattr(sb3, cfg.algorithm)("CnnPolicy" if is_image else "MlpPolicy", env, **arguments)
+    return agent
+
+
+def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> None:
+    """Trains until every agent is kept: its weights and its account are written to `folder`, for `Behaviour.load`.
+
+    Where `folder` has a checkpoint of the same configuration the training goes on from there, with a new episode.
+
+    Raises:
+        ValueError: a library is missing, the folder holds another training, or an agent's return was never reached.
+    """
+    agent = new_agent(cfg, seeds.seed)
+    go_on(agent, folder, {**asdict(cfg), **asdict(seeds)})
+    from stable_baselines3.common import env_util, evaluation
+
+    eval_env = env_util.make_vec_env(partial(make_env, cfg.env), cfg.eval_episodes, seed=seeds.eval_seed)
+    missing = {name: goal for name, goal in cfg.agents.items() if not (folder / f"{name}.json").exists()}
+    best = -np.inf
+
+    def evaluate() -> bool:
+        """Keeps the agents whose return is reached; whether others are missing."""
+        nonlocal best
+        if agent.num_timesteps % cfg.eval_freq == 0:
+            return_, _ = evaluation.evaluate_policy(agent, eval_env, cfg.eval_episodes)
+            assert isinstance(return_, float)
+            best = max(best, return_)
+            log.info("%s: step %d, return %.1f", cfg.name, agent.num_timesteps, return_)
+            for name in [name for name, goal in missing.items() if goal is not None and return_ >= goal]:
+                write(agent, cfg, seeds, name, folder, command)
+                log.info("%s is kept", name)
+                del missing[name]
+        return bool(missing)
+
+    if missing:
+        learn(agent, cfg, folder, evaluate)
+    eval_env.close()
+    for name in [name for name, goal in missing.items() if goal is None]:
+        write(agent, cfg, seeds, name, folder, command)
+        del missing[name]
+    if missing:
+        wanted = ", ".join(f"{name}={goal}" for name, goal in missing.items())
+        raise ValueError(f"behaviour.agents: {wanted} was not reached in max_steps={cfg.max_steps}, only {best:.1f}")
+
+
+def go_on(agent: "OffPolicyAlgorithm", folder: Path, settings: Mapping[str, Any]) -> None:
+    """Takes up the training that a folder holds, if it holds one; raises ValueError where it is of other settings."""
+    path = folder / "training.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, settings)
+    elif read_json(path) != json.loads(json.dumps(settings)):
+        raise ValueError(f"{path}: another training is there; remove {folder}, or give another hydra.run.dir=DIR")
+    elif (folder / STATE).exists():
+        restore(agent, folder / STATE)
+        log.info("going on from step %d", agent.num_timesteps)
+
+
+def learn(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, folder: Path, is_wanted: Callable[[], bool]) -> None:
+    """Train to the last step, or while `is_wanted`, which is asked after each; checkpoints go to the folder."""
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Look(BaseCallback):
+        """Shows progress, writes checkpoints."""
+
+        def _on_step(self) -> bool:
+            bar.update(task, completed=self.num_timesteps)
+            if self.num_timesteps % cfg.checkpoint_freq == 0:
+                save(agent, folder / STATE)
+            return is_wanted()
+
+    console = terminal()
+    with progress.Progress(console=console, disable=console is None) as bar:
+        task = bar.add_task(f"training {cfg.name}", total=cfg.max_steps, completed=agent.num_timesteps)
+        left = cfg.max_steps - agent.num_timesteps
+        if left > 0:
+            agent.learn(left, Look(), reset_num_timesteps=False)
+
+
+def write(
+    agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, seeds: Seeds, name: str, folder: Path, command: str
+) -> None:
+    """Writes a trained agent for `Behaviour.load`, with its greedy return and the command that made it."""
+    from stable_baselines3.common import env_util, evaluation
+
+    env = env_util.make_vec_env(partial(make_env, cfg.env), seeds.report_episodes, seed=seeds.report_seed)
+    return_mean, return_std = evaluation.evaluate_policy(agent, env, env.num_envs)
+    env.close()
+    space = agent.action_space
+    description = {
+        "command": command,
+        "algorithm": cfg.algorithm,
+        "env": cfg.env,
+        "num_steps": agent.num_timesteps,
+        "seed": seeds.seed,
+        "return_mean": return_mean,
+        "return_std": return_std,
+        "return_episodes": env.num_envs,
+        "return_seed": seeds.report_seed,
+        "activation": cfg.activation,
+        "action_bounds": [space.low.tolist(), space.high.tolist()] if isinstance(space, gym.spaces.Box) else None,
+        "versions": {name: version(name) for name in ("stable_baselines3", "torch", "gymnasium", "numpy")},
+    }
+    modules = [module for part in ALGORITHMS[cfg.algorithm](agent.policy) for module in part.modules()]
+    weighted: list[Any] = [module for module in modules if isinstance(module, nn.Linear | nn.Conv2d)]
+    layers = [(module.weight.numpy(force=True), module.bias.numpy(force=True)) for module in weighted]
+    behaviour.write_behaviour(name, folder, layers, description)
+
+
+def save(agent: "OffPolicyAlgorithm", path: Path) -> None:
+    """Writes all that a training goes on from, while a step is taken that is not yet in its replay buffer.
+
+    Networks, optimizers, the replay buffer, random streams and counters; that step will be another.
+    """
+    buffer, (_, variables) = agent.replay_buffer, agent._get_torch_save_params()
+    assert buffer is not None
+    numbers = np.random.get_state(legacy=False)
+    assert isinstance(numbers, dict)
+    state = {
+        "parameters": agent.get_parameters(),
+        "variables": {name: getattr(agent, name).detach() for name in variables},
+        "counters": {name: getattr(agent, name) - (name in STEPS) for name in COUNTERS if hasattr(agent, name)},
+        "rows": {name: torch.from_numpy(getattr(buffer, name)[: buffer.size()]) for name in ROWS},
+        "buffer": {"pos": buffer.pos, "full": buffer.full},
+        "torch": torch.get_rng_state(),
+        "numpy": {**numbers["state"], "key": torch.from_numpy(numbers["state"]["key"].astype(np.int64))},
+    }
+    with replacing(path) as partial_path:
+        torch.save(state, partial_path)
+
+
+def restore(agent: "OffPolicyAlgorithm", path: Path) -> None:
+    """Reads what `save` wrote into an untrained agent; its next step begins an episode.
+
+    Nothing that could execute code is loaded.
+    """
+    state: dict[str, Any] = torch.load(path, weights_only=True)
+    agent.set_parameters(state["parameters"])
+    with torch.no_grad():
+        for name, value in state["variables"].items():
+            getattr(agent, name).copy_(value)
+    for name, number in state["counters"].items():
+        setattr(agent, name, number)
+    buffer = agent.replay_buffer
+    assert buffer is not None
+    for name, rows in state["rows"].items():
+        getattr(buffer, name)[: len(rows)] = rows.numpy()
+    buffer.pos, buffer.full = state["buffer"]["pos"], state["buffer"]["full"]
+    if buffer.size() and not buffer.dones[buffer.pos - 1]:
+        buffer.dones[buffer.pos - 1] = buffer.timeouts[buffer.pos - 1] = 1
+    torch.set_rng_state(state["torch"])
+    numbers = {**state["numpy"], "key": state["numpy"]["key"].numpy().astype(np.uint32)}
+    np.random.set_state({"bit_generator": "MT19937", "state": numbers})

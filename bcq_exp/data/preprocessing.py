@@ -1,0 +1,114 @@
+"""What is done to a dataset before it is learned from: episodes left out, rewards in other units, statistics.
+
+Shape suffixes: N transitions, E episodes, S an observation.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bcq_exp.data.frames import FrameStacks
+from bcq_exp.data.storage import chunks, is_mapped, new_mapped
+from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions, episode_sums
+
+
+def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_fraction: float) -> Transitions:
+    """Whole episodes of a dataset, in the order of their recording.
+
+    First the episodes of a random order, then, among those, the ones of highest return; of either order as many from
+    the front as have no more than that fraction of the transitions, and at least one. The second is how percentile
+    behavioural cloning chooses: by return, and counted in transitions (arXiv:2106.01345, section 5.1). Of equal returns
+    the one recorded first comes first.
+
+    Args:
+        transitions: in the environment's units; they come back untouched where both fractions are 1.
+        fraction: of all transitions, in (0, 1].
+        seed: of the random order, at least 0.
+        top_return_fraction: of the transitions that `fraction` leaves, in (0, 1].
+    """
+    if fraction == top_return_fraction == 1:
+        return transitions
+    lengths_E, returns_E = episode_lengths(transitions), episode_returns(transitions)
+    shuffled = np.random.default_rng(seed).permutation(len(lengths_E))
+    chosen = np.sort(leading(shuffled, lengths_E, fraction))
+    chosen = leading(chosen[np.argsort(-returns_E[chosen], kind="stable")], lengths_E, top_return_fraction)
+    is_kept_E = np.isin(np.arange(len(lengths_E)), chosen)
+    rows = np.flatnonzero(np.repeat(is_kept_E, lengths_E))
+    found = {name: getattr(transitions, name) for name in REQUIRED + MASKS}
+    taken: dict[str, Any] = {name: _taken(column, rows) for name, column in found.items() if column is not None}
+    return replace(
+        transitions,
+        **taken,
+        episode_returns=returns_E[is_kept_E],
+        rows=rows if transitions.rows is None else transitions.rows[rows],
+    )
+
+
+def leading(order: Array, lengths_E: Array, fraction: float) -> Array:
+    """The first episodes of an order, as many as have that fraction of its transitions at most, and at least one."""
+    num_transitions = np.cumsum(lengths_E[order])
+    limit = round(fraction * int(num_transitions[-1]))
+    return order[: max(1, np.searchsorted(num_transitions, limit, side="right"))]
+
+
+def episode_lengths(transitions: Transitions) -> Array:
+    """Transitions of each episode, (E,) int64; an episode without any has none."""
+    ends = np.flatnonzero(transitions.terminated | transitions.truncated)
+    return np.diff(ends, prepend=-1)
+
+
+def episode_returns(transitions: Transitions) -> Array:
+    """The undiscounted return of each episode that has transitions, (E,) float64.
+
+    As recorded where there is one for each; a recording that has more or fewer cannot be told apart by episode, and the
+    returns are then the sums of the transitions' rewards.
+    """
+    sums_E = episode_sums(transitions.rew, transitions.terminated | transitions.truncated)
+    recorded = transitions.episode_returns
+    return recorded if len(recorded) == len(sums_E) else sums_E
+
+
+def transform_rewards(rew: Array, *, clip: tuple[float, float] | None, scale: float, shift: float) -> Array:
+    """scale * clip(r) + shift, (N,) float32; values that change nothing give back the rewards themselves.
+
+    Args:
+        rew: rewards in the environment's units, (N,) float32.
+        clip: the least and the largest reward, in those units, or None.
+        scale: of the clipped reward.
+        shift: added to the scaled one, in each step.
+    """
+    if (clip, scale, shift) == (None, 1, 0):
+        return rew
+    low, high = clip or (-np.inf, np.inf)
+    made = _room(rew, len(rew))
+    for part in chunks(rew):
+        made[part] = scale * rew[part].clip(low, high) + shift
+    return made
+
+
+def observation_statistics(obs: Array) -> tuple[Array, Array]:
+    """Mean and deviation (divided by N) of each feature, (S,) float64 each, in two passes piece by piece.
+
+    Args:
+        obs: observations (N, S), in memory or memory-mapped.
+    """
+    mean = np.sum([obs[part].sum(0, dtype=np.float64) for part in chunks(obs)], axis=0) / len(obs)
+    squares = np.sum([((obs[part] - mean) ** 2).sum(0) for part in chunks(obs)], axis=0)
+    return mean, np.sqrt(squares / len(obs))
+
+
+def _taken(column: Any, rows: Array) -> Any:
+    """A column's rows, as a copy that lies in a file if the column does; stacks go on sharing their frames."""
+    if isinstance(column, FrameStacks):
+        return replace(column, newest=_taken(column.newest, rows))
+    made = _room(column, len(rows))
+    for part in chunks(made):
+        made[part] = column[rows[part]]
+    return made
+
+
+def _room(column: Array, num_rows: int) -> Array:
+    """An array of so many rows for what is made of a column: in a file, if the column lies in one."""
+    shape = (num_rows, *column.shape[1:])
+    return new_mapped(shape, column.dtype) if is_mapped(column) else np.empty(shape, column.dtype)
