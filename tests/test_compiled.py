@@ -17,7 +17,17 @@ EVERY_TIME = {"discrete_bcq", "bcq", "td3_bc"}
     [pytest.param(name, marks=() if name in EVERY_TIME else pytest.mark.slow) for name in sorted(REGISTRY)],
 )
 def test_compiled_equals_eager(name: str):
-    eager, compiled = population_of(name, [0, 1]), population_of(name, [0, 1], "compile=always")
+    compare(name)
+
+
+@pytest.mark.compiled
+@pytest.mark.slow
+def test_compiled_equals_eager_where_observations_are_normalised():
+    compare("td3_bc", "dataset.normalize_obs=true")
+
+
+def compare(name: str, *typed: str) -> None:
+    eager, compiled = population_of(name, [0, 1], *typed), population_of(name, [0, 1], *typed, "compile=always")
     before = [weights(policy).clone() for policy in eager.policies]
     eager.advance(20)
     compiled.advance(20)

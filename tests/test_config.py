@@ -9,6 +9,8 @@ from omegaconf import OmegaConf
 import pixels
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.config import CONF_DIR, check
+from bcq_exp.data.behaviour import Behaviour
+from bcq_exp.envs import spaces
 from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy
 from cases import checked, composed
 
@@ -37,11 +39,30 @@ def test_every_choice_of_a_group_composes_under_its_own_name(group: str):
         assert getattr(checked(f"{group}={choice}", *fitting), group).name == choice
 
 
+MADE_HERE = [name for name in choices("dataset") if name not in ("h5", "d4rl", "minari", "atari-replay")]
+
+
+@pytest.mark.parametrize("name", MADE_HERE)
+def test_every_dataset_that_is_made_here_composes_to_its_schema(name: str):
+    overrides = ["dataset.behaviour=cartpole"] if name == "breakout-noisy" else []  # no agent ships for images
+    env = composed(f"dataset={name}", *overrides).dataset.env
+    algorithm = "discrete_bcq" if isinstance(spaces(env)[1], gym.spaces.Discrete) else "bcq"
+    network = "nature_cnn" if len(spaces(env)[0].shape) == 3 else "mlp"
+    dataset = checked(f"dataset={name}", f"algorithm={algorithm}", f"network={network}", *overrides).dataset
+    assert dataset.name == name
+    assert dataset.ref_min < dataset.ref_max
+    if dataset.format == "collected" and not overrides:
+        assert Behaviour.load(dataset.behaviour).env == env
+
+
 @pytest.mark.parametrize("name", choices("experiment"))
 def test_every_experiment_composes(name: str, discrete_file: Path):
     overrides = [f"experiment={name}"]
-    if composed(*overrides).dataset.format == "h5":
+    cfg = composed(*overrides)
+    if cfg.dataset.format == "h5":
         overrides.append(f"dataset.path={discrete_file}")
+    if cfg.dataset.name == composed().dataset.name:  # perhaps left to whoever runs it
+        overrides.append(FITTING[REGISTRY[cfg.algorithm.name].is_discrete])
     assert checked(*overrides).schedule.num_updates > 0
 
 
@@ -76,6 +97,12 @@ def test_the_yaml_states_every_documented_default(name: str):
         (["+algorithm.is_doubl=true"], ["did you mean algorithm.is_double?"]),
         (["+network.output_activation=tanh"], ["network.output_activation", "raw outputs"]),
         (["+network._target_=os.system"], ["network._target_", "never from a path"]),
+        (["+network.head=quantile"], ["network.head", "algorithm.num_quantiles=200"]),
+        (
+            ["algorithm.num_quantiles=200"],
+            ["algorithm.num_quantiles=200 with clip_loss_grad=false", "set clip_loss_grad"],
+        ),
+        (["algorithm.num_quantiles=0"], ["algorithm.num_quantiles=0 is outside [1, inf)"]),
         (["network.activation=sigmod"], ["network.activation=sigmod is none of relu"]),
         (["network.kind=cnn"], ["network.kind=cnn is none of mlp, nature_cnn"]),
         (["network=nature_cnn", "+network.activation=tanh"], ["network.activation is not a key of NatureCNNConfig"]),
@@ -83,6 +110,19 @@ def test_the_yaml_states_every_documented_default(name: str):
         (["dataset=h5"], ["dataset.path has no value", "dataset.env has no value"]),
         (["dataset.ref_min=500", "dataset.ref_max=1"], ["ref_min=500.0, ref_max=1.0"]),
         (["dataset.behaviour=acrobat"], ["acrobat"]),
+        (["dataset.fraction=0"], ["dataset.fraction=0.0 is outside (0, 1]"]),
+        (["dataset.top_return_fraction=10"], ["dataset.top_return_fraction=10.0 is outside (0, 1]"]),
+        (["dataset.fraction_seed=-1"], ["dataset.fraction_seed=-1 is outside [0, inf)"]),
+        (["dataset.reward_scale=0"], ["dataset.reward_scale=0.0 is outside (0, inf)"]),
+        (["dataset.reward_shift=inf"], ["dataset.reward_shift=inf is outside"]),
+        (["dataset.reward_shift=-inf"], ["dataset.reward_shift=-inf is outside"]),
+        (["dataset.reward_clip=[1,-1]"], ["dataset: reward_clip=[1.0, -1.0]", "the lower one first"]),
+        (["dataset.reward_clip=[-inf,1]"], ["reward_clip=[-inf, 1.0]", "two finite numbers"]),
+        (["dataset.reward_clip=1"], ["dataset.reward_clip=1"]),
+        (["dataset.reward_clip=[1]"], ["reward_clip=[1.0]", "two finite numbers"]),
+        (["dataset.reward_clip=[-1,0,1]"], ["reward_clip=[-1.0, 0.0, 1.0]", "two finite numbers"]),
+        (["dataset.obs_eps=0"], ["dataset.obs_eps=0.0 is outside (0, inf)"]),
+        (["+dataset.reward_scal=2"], ["did you mean dataset.reward_scale?"]),
         (["dataset.noise.high=2"], ["noise.high=2"]),
         (["dataset.env=CartPol-v1"], ["CartPol-v1", "CartPole-v1"]),
         (["algorithm=bcq"], ["algorithm=bcq is for continuous actions", "discrete_bcq"]),
@@ -92,6 +132,8 @@ def test_the_yaml_states_every_documented_default(name: str):
             ["action_bound_method='clip'", "beyond", "action_scaling=True"],
         ),
         (["device=warp"], ["device=warp cannot be used"]),
+        (["storage=disk"], ["storage=disk is none of auto, memory, mmap"]),
+        (["storage=mmap", "device=meta"], ["storage=mmap is for device=cpu, not device=meta; give storage=memory"]),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_key_value_and_remedy(overrides: list[str], said: list[str]):
@@ -192,6 +234,19 @@ def test_a_network_takes_the_observations_it_was_made_for(
     with pytest.raises(ValueError) as caught:
         checked(*typed)
     assert str(caught.value).splitlines() == said
+
+
+@pytest.mark.parametrize("space", [IMAGES, gym.spaces.Box(0, 1, (4, 84, 84)), gym.spaces.Discrete(5)])
+def test_only_observations_of_one_axis_are_normalised(monkeypatch: pytest.MonkeyPatch, space: gym.Space):
+    monkeypatch.setattr("bcq_exp.config.spaces", lambda env_id: (space, DISCRETE))
+    with pytest.raises(ValueError, match=r"dataset\.normalize_obs=true is for observations of one axis, .*=false"):
+        checked("network=nature_cnn", "dataset.normalize_obs=true")
+
+
+@pytest.mark.parametrize("space", [VECTORS, gym.spaces.Box(0, 255, (128,), np.uint8)])
+def test_observations_of_one_axis_are_normalised_bytes_too(monkeypatch: pytest.MonkeyPatch, space: gym.Space):
+    monkeypatch.setattr("bcq_exp.config.spaces", lambda env_id: (space, DISCRETE))
+    assert checked("dataset.normalize_obs=true").dataset.normalize_obs
 
 
 def test_all_errors_come_in_one_message():

@@ -10,6 +10,7 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
+from bcq_exp.algorithms.td3 import twin_regression
 from bcq_exp.networks import Critic, Decoder, Encoder, Perturbation
 from bcq_exp.ops.gaussian import kl_to_standard_normal
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
@@ -41,6 +42,11 @@ def vae_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tens
     return loss, {"vae_loss": loss}
 
 
+def vae_stage(latent_dim: int) -> Stage:
+    """A step of both halves of the generative model."""
+    return Stage(vae_loss, trains=("encoder", "decoder"), noise={"latent": Draw("normal", (latent_dim,))})
+
+
 def bcq_target(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> Tensor:
     """y = r + gamma (1 - terminated) max_i soft_clipped(Q1', Q2')(s', a_i), a_i = z_i + xi'(s', z_i)    (eq. 13).
 
@@ -58,9 +64,7 @@ def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: T
     """sum_j (y - Q_j(s, a))^2    (algorithm 1, line 8)."""
     with no_grad():
         y_B = bcq_target(nets, targets, batch, noise, hp)
-    critic1 = F.mse_loss(nets["critic1"](batch["obs"], batch["act"]), y_B)
-    critic2 = F.mse_loss(nets["critic2"](batch["obs"], batch["act"]), y_B)
-    return critic1 + critic2, {"critic1_loss": critic1, "critic2_loss": critic2}
+    return twin_regression(nets, batch, y_B)
 
 
 def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -85,7 +89,7 @@ def build(*, num_sampled_action: int, forward_sampled_times: int, latent_dim: in
     """BCQ as stages: generative model, critics, perturbation, in the order of algorithm 1's published code."""
     return Algorithm(
         stages=(
-            Stage(vae_loss, trains=("encoder", "decoder"), noise={"latent": Draw("normal", (latent_dim,))}),
+            vae_stage(latent_dim),
             Stage(
                 critic_loss,
                 trains=("critic1", "critic2"),
@@ -116,11 +120,19 @@ def from_config(cfg: BCQConfig, sizes: Sizes) -> Algorithm:
 
 def networks(cfg: BCQConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """Perturbation, twin critics with weights of their own, and the two halves of the generative model."""
-    obs_dim, act_dim, latent = sizes.obs_dim, sizes.act_dim, latent_dim(sizes)
+    obs_dim, act_dim = sizes.obs_dim, sizes.act_dim
     return {
         "actor": Perturbation(obs_dim, act_dim, phi=cfg.phi, max_action=sizes.max_action, **network.hidden),
         "critic1": Critic(obs_dim, act_dim, **network.hidden),
         "critic2": Critic(obs_dim, act_dim, **network.hidden),
+        **generative_model(network, sizes),
+    }
+
+
+def generative_model(network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """The two halves of the conditional variational auto-encoder."""
+    obs_dim, act_dim, latent = sizes.obs_dim, sizes.act_dim, latent_dim(sizes)
+    return {
         "encoder": Encoder(obs_dim, act_dim, latent_dim=latent, **network.vae_hidden),
         "decoder": Decoder(obs_dim, act_dim, latent_dim=latent, max_action=sizes.max_action, **network.vae_hidden),
     }

@@ -4,11 +4,12 @@ Shape suffixes: B batch, A number of actions.
 """
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms import dqn, qrdqn
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
 from bcq_exp.ops.discrete import likely_actions, masked_argmax
@@ -17,7 +18,7 @@ SWEPT = frozenset({"gamma", "eval_eps", "unlikely_action_threshold", "imitation_
 
 
 @dataclass(kw_only=True)
-class DiscreteBCQConfig(dqn.QLearningConfig):
+class DiscreteBCQConfig(qrdqn.QuantileCriticConfig):
     """Keys of `conf/algorithm/discrete_bcq.yaml`."""
 
     unlikely_action_threshold: float = within(0, 1)
@@ -25,32 +26,32 @@ class DiscreteBCQConfig(dqn.QLearningConfig):
 
 
 def bcq_target(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, *, is_double: bool) -> Tensor:
-    """The Q-learning target (B,) whose argmax is taken among the likely and available actions of s_m only."""
+    """The Q-learning target whose argmax is taken among the likely and available actions of s_m only.
+
+    (B,), or (N, B) where `model` gives N quantiles of each action, whose mean is ranked.
+    """
     logits_BA = nets["imitator"](batch["obs_next"])
     likely_BA = likely_actions(logits_BA, hp["unlikely_action_threshold"], batch.get("mask_next"))
     return dqn.q_learning_target(nets, targets, batch, hp, likely_BA, is_double=is_double)
 
 
 def build(
-    *,
-    is_double: bool,
-    clip_loss_grad: bool,
-    target_update_freq: int,
-    estimation_step: int,
-    reward_normalization: bool,
+    *, num_quantiles: int | None, is_double: bool, clip_loss_grad: bool, **bootstrapping: Unpack[dqn.Bootstrapping]
 ) -> Algorithm:
     """Discrete BCQ as stages: one step on
 
     L = L_TD + CE(G(s), a) + penalty mean(logits^2)
 
     where L_TD's target chooses among the actions with G(a|s') / max_b G(b|s') >= threshold; the rule uses the imitator
-    as it is before this step. The penalty is on raw logits, as in the published code.
+    as it is before this step. The penalty is on raw logits, as in the published code. With quantiles L_TD is QR-DQN's,
+    and the mean of the quantiles chooses, as in d3rlpy's reproduction on Atari.
     """
 
     def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+        critic, slow = (qrdqn.critic_nets(group, num_quantiles) for group in (nets, targets))
         with no_grad():
-            y_B = bcq_target(nets, targets, batch, hp, is_double=is_double)
-        q_loss = dqn.td_loss(nets["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
+            y_B = bcq_target(critic, slow, batch, hp, is_double=is_double)
+        q_loss = qrdqn.critic_loss(critic["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
         logits_BA = nets["imitator"](batch["obs"])
         i_loss = F.cross_entropy(logits_BA, batch["act"])
         reg_loss = logits_BA.square().mean()
@@ -58,7 +59,8 @@ def build(
         return total, {"loss": total, "q_loss": q_loss, "i_loss": i_loss, "reg_loss": reg_loss}
 
     def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
-        q_BA, logits_BA = nets["model"](batch["obs"]), nets["imitator"](batch["obs"])
+        q_BA = dqn.mean_value(qrdqn.critic_nets(nets, num_quantiles)["model"](batch["obs"]))
+        logits_BA = nets["imitator"](batch["obs"])
         likely_BA = likely_actions(logits_BA, hp["unlikely_action_threshold"], batch.get("mask"))
         return {
             "act": masked_argmax(q_BA, likely_BA),
@@ -67,21 +69,18 @@ def build(
             "imitation_logits": logits_BA,
         }
 
-    return dqn.q_learning_algorithm(
-        Stage(loss, trains=("model", "imitator")),
-        act,
-        SWEPT,
-        target_update_freq=target_update_freq,
-        estimation_step=estimation_step,
-        reward_normalization=reward_normalization,
-    )
+    return dqn.q_learning_algorithm(Stage(loss, trains=("model", "imitator")), act, SWEPT, **bootstrapping)
 
 
 def from_config(cfg: DiscreteBCQConfig, sizes: Sizes) -> Algorithm:
     """The algorithm that a configuration describes."""
-    return build(**cfg.q_learning)
+    return build(num_quantiles=cfg.num_quantiles, **cfg.q_learning)
 
 
 def networks(cfg: DiscreteBCQConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
-    """The Q network and the imitator, each with raw linear outputs (A,); on images they share the convolutions."""
-    return network.per_action(["model", "imitator"], sizes)
+    """The critic, with raw linear outputs (A,), or (N A,) for N quantiles, and the imitator, with (A,).
+
+    On images they share the convolutions.
+    """
+    outputs = {"model": qrdqn.critic_outputs(cfg.num_quantiles, sizes), "imitator": sizes.act_dim}
+    return network.heads(outputs, sizes)

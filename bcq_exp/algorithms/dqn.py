@@ -4,7 +4,7 @@ Shape suffixes: B batch, A number of actions, K steps of the reward window.
 """
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
@@ -18,37 +18,51 @@ from bcq_exp.ops.td import n_step_target
 SWEPT = frozenset({"gamma", "eval_eps"})
 
 
-class QLearning(TypedDict):
-    """What decides the program of Q-learning, to be handed on as keywords."""
+class Bootstrapping(TypedDict):
+    """What decides how targets are made but for the choice of the action, to be handed on as keywords."""
 
-    is_double: bool
-    clip_loss_grad: bool
     target_update_freq: int
     estimation_step: int
     reward_normalization: bool
 
 
-@dataclass(kw_only=True)
-class QLearningConfig(DiscreteConfig):
-    """What every algorithm with a Q network and hard target copies has."""
+class QLearning(Bootstrapping):
+    """What decides the program of Q-learning, to be handed on as keywords."""
 
     is_double: bool
     clip_loss_grad: bool
+
+
+@dataclass(kw_only=True)
+class BootstrappingConfig(DiscreteConfig):
+    """What every algorithm with targets of a greedy choice and hard target copies has."""
+
+    is_double: bool
     reward_normalization: bool
     gamma: float = within(0, 1)
     estimation_step: int = within(1)
     target_update_freq: int = within(0)
 
     @property
-    def q_learning(self) -> QLearning:
-        """The keys that decide the program."""
+    def bootstrapping(self) -> Bootstrapping:
+        """The keys that decide the program, but for `is_double`."""
         return {
-            "is_double": self.is_double,
-            "clip_loss_grad": self.clip_loss_grad,
             "target_update_freq": self.target_update_freq,
             "estimation_step": self.estimation_step,
             "reward_normalization": self.reward_normalization,
         }
+
+
+@dataclass(kw_only=True)
+class QLearningConfig(BootstrappingConfig):
+    """What every algorithm with a regression of Q(s, a) on a target has."""
+
+    clip_loss_grad: bool
+
+    @property
+    def q_learning(self) -> QLearning:
+        """The keys that decide the program."""
+        return {**self.bootstrapping, "is_double": self.is_double, "clip_loss_grad": self.clip_loss_grad}
 
 
 @dataclass(kw_only=True)
@@ -59,7 +73,7 @@ class DQNConfig(QLearningConfig):
 def q_learning_target(
     nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, mask_BA: Tensor | None, *, is_double: bool
 ) -> Tensor:
-    """The n-step target (B,) in the units of the Q network.
+    """The n-step target (B,), or (N, B) where the networks give N values of each action, in the units of the network.
 
     y = sum_k gamma^k r_k + gamma^m (1 - terminated) Q'(s_m, argmax_a Q(s_m, a))    (arXiv:1509.06461, eq. 4)
 
@@ -69,9 +83,25 @@ def q_learning_target(
         is_double: the online network chooses the action; otherwise the target network does.
     """
     q_BA = targets["model"](batch["obs_next"])
-    act_B = masked_argmax(nets["model"](batch["obs_next"]) if is_double else q_BA, mask_BA)
-    value_B = denormalize(take_action(q_BA, act_B), hp)
-    y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
+    ranked_BA = nets["model"](batch["obs_next"]) if is_double else q_BA
+    act_B = masked_argmax(mean_value(ranked_BA), mask_BA)
+    return bootstrapped(take_action(q_BA, act_B), batch, hp)
+
+
+def with_values(nets: Nets, num_values: int) -> Nets:
+    """The networks with the outputs (B, N A) of `model` as N values of each action, (N, B, A)."""
+    return {**nets, "model": lambda obs: nets["model"](obs).unflatten(-1, (num_values, -1)).movedim(-2, 0)}
+
+
+def mean_value(q_BA: Tensor) -> Tensor:
+    """Q(s, .) as it is, (B, A), or the mean of several values of each action, (N, B, A)."""
+    return q_BA if q_BA.dim() == 2 else q_BA.mean(0)
+
+
+def bootstrapped(value_B: Tensor, batch: Tensors, hp: Tensors) -> Tensor:
+    """The n-step target (*, B) of what s_m is worth, (*, B), both in the units of the Q network."""
+    worth_B = denormalize(value_B, hp)
+    y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], worth_B, hp["gamma"])
     return normalize(y_B, hp)
 
 
@@ -105,34 +135,32 @@ def return_statistics(buffer: ReplayBuffer, hp: Tensors) -> dict[str, Tensor]:
 
 
 def q_learning_algorithm(
-    stage: Stage,
-    act: Act,
-    swept: frozenset[str],
-    *,
-    target_update_freq: int,
-    estimation_step: int,
-    reward_normalization: bool,
+    stage: Stage, act: Act, swept: frozenset[str], **bootstrapping: Unpack[Bootstrapping]
 ) -> Algorithm:
     """One stage that learns a Q network against a hard copy of it, from n-step windows, in raw or normalised units."""
+    is_normalized = bootstrapping["reward_normalization"]
     return Algorithm(
         stages=(stage,),
-        targets={"model": Target("model", rate=None, every=target_update_freq)},
+        targets={"model": Target("model", rate=None, every=bootstrapping["target_update_freq"])},
         act=act,
         swept=swept,
-        num_steps=estimation_step,
-        prepare=return_statistics if reward_normalization else None,
-        statistics=("return_mean", "return_std") if reward_normalization else (),
+        num_steps=bootstrapping["estimation_step"],
+        prepare=return_statistics if is_normalized else None,
+        statistics=("return_mean", "return_std") if is_normalized else (),
     )
 
 
-def build(
-    *,
-    is_double: bool,
-    clip_loss_grad: bool,
-    target_update_freq: int,
-    estimation_step: int,
-    reward_normalization: bool,
-) -> Algorithm:
+def greedy(q_BA: Tensor, batch: Tensors, hp: Tensors) -> dict[str, Tensor]:
+    """argmax_a Q(s, a) among the available actions."""
+    return {"act": masked_argmax(q_BA, batch.get("mask")), "logits": q_BA, "q_value": denormalize(q_BA, hp)}
+
+
+def greedy_act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+    """The greedy choice of a network with an output for each action."""
+    return greedy(nets["model"](batch["obs"]), batch, hp)
+
+
+def build(*, is_double: bool, clip_loss_grad: bool, **bootstrapping: Unpack[Bootstrapping]) -> Algorithm:
     """DQN as stages."""
 
     def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -141,22 +169,7 @@ def build(
         q_loss = td_loss(nets["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
         return q_loss, {"loss": q_loss}
 
-    def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
-        q_BA = nets["model"](batch["obs"])
-        return {
-            "act": masked_argmax(q_BA, batch.get("mask")),
-            "logits": q_BA,
-            "q_value": denormalize(q_BA, hp),
-        }
-
-    return q_learning_algorithm(
-        Stage(loss, trains=("model",)),
-        act,
-        SWEPT,
-        target_update_freq=target_update_freq,
-        estimation_step=estimation_step,
-        reward_normalization=reward_normalization,
-    )
+    return q_learning_algorithm(Stage(loss, trains=("model",)), greedy_act, SWEPT, **bootstrapping)
 
 
 def from_config(cfg: DQNConfig, sizes: Sizes) -> Algorithm:

@@ -5,7 +5,8 @@ import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, TypedDict
+from types import NoneType
+from typing import Any, TypedDict, get_args
 
 from torch import nn
 
@@ -49,18 +50,26 @@ def violations(config: type[Any], values: Mapping[str, Any]) -> list[str]:
     found = []
     for key, spec in ((spec.name, spec) for spec in fields(config) if spec.name in values):
         allowed, value = spec.metadata.get("allowed"), values[key]
+        if value is None and NoneType in get_args(spec.type):
+            continue
         if isinstance(allowed, Range) and not is_number(value, spec.type):
-            found.append(f"{key}={value!r} is not {'an integer' if spec.type is int else 'a number'} in {allowed}")
+            kind = "an integer" if is_integral(spec.type) else "a number"
+            found.append(f"{key}={value!r} is not {kind} in {allowed}")
         elif isinstance(allowed, Range) and value not in allowed:
             found.append(f"{key}={value} is outside {allowed}")
-        elif isinstance(allowed, tuple) and value is not None and value not in allowed:
+        elif isinstance(allowed, tuple) and value not in allowed:
             found.append(f"{key}={value} is none of {', '.join(allowed)}")
     return found
 
 
 def is_number(value: Any, kind: Any) -> bool:
-    """Whether a value can stand in a field of that type, `int` or `float`."""
-    return isinstance(value, numbers.Integral if kind is int else numbers.Real) and not isinstance(value, bool)
+    """Whether a value can stand in a field of that type, `int` or `float`, with or without `None`."""
+    return isinstance(value, numbers.Integral if is_integral(kind) else numbers.Real) and not isinstance(value, bool)
+
+
+def is_integral(kind: Any) -> bool:
+    """Whether a field of that type holds integers."""
+    return int in (kind, *get_args(kind))
 
 
 def check_ranges(config: type[Any], **values: Any) -> None:
@@ -82,6 +91,10 @@ class AlgorithmConfig:
     """What every algorithm has."""
 
     name: str
+
+    def contradictions(self) -> list[str]:
+        """A sentence for each combination of keys that cannot mean what it says."""
+        return []
 
     @property
     def action_rule(self) -> ActionRule:
@@ -139,8 +152,12 @@ class NetworkConfig(ABC):
     hidden_sizes: list[int]
 
     @abstractmethod
+    def heads(self, outputs: Mapping[str, int], sizes: Sizes) -> dict[str, nn.Module]:
+        """Fresh networks by name, each from observations to that many raw linear outputs."""
+
     def per_action(self, names: Sequence[str], sizes: Sizes) -> dict[str, nn.Module]:
         """Fresh networks by name, each from observations to raw linear outputs (A,), one a discrete action."""
+        return self.heads(dict.fromkeys(names, sizes.act_dim), sizes)
 
 
 @dataclass(kw_only=True)
@@ -163,19 +180,19 @@ class MLPNetworkConfig(NetworkConfig):
         """Of the generative model's two halves."""
         return {"hidden_sizes": self.vae_hidden_sizes, "activation": self.activation}
 
-    def per_action(self, names: Sequence[str], sizes: Sizes) -> dict[str, nn.Module]:
+    def heads(self, outputs: Mapping[str, int], sizes: Sizes) -> dict[str, nn.Module]:
         """Networks that share nothing."""
-        return {name: MLP(sizes.obs_dim, sizes.act_dim, **self.hidden) for name in names}
+        return {name: MLP(sizes.obs_dim, num_outputs, **self.hidden) for name, num_outputs in outputs.items()}
 
 
 @dataclass(kw_only=True)
 class NatureCNNConfig(NetworkConfig):
     """Widths of a head on the convolutions, which are the paper's."""
 
-    def per_action(self, names: Sequence[str], sizes: Sizes) -> dict[str, nn.Module]:
+    def heads(self, outputs: Mapping[str, int], sizes: Sizes) -> dict[str, nn.Module]:
         """Heads of their own on convolutions that they share."""
         trunk = NatureCNN(sizes.obs_shape)
-        return {name: Branch(trunk, sizes.act_dim, hidden_sizes=self.hidden_sizes) for name in names}
+        return {name: Branch(trunk, size, hidden_sizes=self.hidden_sizes) for name, size in outputs.items()}
 
 
 NETWORKS: dict[str, type[NetworkConfig]] = {"mlp": MLPNetworkConfig, "nature_cnn": NatureCNNConfig}

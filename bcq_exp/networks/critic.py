@@ -13,12 +13,22 @@ class Critic(nn.Module):
 
     Args:
         obs_dim, act_dim: sizes of the last axes of the inputs.
-        hidden_sizes, activation: of the MLP.
+        hidden_sizes, activation, has_layer_norm: of the MLP.
     """
 
-    def __init__(self, obs_dim: int, act_dim: int, *, hidden_sizes: Sequence[int], activation: str) -> None:
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        *,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        has_layer_norm: bool = False,
+    ) -> None:
         super().__init__()
-        self.mlp = MLP(obs_dim + act_dim, 1, hidden_sizes=hidden_sizes, activation=activation)
+        self.mlp = MLP(
+            obs_dim + act_dim, 1, hidden_sizes=hidden_sizes, activation=activation, has_layer_norm=has_layer_norm
+        )
 
     def forward(self, obs: Tensor, act: Tensor) -> Tensor:
         """Map (*, S) and (*, A) to values (*)."""

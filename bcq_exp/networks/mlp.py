@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "gelu": nn.GELU}
 
+NORM_EPS = 1e-6  # added to the variance: the published code of arXiv:2305.09836
+
 
 class Hidden(TypedDict):
     """What is between input and output of an MLP, to be handed on as keywords."""
@@ -37,9 +39,19 @@ class MLP(nn.Module):
         output_dim: size of the last output axis.
         hidden_sizes: width of each hidden layer; empty makes a linear map.
         activation: a key of `ACTIVATIONS`.
+        has_layer_norm: whether each activation is followed by layer normalisation (arXiv:1607.06450), with trained
+            scale and shift.
     """
 
-    def __init__(self, input_dim: int, output_dim: int, *, hidden_sizes: Sequence[int], activation: str) -> None:
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        *,
+        hidden_sizes: Sequence[int],
+        activation: str,
+        has_layer_norm: bool = False,
+    ) -> None:
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(f"activation={activation!r} is unknown; choose one of {', '.join(ACTIVATIONS)}")
@@ -47,6 +59,8 @@ class MLP(nn.Module):
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(sizes):
             layers += [Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
+            if has_layer_norm:
+                layers.append(nn.LayerNorm(fan_out, eps=NORM_EPS))
         self.layers = nn.Sequential(*layers, Linear(sizes[-1], output_dim))
 
     def forward(self, x: Tensor) -> Tensor:

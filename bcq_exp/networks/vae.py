@@ -32,7 +32,28 @@ class Encoder(nn.Module):
         return mean, log_std.clamp(*LOG_STD_RANGE).exp()
 
 
-class Decoder(nn.Module):
+class RawDecoder(nn.Module):
+    """What tanh makes an action of: MLP(s, z).
+
+    Args:
+        obs_dim, latent_dim: sizes of the last axes of the inputs.
+        act_dim: size of the last axis of the output.
+        hidden_sizes, activation: of the MLP.
+    """
+
+    def __init__(
+        self, obs_dim: int, act_dim: int, *, latent_dim: int, hidden_sizes: Sequence[int], activation: str
+    ) -> None:
+        super().__init__()
+        self.mlp = MLP(obs_dim + latent_dim, act_dim, hidden_sizes=hidden_sizes, activation=activation)
+
+    def forward(self, obs: Tensor, latent: Tensor) -> Tensor:
+        """Map (*, S) and (*, L) to unbounded numbers (*, A)."""
+        raw: Tensor = self.mlp(torch.cat([obs, latent], -1))
+        return raw
+
+
+class Decoder(RawDecoder):
     """D(s, z): an action, max_action * tanh(MLP(s, z)).
 
     Args:
@@ -52,13 +73,12 @@ class Decoder(nn.Module):
         hidden_sizes: Sequence[int],
         activation: str,
     ) -> None:
-        super().__init__()
+        super().__init__(obs_dim, act_dim, latent_dim=latent_dim, hidden_sizes=hidden_sizes, activation=activation)
         self.max_action = max_action
-        self.mlp = MLP(obs_dim + latent_dim, act_dim, hidden_sizes=hidden_sizes, activation=activation)
 
     def forward(self, obs: Tensor, latent: Tensor) -> Tensor:
         """Map (*, S) and (*, L) to actions (*, A)."""
-        return self.max_action * torch.tanh(self.mlp(torch.cat([obs, latent], -1)))
+        return self.max_action * torch.tanh(super().forward(obs, latent))
 
 
 class VAE(nn.Module):

@@ -32,8 +32,26 @@ def masked_argmax(value_BA: Tensor, mask_BA: Tensor | None) -> Tensor:
 
 
 def take_action(value_BA: Tensor, act_B: Tensor) -> Tensor:
-    """The value (B,) of one action a row."""
-    return value_BA.gather(-1, act_B.unsqueeze(-1)).squeeze(-1)
+    """The value (B,) of one action a row, or several values (*, B) out of (*, B, A)."""
+    return value_BA.gather(-1, act_B.expand(value_BA.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+
+
+def action_probabilities(logits_BA: Tensor, available_BA: Tensor | None) -> Tensor:
+    """Softmax among the available actions, (B, A): 0 for the others, NaN where a row's mask is empty."""
+    if available_BA is not None:
+        logits_BA = logits_BA.masked_fill(~available_BA, -torch.inf)
+    return logits_BA.softmax(-1)
+
+
+def draw_action(probs_BA: Tensor, uniform_B: Tensor) -> Tensor:
+    """Actions (B,) of the given probabilities: the first whose cumulated probability exceeds the random number.
+
+    Args:
+        probs_BA: (B, A); an action of probability 0 is never drawn.
+        uniform_B: random numbers in [0, 1).
+    """
+    cumulated_BA = probs_BA.cumsum(-1)
+    return (cumulated_BA <= uniform_B.unsqueeze(-1) * cumulated_BA[..., -1:]).sum(-1)
 
 
 def epsilon_greedy(

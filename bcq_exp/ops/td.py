@@ -16,7 +16,8 @@ def n_step_target(rew_BK: Tensor, num_steps_B: Tensor, terminated_B: Tensor, val
         rew_BK: rewards (B, K), zero where the episode ended before step k.
         num_steps_B: m, integers (B,) in [1, K]: the rewards that are in the window.
         terminated_B: bool (B,), whether s_m is terminal. A time limit is not terminal: V(s_m) counts.
-        value_B: V(s_m), (B,); whatever stands in a terminated row is ignored, non-finite values too.
+        value_B: V(s_m), (B,), or (*, B) for several values of each state; whatever stands in a terminated row is
+            ignored, non-finite values too.
         gamma: discount, 0-d, in [0, 1].
     """
     discount_K = gamma ** torch.arange(rew_BK.shape[-1], device=rew_BK.device)

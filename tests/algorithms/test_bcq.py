@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from algorithms import tiny
-from algorithms.golden import Adam, Array, assert_same, backward, cat, forward, n_step_targets, soft_update
+from algorithms.golden import Adam, Weights, assert_same, backward, cat, forward, n_step_targets, soft_update
+from algorithms.vae_working import sampler, vae_gradients
 from bcq_exp.algorithms import REGISTRY, bcq
 from bcq_exp.algorithms.schema import Sizes
 from bcq_exp.networks import VAE
@@ -44,16 +45,15 @@ def test_golden_update() -> None:
     """Algorithm 1 of arXiv:1812.02900 with equation 13, worked out for one batch.
 
     The order is generative model, critics, perturbation, each on the weights that the one before left. Beyond the
-    paper's text, as in its published code: squared errors and the divergence are means over batch and dimensions, the
-    divergence counts half, and log std is clamped to [-4, 15].
+    paper's text, as in its published code: squared errors are means over the batch.
     """
     policy = make_policy()
-    dims, s, a = NUM_ROWS * tiny.ACT_DIM, DATA["obs"], DATA["act"]
+    s, a = DATA["obs"], DATA["act"]
     encoder_bias = list(policy.nets["encoder"].parameters())[-1].detach()
     encoder_bias[-1], encoder_bias[-2] = -6.0, 0.5  # so that the clamp acts on one latent dimension
     nets = {name: tiny.arrays(net) for name, net in policy.nets.items()}
     slow = {name: tiny.arrays(net) for name, net in policy.targets.items()}
-    grads = {}
+    grads: dict[str, Weights] = {}
 
     stream = tiny.replay(policy)
     noise = torch.randn(NUM_ROWS, LATENT, generator=stream).numpy()
@@ -62,26 +62,12 @@ def test_golden_update() -> None:
 
     stats = policy.learn(DATA)
 
-    # The generative model: mean (a - D(s, mu + sigma noise))^2 + KL / 2.
-    out, encoder_inputs = forward(nets["encoder"], cat(s, a))
-    mu, log_std = out[:, :LATENT], out[:, LATENT:]
-    sigma = np.exp(log_std.clip(-4, 15))
-    raw, decoder_inputs = forward(nets["decoder"], cat(s, mu + sigma * noise))
-    recon = MAX_ACTION * np.tanh(raw)
-    kl = (mu**2 + sigma**2 - 1 - 2 * np.log(sigma)) / 2
-    vae_loss = np.mean((recon - a) ** 2) + np.mean(kl) / 2
-    d_raw = 2 * (recon - a) / dims * MAX_ACTION * (1 - np.tanh(raw) ** 2)
-    grads["decoder"], d_input = backward(nets["decoder"], decoder_inputs, d_raw)
-    d_latent = d_input[:, tiny.OBS_DIM :]
-    d_mu = d_latent + mu / (2 * mu.size)
-    d_sigma = d_latent * noise + (sigma - 1 / sigma) / (2 * mu.size)
-    d_log_std = d_sigma * sigma * ((log_std > -4) & (log_std < 15))
-    grads["encoder"], _ = backward(nets["encoder"], encoder_inputs, cat(d_mu, d_log_std))
+    vae_loss, vae_grads = vae_gradients(nets["encoder"], nets["decoder"], s, a, noise, MAX_ACTION)
+    grads |= vae_grads
     for name in ("encoder", "decoder"):
         nets[name] = Adam(tiny.LR).step(nets[name], grads[name])
 
-    def sample(s: Array, z: Array) -> Array:
-        return MAX_ACTION * np.tanh(forward(nets["decoder"], cat(s, z))[0])
+    sample = sampler(nets["decoder"], MAX_ACTION)
 
     # The critics: r + gamma max_i [lmbda min_j Q_j' + (1 - lmbda) max_j Q_j'](s', a_i + xi'(s', a_i)).
     def value(row: int) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from algorithms import golden, tiny
 from algorithms.golden import Adam, assert_same, backward, cross_entropy, forward, softmax
+from algorithms.quantile_working import quantile_loss, quantile_targets, quantiles
 from bcq_exp.algorithms import REGISTRY, dqn
 from bcq_exp.algorithms.discrete_bcq import bcq_target
 from bcq_exp.algorithms.schema import NatureCNNConfig, Sizes
@@ -40,11 +41,11 @@ def make_policy(**changed: Any) -> DiscreteBCQPolicy:
     return policy
 
 
-def likely(imitator: golden.Weights, obs: golden.Array, mask: golden.Array) -> set[int]:
-    """The available actions whose probability is at least THRESHOLD of that of the likeliest available one."""
+def likely(imitator: golden.Weights, obs: golden.Array, mask: golden.Array, threshold: float = THRESHOLD) -> set[int]:
+    """The available actions whose probability is at least the threshold's share of that of the likeliest one."""
     available = np.flatnonzero(mask)
     probs = softmax(forward(imitator, obs)[0][available])
-    return set(available[probs / max(probs) >= THRESHOLD])
+    return set(available[probs / max(probs) >= threshold])
 
 
 @pytest.mark.parametrize("door", ["learn", "update"])
@@ -108,6 +109,55 @@ def test_golden_update(chooser: str, kind: str, num_steps: int, normalization: s
         assert_same(tiny.arrays(policy.nets[name]), stepped)
         if name == "model":
             assert_same(tiny.arrays(policy.targets[name]), stepped)
+
+
+@pytest.mark.parametrize("door", ["learn", "update"])
+@pytest.mark.parametrize("num_steps", [1, 3], ids="{}_step".format)
+@pytest.mark.parametrize("chooser", ["double", "single"])
+def test_golden_update_of_quantiles(chooser: str, num_steps: int, door: str) -> None:
+    """Quantile regression (arXiv:1710.10044) on the target network's quantiles of the best likely action."""
+    num_quantiles, is_double, threshold = 3, chooser == "double", 0.8
+    policy = tiny.make_policy(
+        "discrete_bcq",
+        num_quantiles=num_quantiles,
+        clip_loss_grad=True,
+        is_double=is_double,
+        estimation_step=num_steps,
+        target_update_freq=1,
+        unlikely_action_threshold=threshold,
+    )
+    model, imitator = (tiny.arrays(policy.nets[name]) for name in ("model", "imitator"))
+    choices = [
+        likely(imitator, obs, mask, threshold) if mask.any() else set()
+        for obs, mask in zip(DATA["obs_next"], DATA["mask_next"], strict=True)
+    ]
+    y = quantile_targets(
+        model,
+        tiny.arrays(policy.targets["model"]),
+        choices,
+        is_double=is_double,
+        num_steps=num_steps,
+        num_quantiles=num_quantiles,
+    )
+
+    buffer = ReplayBuffer(**DATA)
+    stats = policy.update(0, buffer) if door == "update" else policy.learn(buffer.window(ROWS, num_steps))
+
+    theta = quantiles(model, DATA["obs"], num_quantiles)
+    q_loss, d_theta = quantile_loss(theta, DATA["act"], y, kappa=1.0)
+    grads, _ = backward(model, forward(model, DATA["obs"])[1], d_theta.reshape(len(ROWS), -1))
+    assert stats.smoothed_loss["q_loss"] == pytest.approx(q_loss, abs=1e-10)
+    assert_same(tiny.gradients(policy.nets["model"]), grads)
+    assert_same(tiny.arrays(policy.nets["model"]), Adam(tiny.LR).step(model, grads))
+    out = policy({"obs": DATA["obs"]})
+    mean = quantiles(tiny.arrays(policy.nets["model"]), DATA["obs"], num_quantiles).mean(1)
+    after = tiny.arrays(policy.nets["imitator"])
+    best = [
+        max(likely(after, obs, np.ones(NUM_ACTIONS), threshold), key=q.__getitem__)
+        for obs, q in zip(DATA["obs"], mean, strict=True)
+    ]
+    assert out.act.tolist() == best
+    assert_same([out.q_value.numpy()], [mean])
 
 
 # ---------------------------------------------------------------------- the two ends of the threshold

@@ -14,6 +14,7 @@ class Config:
     tau: float = within(0, 1, is_low_open=True)
     num_steps: int = within(1)
     method: str | None = one_of("clip", "tanh")
+    num_parts: int | None = within(1)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_each_violation_is_a_sentence_with_key_value_and_what_is_allowed() -> No
 
 
 def test_only_given_values_are_judged_and_null_is_a_choice() -> None:
-    assert violations(Config, {"gamma": 1.0, "method": None, "unknown": -1}) == []
+    assert violations(Config, {"gamma": 1.0, "method": None, "num_parts": None, "unknown": -1}) == []
 
 
 def test_all_violations_are_raised_at_once() -> None:
@@ -51,7 +52,7 @@ def test_all_violations_are_raised_at_once() -> None:
 
 
 def test_schemas_hold_no_values() -> None:
-    with pytest.raises(TypeError, match="missing 5 required keyword-only arguments"):
+    with pytest.raises(TypeError, match="missing 6 required keyword-only arguments"):
         Config()  # type: ignore[call-arg]
 
 
@@ -68,6 +69,7 @@ def test_network_config_hands_on_the_right_widths() -> None:
 @pytest.mark.parametrize(("value", "is_allowed"), [(2, True), (2.5, False), ("2", False), (True, False), (None, False)])
 def test_a_count_is_an_integer(value: object, is_allowed: bool):
     assert (violations(Config, {"num_steps": value}) == []) == is_allowed
+    assert (violations(Config, {"num_parts": value}) == []) == (is_allowed or value is None)
 
 
 @pytest.mark.parametrize(("value", "is_allowed"), [(0, True), (0.5, True), ("0.5", False), (float("nan"), False)])

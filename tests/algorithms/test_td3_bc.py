@@ -3,13 +3,10 @@ import pytest
 import torch
 
 from algorithms import tiny
-from algorithms.golden import Adam, Weights, assert_same, backward, cat, forward, n_step_targets, soft_update
-from bcq_exp.policies import Policy
+from algorithms.golden import assert_same
+from algorithms.td3_working import DATA, MAX_ACTION, NUM_ROWS, Working, walk
 
-GAMMA, TAU, ALPHA, POLICY_NOISE, NOISE_CLIP, MAX_ACTION = 0.9, 0.3, 2.5, 0.4, 0.3, 1.5
-CRITICS = ("critic1", "critic2")
-DATA = tiny.data(is_discrete=False)
-NUM_ROWS = len(DATA["rew"])
+ALPHA = 2.5
 
 
 def test_golden_updates() -> None:
@@ -19,67 +16,23 @@ def test_golden_updates() -> None:
     dimensions, and Q1 is that of this update's critic.
     """
     policy = tiny.make_policy("td3_bc", max_action=MAX_ACTION)
-    s, a = DATA["obs"], DATA["act"]
-    nets = {name: tiny.arrays(net) for name, net in policy.nets.items()}
-    slow = {name: tiny.arrays(net) for name, net in policy.targets.items()}
-    optimizers = {name: Adam(tiny.LR) for name in nets}
-    stream = tiny.replay(policy)
+    working = Working(policy)
 
-    def step_critics() -> dict[str, float]:
-        """R + gamma min_j Q_j'(s', clip(pi'(s') + clipped noise)), and a step of each critic towards it."""
-        scaled = POLICY_NOISE * torch.randn(NUM_ROWS, tiny.ACT_DIM, generator=stream).numpy()
-        assert 0 < (abs(scaled) > NOISE_CLIP).mean() < 1, "the clip shall act on some of the noise, and not on all"
-        noise = MAX_ACTION * scaled.clip(-NOISE_CLIP, NOISE_CLIP)
-
-        def value(row: int) -> float:
-            s_next = DATA["obs_next"][row]
-            act = MAX_ACTION * np.tanh(forward(slow["actor"], s_next)[0]) + noise[row]
-            pair = cat(s_next, act.clip(-MAX_ACTION, MAX_ACTION))
-            return min(forward(slow[name], pair)[0][0] for name in CRITICS)
-
-        y = n_step_targets(DATA, value, gamma=GAMMA)[:, None]
-        losses = {}
-        for name in CRITICS:
-            q, inputs = forward(nets[name], cat(s, a))
-            losses[f"{name}_loss"] = np.mean((q - y) ** 2)
-            grads, _ = backward(nets[name], inputs, 2 * (q - y) / NUM_ROWS)
-            nets[name] = optimizers[name].step(nets[name], grads)
-        return losses
-
-    losses = step_critics()
+    losses = working.step_critics()
     assert walk(policy) == pytest.approx(losses, abs=1e-10)
-    check(policy, nets, slow)
+    working.check()
 
-    losses = step_critics()
-    raw, actor_inputs = forward(nets["actor"], s)
-    pi = MAX_ACTION * np.tanh(raw)
-    q, critic_inputs = forward(nets["critic1"], cat(s, pi))
+    losses = working.step_critics()
+    pi, inputs = working.act()
+    q, to_act = working.judge("critic1", pi)
     weight = ALPHA / np.mean(abs(q))
-    losses["bc_loss"] = np.mean((pi - a) ** 2)
+    losses["bc_loss"] = np.mean((pi - DATA["act"]) ** 2)
     losses["actor_loss"] = -weight * np.mean(q) + losses["bc_loss"]
-    _, d_pair = backward(nets["critic1"], critic_inputs, np.full_like(q, -weight / NUM_ROWS))
-    d_pi = d_pair[:, tiny.OBS_DIM :] + 2 * (pi - a) / a.size
-    grads, _ = backward(nets["actor"], actor_inputs, d_pi * MAX_ACTION * (1 - np.tanh(raw) ** 2))
-    nets["actor"] = optimizers["actor"].step(nets["actor"], grads)
-    slow = {name: soft_update(slow[name], nets[name], TAU) for name in slow}
+    d_pi = to_act(np.full_like(q, -weight / NUM_ROWS)) + 2 * (pi - DATA["act"]) / pi.size
+    working.step_actor(inputs, pi, d_pi)
+    working.synchronise()
     assert walk(policy) == pytest.approx(losses, abs=1e-10)
-    check(policy, nets, slow)
-    assert_same(tiny.gradients(policy.nets["actor"]), grads)
-    for name in CRITICS:
-        assert_same(tiny.gradients(policy.nets[name]), optimizers[name].history[-1])
-
-
-def walk(policy: Policy) -> dict[str, float]:
-    """The losses of one update."""
-    policy.smoothed_loss.clear()  # so that the moving average is the last value
-    return policy.learn(DATA).smoothed_loss
-
-
-def check(policy: Policy, nets: dict[str, Weights], slow: dict[str, Weights]) -> None:
-    for found, expected in ((policy.nets, nets), (policy.targets, slow)):
-        assert found.keys() == expected.keys()
-        for name in expected:
-            assert_same(tiny.arrays(found[name]), expected[name])
+    working.check()
 
 
 def test_without_the_value_term_the_actor_clones() -> None:

@@ -199,8 +199,9 @@ def test_the_authors_form_makes_the_step_that_our_loss_asks_for(name: str, tmp_p
     batch = learner.sample()
     np.random.seed(0)
     learner.update()
-    keys = ("is_double", "clip_loss_grad", "target_update_freq", "estimation_step", "reward_normalization")
-    (stage,) = discrete_bcq.build(**{key: hp[key] for key in keys}).stages
+    keys = ("is_double", "clip_loss_grad", "num_quantiles", "target_update_freq", "estimation_step")
+    settings = {key: hp[key] for key in (*keys, "reward_normalization")}
+    (stage,) = discrete_bcq.build(**settings).stages
     loss, _ = stage.loss(
         {"model": lambda obs: net(obs)[0], "imitator": lambda obs: net(obs)[2]},
         {"model": lambda obs: learner.target(obs)[0]},

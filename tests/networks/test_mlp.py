@@ -31,6 +31,22 @@ def test_activation_between_the_layers_and_none_behind_the_last(activation: str)
     np.testing.assert_allclose(mlp(x).detach(), out @ weights[-2].T + weights[-1], atol=1e-12)
 
 
+def test_layer_norm_follows_each_activation_and_not_the_output() -> None:
+    mlp = MLP(3, 2, hidden_sizes=[5, 4], activation="relu", has_layer_norm=True).double()
+    weights = [param.detach() for param in mlp.parameters()]
+    assert [tuple(w.shape) for w in weights] == [(5, 3), (5,), (5,), (5,), (4, 5), (4,), (4,), (4,), (2, 4), (2,)]
+    with torch.no_grad():
+        for scale, shift in ((weights[2], weights[3]), (weights[6], weights[7])):
+            scale.copy_(torch.randn_like(scale))
+            shift.copy_(torch.randn_like(shift))
+    x = out = torch.randn(7, 3, dtype=torch.float64)
+    for w, b, scale, shift in (weights[:4], weights[4:8]):
+        hidden = (out @ w.T + b).relu()
+        centred = hidden - hidden.mean(-1, keepdim=True)
+        out = scale * centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt() + shift
+    torch.testing.assert_close(mlp(x), out @ weights[8].T + weights[9])
+
+
 def test_output_is_raw_so_that_values_keep_their_range() -> None:
     mlp = MLP(1, 2, hidden_sizes=[], activation="relu")
     (linear,) = mlp.layers

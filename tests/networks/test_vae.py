@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bcq_exp.networks import VAE, Decoder, Encoder, Hidden
+from bcq_exp.networks import VAE, Decoder, Encoder, Hidden, RawDecoder
 
 HIDDEN: Hidden = {"hidden_sizes": [8], "activation": "relu"}
 
@@ -43,6 +43,14 @@ def test_decoder_stays_within_the_bound_and_reads_both_inputs(vae: VAE) -> None:
     assert 1.99 < act.abs().max() <= 2
     assert not torch.allclose(act, vae.decoder(-obs, 100 * latent))
     torch.testing.assert_close(vae.decoder(obs[7], latent[7]), vae.decoder(obs, latent)[7])
+
+
+def test_raw_decoder_is_what_the_decoder_bounds() -> None:
+    raw, bounded = RawDecoder(3, 2, latent_dim=4, **HIDDEN), Decoder(3, 2, latent_dim=4, max_action=2.0, **HIDDEN)
+    bounded.load_state_dict(raw.state_dict())
+    obs, latent = torch.randn(5, 3), 100 * torch.randn(5, 4)
+    assert raw(obs, latent).abs().max() > 2
+    torch.testing.assert_close(bounded(obs, latent), 2 * raw(obs, latent).tanh())
 
 
 def test_reconstruction_decodes_the_mean_shifted_by_the_scaled_noise(vae: VAE) -> None:

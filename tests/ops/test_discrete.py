@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import tensor
 
-from bcq_exp.ops.discrete import epsilon_greedy, likely_actions, masked_argmax, take_action
+from bcq_exp.ops.discrete import (
+    action_probabilities,
+    draw_action,
+    epsilon_greedy,
+    likely_actions,
+    masked_argmax,
+    take_action,
+)
 
 LOGITS = tensor([0.5, 0.2, 0.2, 0.1]).log()[None]  # relative to the largest: 1, 0.4, 0.4, 0.2
 ALL, NONE = [True] * 4, [False] * 4
@@ -63,3 +70,24 @@ def test_exploration_is_uniform_among_the_available_actions() -> None:
     counts = epsilon_greedy(torch.zeros(30_000).long(), tensor(1.0), uniform_B, uniform_BA, mask_BA).bincount()
     assert counts[1] == 0
     assert (counts[[0, 2, 3]] - 10_000).abs().max() < 4 * math.sqrt(30_000 * 2 / 9)  # four standard deviations
+
+
+def test_action_probabilities_are_a_softmax_among_the_available_actions() -> None:
+    logits, mask = torch.tensor([[1.0, 2.0, 3.0]]).log(), tensor([[True, False, True]])
+    assert action_probabilities(logits, None).tolist() == [pytest.approx([1 / 6, 2 / 6, 3 / 6])]
+    assert action_probabilities(logits, mask).tolist() == [pytest.approx([1 / 4, 0, 3 / 4])]
+    assert action_probabilities(logits, tensor([[False] * 3])).isnan().all()
+
+
+@pytest.mark.parametrize(
+    ("uniform", "expected"), [(0.0, 1), (0.249, 1), (0.25, 3), (0.5, 3), (0.999, 3), (1 - 2**-24, 3)]
+)
+def test_drawn_action_by_hand(uniform: float, expected: int) -> None:
+    assert draw_action(tensor([[0.0, 0.25, 0.0, 0.75, 0.0]]), tensor([uniform])).tolist() == [expected]
+
+
+def test_drawn_actions_have_their_probabilities() -> None:
+    probs = tensor([0.1, 0.6, 0.3])
+    uniform_B = (torch.arange(1000) + 0.5) / 1000
+    drawn = draw_action(probs.expand(1000, -1), uniform_B).bincount() / 1000
+    torch.testing.assert_close(drawn, probs, atol=1e-3, rtol=0)

@@ -6,7 +6,7 @@ import torch
 from torch import tensor
 from torch.distributions import Normal, kl_divergence
 
-from bcq_exp.ops.gaussian import kl_to_standard_normal
+from bcq_exp.ops.gaussian import kl_to_standard_normal, log_prob, squashed_sample
 
 
 @pytest.mark.parametrize(("mean", "std"), [(0.0, 1.0), (0.7, 0.3), (-1.5, 2.0)])
@@ -23,3 +23,31 @@ def test_kl_of_each_dimension_over_the_range_that_an_encoder_may_return() -> Non
     std = log_std.exp()
     expected = kl_divergence(Normal(mean, std), Normal(torch.zeros_like(mean), torch.ones_like(std)))
     torch.testing.assert_close(kl_to_standard_normal(mean, std), expected)
+
+
+def test_log_density_of_a_gaussian_is_summed_over_the_dimensions() -> None:
+    x, mean, log_std = torch.randn(3, 5, 2, generator=torch.Generator().manual_seed(0)).unbind()
+    expected = Normal(mean, log_std.exp()).log_prob(x).sum(-1)
+    torch.testing.assert_close(log_prob(x, mean, log_std), expected)
+
+
+@pytest.mark.parametrize(("mean", "log_std"), [(0.0, 0.0), (1.2, -1.0), (-0.4, 0.7)])
+@pytest.mark.parametrize("max_action", [1.0, 3.0])
+def test_density_of_squashed_samples_is_that_of_their_quantiles(mean: float, log_std: float, max_action: float) -> None:
+    """p(a) da = p(eps) d eps: between neighbouring quantiles of the noise lies what the density says."""
+    eps = torch.linspace(-4, 4, 20_001, dtype=torch.float64)[:, None]
+    act, log_density = squashed_sample(eps, tensor(mean).double(), tensor(log_std).double(), max_action=max_action)
+    assert act.abs().max() < max_action
+    weight = (-eps[:, 0].square() / 2).exp() / math.sqrt(2 * math.pi) * 8 / 20_000
+    widths = (act[2:, 0] - act[:-2, 0]) / 2
+    torch.testing.assert_close(log_density.exp()[1:-1] * widths, weight[1:-1], rtol=1e-5, atol=0)
+
+
+def test_density_stays_finite_where_tanh_is_one() -> None:
+    mean = tensor([[30.0], [-30.0]], requires_grad=True)
+    act, log_density = squashed_sample(torch.zeros(2, 1), mean, torch.zeros(2, 1), max_action=1.0)
+    assert act.flatten().tolist() == [1.0, -1.0]
+    assert log_density.tolist() == pytest.approx([60 - math.log(4) - math.log(2 * math.pi) / 2] * 2)
+    log_density.sum().backward()
+    assert mean.grad is not None
+    assert mean.grad.flatten().tolist() == pytest.approx([2.0, -2.0])

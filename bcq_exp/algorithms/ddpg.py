@@ -1,0 +1,62 @@
+"""DDPG (arXiv:1509.02971, algorithm 1) on a fixed dataset, as arXiv:1812.02900, section 3.1, uses it to fail.
+
+Departures from the published code of arXiv:1812.02900: there the actor's rate is 1e-4, the critic's 1e-3 with weight
+decay 1e-2, and the action enters the critic's second layer; here one optimizer setting serves both networks, and the
+action enters the first layer, as in every critic of this project.
+
+Shape suffixes: B batch, A action.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn, no_grad
+
+from bcq_exp.algorithms.bc import deterministic_act
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
+from bcq_exp.networks import Actor, Critic
+from bcq_exp.ops.td import n_step_target
+
+SWEPT = frozenset({"gamma", "tau"})
+
+
+@dataclass(kw_only=True)
+class DDPGConfig(ContinuousConfig):
+    """Keys of `conf/algorithm/ddpg.yaml`."""
+
+    gamma: float = within(0, 1)
+    tau: float = within(0, 1, is_low_open=True)
+
+
+def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+    """(y - Q(s, a))^2 with y = r + gamma (1 - terminated) Q'(s', pi'(s'))    (eq. 4 and 5)."""
+    with no_grad():
+        value_B = targets["critic"](batch["obs_next"], targets["actor"](batch["obs_next"]))
+        y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
+    loss = F.mse_loss(nets["critic"](batch["obs"], batch["act"]), y_B)
+    return loss, {"critic_loss": loss}
+
+
+def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+    """-Q(s, pi(s))    (eq. 6, the deterministic policy gradient)."""
+    loss = -nets["critic"](batch["obs"], nets["actor"](batch["obs"])).mean()
+    return loss, {"actor_loss": loss}
+
+
+def from_config(cfg: DDPGConfig, sizes: Sizes) -> Algorithm:
+    """DDPG as stages: critic, actor on the critic that has just learned, soft targets of both."""
+    return Algorithm(
+        stages=(Stage(critic_loss, trains=("critic",)), Stage(actor_loss, trains=("actor",))),
+        targets={name: Target(name, rate="tau", every=1) for name in ("actor", "critic")},
+        act=deterministic_act,
+        swept=SWEPT,
+    )
+
+
+def networks(cfg: DDPGConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """A deterministic actor and one critic."""
+    return {
+        "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
+        "critic": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+    }

@@ -1,0 +1,65 @@
+"""Conservative Q-learning, CQL(H), for discrete actions (arXiv:2006.04779, section 3.2, eq. 4).
+
+Shape suffixes: B batch, A number of actions.
+"""
+
+from dataclasses import dataclass
+from typing import Unpack
+
+from torch import Tensor, nn, no_grad
+
+from bcq_exp.algorithms import dqn, qrdqn
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
+from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
+from bcq_exp.ops.discrete import take_action
+
+SWEPT = dqn.SWEPT | {"alpha"}
+
+
+@dataclass(kw_only=True)
+class DiscreteCQLConfig(qrdqn.QuantileCriticConfig):
+    """Keys of `conf/algorithm/discrete_cql.yaml`."""
+
+    alpha: float = within(0)
+
+
+def conservative_penalty(q_BA: Tensor, act_B: Tensor) -> Tensor:
+    """mean (log sum_a exp Q(s, a) - Q(s, a_data)): how much the values favour other actions than the dataset's.
+
+    It is log |A| where Q is the same for all actions, and its gradient in Q(s, .) sums to zero.
+    """
+    return (q_BA.logsumexp(-1) - take_action(q_BA, act_B)).mean()
+
+
+def build(
+    *, num_quantiles: int | None, is_double: bool, clip_loss_grad: bool, **bootstrapping: Unpack[dqn.Bootstrapping]
+) -> Algorithm:
+    """CQL(H) as stages: one step on L_TD + alpha penalty.
+
+    With quantiles the penalty is on their mean, and L_TD is QR-DQN's, as in the published code for Atari. The paper
+    weighs a squared TD error by 1/2; here, as in that code, L_TD is the critic's own loss.
+    """
+
+    def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+        critic, slow = (qrdqn.critic_nets(group, num_quantiles) for group in (nets, targets))
+        with no_grad():
+            y_B = dqn.q_learning_target(critic, slow, batch, hp, batch.get("mask_next"), is_double=is_double)
+        q_BA = critic["model"](batch["obs"])
+        q_loss = qrdqn.critic_loss(q_BA, batch["act"], y_B, clip_loss_grad=clip_loss_grad)
+        penalty = conservative_penalty(dqn.mean_value(q_BA), batch["act"])
+        total = q_loss + hp["alpha"] * penalty
+        return total, {"loss": total, "q_loss": q_loss, "cql_penalty": penalty}
+
+    return dqn.q_learning_algorithm(
+        Stage(loss, trains=("model",)), qrdqn.greedy_act(num_quantiles), SWEPT, **bootstrapping
+    )
+
+
+def from_config(cfg: DiscreteCQLConfig, sizes: Sizes) -> Algorithm:
+    """The algorithm that a configuration describes."""
+    return build(num_quantiles=cfg.num_quantiles, **cfg.q_learning)
+
+
+def networks(cfg: DiscreteCQLConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """The critic, with raw linear outputs (A,), or (N A,) for N quantiles."""
+    return network.heads({"model": qrdqn.critic_outputs(cfg.num_quantiles, sizes)}, sizes)

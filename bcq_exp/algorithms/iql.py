@@ -1,0 +1,87 @@
+"""Implicit Q-learning (arXiv:2110.06169, algorithm 1): no action is judged that the dataset does not have.
+
+The order, the twin critics and the policy (one deviation for all states, a mean within the bounds) are the published
+code's. Departures: there the policy's rate decays by a cosine over 1e6 updates, the others' stay; here a schedule
+(`optimizer.lr_decay`) is of all networks. On Adroit and Kitchen the published policy has dropout; here it has none.
+
+Shape suffix: B batch.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn, no_grad
+
+from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
+from bcq_exp.algorithms.td3 import smallest_value, twin_regression
+from bcq_exp.networks import Critic, Value
+from bcq_exp.ops.expectile import expectile_loss
+from bcq_exp.ops.td import n_step_target
+
+SWEPT = frozenset({"gamma", "tau", "expectile", "beta", "max_weight"})
+
+
+@dataclass(kw_only=True)
+class IQLConfig(ContinuousConfig):
+    """Keys of `conf/algorithm/iql.yaml`."""
+
+    gamma: float = within(0, 1)
+    tau: float = within(0, 1, is_low_open=True)
+    expectile: float = within(0, 1, is_low_open=True)
+    beta: float = within(0)
+    max_weight: float = within(0, is_low_open=True)
+
+
+def value_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+    """L2^tau(min_j Q_j'(s, a) - V(s))    (eq. 5)."""
+    with no_grad():
+        q_B = smallest_value(targets, batch["obs"], batch["act"])
+    loss = expectile_loss(q_B - nets["value"](batch["obs"]), hp["expectile"])
+    return loss, {"value_loss": loss}
+
+
+def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+    """-min(exp(beta (min_j Q_j'(s, a) - V(s))), max_weight) log pi(a|s)    (eq. 7; the bound is the code's)."""
+    loss = -(regression_weights(nets, targets, batch, hp) * log_likelihood(nets, batch)).mean()
+    return loss, {"actor_loss": loss}
+
+
+@no_grad()
+def regression_weights(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors) -> Tensor:
+    """How much of each of the dataset's actions is to be learned, (B,), at most `max_weight`."""
+    advantage_B = smallest_value(targets, batch["obs"], batch["act"]) - nets["value"](batch["obs"])
+    weight_B: Tensor = (hp["beta"] * advantage_B).exp().minimum(hp["max_weight"])
+    return weight_B
+
+
+def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+    """sum_j (r + gamma (1 - terminated) V(s') - Q_j(s, a))^2    (eq. 6)."""
+    with no_grad():
+        value_B = nets["value"](batch["obs_next"])
+        y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
+    return twin_regression(nets, batch, y_B)
+
+
+def from_config(cfg: IQLConfig, sizes: Sizes) -> Algorithm:
+    """IQL as stages: value, policy, critics, as in the published code."""
+    return Algorithm(
+        stages=(
+            Stage(value_loss, trains=("value",)),
+            Stage(actor_loss, trains=("policy",)),
+            Stage(critic_loss, trains=("critic1", "critic2")),
+        ),
+        targets={name: Target(name, rate="tau", every=1) for name in ("critic1", "critic2")},
+        act=mean_act,
+        swept=SWEPT,
+    )
+
+
+def networks(cfg: IQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """A Gaussian policy whose deviation knows no state, a state value, and twin critics with weights of their own."""
+    return {
+        "policy": gaussian_policy(network, sizes, has_state_std=False, log_std_range=LOG_STD_RANGE, std_bound="clip"),
+        "value": Value(sizes.obs_dim, **network.hidden),
+        "critic1": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+        "critic2": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+    }

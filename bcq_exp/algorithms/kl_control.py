@@ -1,0 +1,83 @@
+"""KL-control (arXiv:1907.00456), a baseline of arXiv:1910.01708, section 4: Q-learning that is paid for acting as the
+imitator would.
+
+The objective is sum r / c - KL(pi || G): an action that the imitator finds unlikely costs its log probability.
+Departures: the imitator is learned beside the values, as in discrete BCQ, where the paper has a language model from
+before; and the target is that of one network, where the paper takes the smallest of several dropout masks. Its target
+copies are soft; here they are whole, as in the rest of that frame.
+
+Shape suffixes: B batch, A number of actions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn, no_grad
+
+from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, one_of, within
+from bcq_exp.ops.discrete import take_action
+from bcq_exp.ops.td import n_step_target
+
+SWEPT = dqn.SWEPT | {"kl_weight"}
+
+
+@dataclass(kw_only=True)
+class KLControlConfig(DiscreteConfig):
+    """Keys of `conf/algorithm/kl_control.yaml`."""
+
+    gamma: float = within(0, 1)
+    kl_weight: float = within(0, is_low_open=True)
+    backup: str = one_of("psi", "q")
+    clip_loss_grad: bool
+    target_update_freq: int = within(0)
+
+
+def kl_target(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, *, backup: str) -> Tensor:
+    """The one-step target (B,) of both forms that the paper has.
+
+    psi  r / c + log G(a|s) + gamma log sum_a' exp Psi'(s', a')             (its section on Psi-learning)
+    q    r / c + log G(a|s) - log pi(a|s) + gamma max_a' Q'(s', a')         (its section on KL-control)
+
+    where pi is the softmax of Q(s, .), and a' runs over the available actions.
+    """
+    log_ratio_B = take_action(nets["imitator"](batch["obs"]).log_softmax(-1), batch["act"])
+    if backup == "q":
+        log_ratio_B = log_ratio_B - take_action(nets["model"](batch["obs"]).log_softmax(-1), batch["act"])
+    next_BA = targets["model"](batch["obs_next"])
+    if "mask_next" in batch:
+        next_BA = next_BA.masked_fill(~batch["mask_next"], -torch.inf)
+    value_B = next_BA.logsumexp(-1) if backup == "psi" else next_BA.amax(-1)
+    rew_BK = batch["rew"] / hp["kl_weight"]
+    return log_ratio_B + n_step_target(rew_BK, batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
+
+
+def build(*, backup: str, clip_loss_grad: bool, target_update_freq: int) -> Algorithm:
+    """KL-control as stages: one step on L_TD + CE(G(s), a). The action of the largest value is taken."""
+
+    def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+        with no_grad():
+            y_B = kl_target(nets, targets, batch, hp, backup=backup)
+        q_loss = dqn.td_loss(nets["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
+        i_loss = F.cross_entropy(nets["imitator"](batch["obs"]), batch["act"])
+        total = q_loss + i_loss
+        return total, {"loss": total, "q_loss": q_loss, "i_loss": i_loss}
+
+    return Algorithm(
+        stages=(Stage(loss, trains=("model", "imitator")),),
+        targets={"model": Target("model", rate=None, every=target_update_freq)},
+        act=dqn.greedy_act,
+        swept=SWEPT,
+    )
+
+
+def from_config(cfg: KLControlConfig, sizes: Sizes) -> Algorithm:
+    """The algorithm that a configuration describes."""
+    return build(backup=cfg.backup, clip_loss_grad=cfg.clip_loss_grad, target_update_freq=cfg.target_update_freq)
+
+
+def networks(cfg: KLControlConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """The Q network and the imitator, each with raw linear outputs (A,); on images they share the convolutions."""
+    return network.per_action(["model", "imitator"], sizes)

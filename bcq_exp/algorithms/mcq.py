@@ -1,0 +1,94 @@
+"""Mildly conservative Q-learning (arXiv:2206.04745, section 4 and algorithm 1), on SAC and BCQ's generative model.
+
+As in the published code, the states are s and s', an action of the policy is only ever pulled down to the pseudo target
+and never up, and online critics make that target. At a terminal s', which may hold anything, s stands in its place.
+
+Departures: the generative model is BCQ's (`bcq.vae_loss`), where the divergence counts a quarter of what it counts in
+the published code; critics are updated on the temperature of the update before; all networks share one rate.
+
+Shape suffixes: B batch, N sampled actions a state, L latent, A action.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn, no_grad
+
+from bcq_exp.algorithms import bcq, sac
+from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
+from bcq_exp.algorithms.td3 import smallest_value, twin_regression
+from bcq_exp.ops.gaussian import squashed_sample
+from bcq_exp.ops.td import n_step_target
+
+CRITICS = ("critic1", "critic2")
+
+SWEPT = frozenset({"gamma", "tau", "lmbda"})
+
+
+@dataclass(kw_only=True)
+class MCQConfig(ContinuousConfig):
+    """Keys of `conf/algorithm/mcq.yaml`."""
+
+    gamma: float = within(0, 1)
+    tau: float = within(0, 1, is_low_open=True)
+    lmbda: float = within(0, 1)
+    num_sampled_action: int = within(1)
+
+
+def sampled_values(nets: Nets, obs: Tensor, act_BNA: Tensor) -> Tensor:
+    """Q_j(s, a_i) of both critics, (2, B, N)."""
+    obs = obs.unsqueeze(1).expand(-1, act_BNA.shape[1], -1)  # (B, N, S)
+    return torch.stack([nets[name](obs, act_BNA).view(act_BNA.shape[:-1]) for name in CRITICS])
+
+
+def pseudo_target(nets: Nets, obs: Tensor, latent_BNL: Tensor) -> Tensor:
+    """y(s) = min_j max_i Q_j(s, a_i) with a_i of the generative model, (B,)    (section 4.2)."""
+    act_BNA = nets["decoder"](obs.unsqueeze(1).expand(-1, latent_BNL.shape[1], -1), latent_BNL)
+    return sampled_values(nets, obs, act_BNA).amax(-1).amin(0)
+
+
+def excess_loss(q_BN: Tensor, y_B: Tensor) -> Tensor:
+    """mean max(Q(s, a_i) - y(s), 0)^2: what the policy's actions are worth above the known ones    (section 4.2)."""
+    return (q_BN - y_B.unsqueeze(-1)).relu().square().mean()
+
+
+def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
+    """MCQ as stages: generative model, critics, SAC's policy, as in the published code."""
+    max_action = sizes.max_action
+
+    def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+        """lambda sum_j (y - Q_j(s, a))^2 + (1 - lambda) sum_j excess_j over s and s'    (algorithm 1)."""
+        with no_grad():
+            gaussian = nets["policy"](batch["obs_next"])
+            act_next_BA, log_prob_B = squashed_sample(noise["next"], *gaussian, max_action=max_action)
+            q_B, alpha = smallest_value(targets, batch["obs_next"], act_next_BA), nets["temperature"]().exp()
+            value_B = q_B - alpha * log_prob_B
+            y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
+        loss, metrics = twin_regression(nets, batch, y_B)
+        obs_next = torch.where(batch["terminated"].unsqueeze(-1), batch["obs"], batch["obs_next"])
+        excess = torch.zeros_like(loss)
+        for obs, place in ((batch["obs"], "here"), (obs_next, "there")):
+            with no_grad():
+                act_BNA, _ = sac.sampled_actions(nets, obs, noise[f"policy_{place}"], max_action)
+                pseudo_B = pseudo_target(nets, obs, noise[f"latent_{place}"])
+            q1_BN, q2_BN = sampled_values(nets, obs, act_BNA)
+            excess = excess + (excess_loss(q1_BN, pseudo_B) + excess_loss(q2_BN, pseudo_B)) / 2  # of two states
+        return hp["lmbda"] * loss + (1 - hp["lmbda"]) * excess, {**metrics, "excess_loss": excess}
+
+    latent_dim, shape = bcq.latent_dim(sizes), (cfg.num_sampled_action, sizes.act_dim)
+    latent = Draw("normal", (cfg.num_sampled_action, latent_dim), bcq.LATENT_CLIP)
+    noise = {"next": Draw("normal", (sizes.act_dim,))}
+    for place in ("here", "there"):
+        noise |= {f"policy_{place}": Draw("normal", shape), f"latent_{place}": latent}
+    return Algorithm(
+        stages=(bcq.vae_stage(latent_dim), Stage(critic_loss, trains=CRITICS, noise=noise), sac.policy_stage(sizes)),
+        targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
+        act=sac.mean_act(max_action),
+        swept=SWEPT,
+    )
+
+
+def networks(cfg: MCQConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """SAC's networks and the two halves of BCQ's generative model."""
+    return {**sac.networks(network, sizes), **bcq.generative_model(network, sizes)}

@@ -1,0 +1,98 @@
+"""QR-DQN (arXiv:1710.10044) on a fixed dataset: quantiles of the return of each action, fitted by quantile regression.
+
+Other algorithms take the quantile critic from here, with kappa = 1.
+
+Shape suffixes: N quantiles, B batch, A number of actions.
+"""
+
+from dataclasses import dataclass
+from typing import Unpack
+
+from torch import Tensor, nn, no_grad
+
+from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Tensors
+from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
+from bcq_exp.ops.discrete import take_action
+from bcq_exp.ops.quantile import quantile_huber_loss
+
+SWEPT = dqn.SWEPT | {"kappa"}
+
+
+@dataclass(kw_only=True)
+class QRDQNConfig(dqn.BootstrappingConfig):
+    """Keys of `conf/algorithm/qrdqn.yaml`."""
+
+    num_quantiles: int = within(1)
+    kappa: float = within(0, is_low_open=True)
+
+
+@dataclass(kw_only=True)
+class QuantileCriticConfig(dqn.QLearningConfig):
+    """What every algorithm has whose critic gives one value an action, or quantiles."""
+
+    num_quantiles: int | None = within(1)
+
+    def contradictions(self) -> list[str]:
+        """Quantiles with a squared loss."""
+        if self.num_quantiles is None or self.clip_loss_grad:
+            return []
+        return [
+            f"num_quantiles={self.num_quantiles} with clip_loss_grad=false: quantiles are fitted by a Huber loss, not a"
+            " square; set clip_loss_grad=true, or num_quantiles=null for one value an action"
+        ]
+
+
+def critic_nets(nets: Nets, num_quantiles: int | None) -> Nets:
+    """The networks with the outputs of `model` as quantiles (N, B, A); as they are where there are none."""
+    return nets if num_quantiles is None else dqn.with_values(nets, num_quantiles)
+
+
+def critic_loss(q_BA: Tensor, act_B: Tensor, y_B: Tensor, *, clip_loss_grad: bool) -> Tensor:
+    """DQN's loss of one value an action, (B, A); that of quantile regression with kappa = 1 of several, (N, B, A)."""
+    if q_BA.dim() == 2:
+        return dqn.td_loss(q_BA, act_B, y_B, clip_loss_grad=clip_loss_grad)
+    return quantile_huber_loss(take_action(q_BA, act_B), y_B, y_B.new_ones(()))
+
+
+def greedy_act(num_quantiles: int | None) -> Act:
+    """The rule of the action whose value, or mean of the quantiles, is largest among the available ones."""
+
+    def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+        return dqn.greedy(dqn.mean_value(critic_nets(nets, num_quantiles)["model"](batch["obs"])), batch, hp)
+
+    return act
+
+
+def critic_outputs(num_quantiles: int | None, sizes: Sizes) -> int:
+    """Of the network: A, or N A."""
+    return sizes.act_dim * (num_quantiles or 1)
+
+
+def build(*, num_quantiles: int, is_double: bool, **bootstrapping: Unpack[dqn.Bootstrapping]) -> Algorithm:
+    """QR-DQN as stages: one step on
+
+    sum_i mean_j rho_i(y_j - theta_i(s, a)), y_j = r + gamma theta_j'(s', a*), a* = argmax_a mean_j theta_j'(s', a)
+
+    (algorithm 1). With `is_double` the online network's means choose a*.
+    """
+
+    def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+        theta, slow = (dqn.with_values(group, num_quantiles) for group in (nets, targets))
+        with no_grad():
+            y_NB = dqn.q_learning_target(theta, slow, batch, hp, batch.get("mask_next"), is_double=is_double)
+        theta_NB = take_action(theta["model"](batch["obs"]), batch["act"])
+        q_loss = quantile_huber_loss(theta_NB, y_NB, hp["kappa"])
+        return q_loss, {"loss": q_loss}
+
+    return dqn.q_learning_algorithm(Stage(loss, trains=("model",)), greedy_act(num_quantiles), SWEPT, **bootstrapping)
+
+
+def from_config(cfg: QRDQNConfig, sizes: Sizes) -> Algorithm:
+    """The algorithm that a configuration describes."""
+    return build(num_quantiles=cfg.num_quantiles, is_double=cfg.is_double, **cfg.bootstrapping)
+
+
+def networks(cfg: QRDQNConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """The network of the quantiles, with N A raw linear outputs."""
+    return network.heads({"model": critic_outputs(cfg.num_quantiles, sizes)}, sizes)

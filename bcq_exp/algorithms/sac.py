@@ -1,0 +1,78 @@
+"""Soft actor-critic (arXiv:1812.05905): what the algorithms that build on it share; it is no algorithm for fixed data.
+
+Temperature and policy are one stage, on the same sampled actions; a policy's step sees the temperature before its own
+step. As in the published code, the temperature's loss has its logarithm where the paper has the temperature itself.
+
+Shape suffixes: B batch, N sampled actions a state, A action.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from bcq_exp.algorithms.form import Act, Draw, Nets, Stage, Tensors
+from bcq_exp.algorithms.schema import MLPNetworkConfig, Sizes
+from bcq_exp.algorithms.td3 import smallest_value
+from bcq_exp.networks import Critic, DualVariable, StochasticActor
+from bcq_exp.ops.gaussian import squashed_sample
+
+LOG_STD_RANGE = (-20.0, 2.0)  # of the published code, and of rlkit's TanhGaussianPolicy
+
+
+def policy_stage(sizes: Sizes) -> Stage:
+    """A step of the networks `policy` and `temperature`.
+
+    The target entropy is -A where the largest action is 1 (table 1), and as much relative to the bounds elsewhere.
+    """
+    max_action, target_entropy = sizes.max_action, sizes.act_dim * (math.log(sizes.max_action) - 1)
+
+    def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+        """alpha log pi(a|s) - min_j Q_j(s, a) with a ~ pi(s), and -log alpha (log pi(a|s) + H)    (eq. 9 and 18)."""
+        log_alpha = nets["temperature"]()
+        act_BA, log_prob_B = squashed_sample(noise["eps"], *nets["policy"](batch["obs"]), max_action=max_action)
+        q_B = smallest_value(nets, batch["obs"], act_BA)
+        actor = (log_alpha.exp().detach() * log_prob_B - q_B).mean()
+        temperature = -log_alpha * (log_prob_B.detach() + target_entropy).mean()
+        return actor + temperature, {"actor_loss": actor, "temperature_loss": temperature}
+
+    return Stage(loss, trains=("policy", "temperature"), noise={"eps": Draw("normal", (sizes.act_dim,))})
+
+
+def sampled_actions(nets: Nets, obs: Tensor, eps_BNA: Tensor, max_action: float) -> tuple[Tensor, Tensor]:
+    """N actions of each state, (B, N, A), and their log densities (B, N)."""
+    mean_BA, log_std_BA = nets["policy"](obs)
+    return squashed_sample(eps_BNA, mean_BA.unsqueeze(1), log_std_BA.unsqueeze(1), max_action=max_action)
+
+
+def mean_act(max_action: float) -> Act:
+    """m tanh(mean(s)), the policy's action without noise.
+
+    Args:
+        max_action: m, the largest magnitude of an action, in policy units.
+    """
+
+    def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+        mean_BA, _ = nets["policy"](batch["obs"])
+        return {"act": max_action * torch.tanh(mean_BA)}
+
+    return act
+
+
+def networks(network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
+    """A squashed Gaussian policy, its temperature, and twin critics with weights of their own."""
+    return {
+        "policy": StochasticActor(
+            sizes.obs_dim,
+            sizes.act_dim,
+            max_action=sizes.max_action,
+            is_squashed=True,
+            has_state_std=True,
+            log_std_range=LOG_STD_RANGE,
+            std_bound="clip",
+            **network.hidden,
+        ),
+        "temperature": DualVariable(),
+        "critic1": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+        "critic2": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+    }

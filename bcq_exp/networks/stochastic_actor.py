@@ -1,0 +1,67 @@
+"""The Gaussian policy that every algorithm with a stochastic policy shares."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bcq_exp.networks.mlp import MLP
+
+STD_BOUNDS = ("clip", "sigmoid")
+
+
+class StochasticActor(nn.Module):
+    """Mean and log standard deviation of a Gaussian over actions; the samples are taken in `bcq_exp.ops.gaussian`.
+
+    Squashed, the Gaussian is over what tanh then brings into the bounds, a = max_action tanh(u), and the mean is a raw
+    output (arXiv:1812.05905, appendix C). Otherwise the Gaussian is over the actions themselves, and its mean is
+    max_action tanh(MLP(s)).
+
+    Args:
+        obs_dim, act_dim: sizes of the last axes of input and outputs.
+        max_action: largest magnitude of an action, in policy units.
+        is_squashed: whether samples go through tanh.
+        has_state_std: whether the deviation depends on the state; else it is one learned vector, (A,), that starts at 0
+            before it is bounded.
+        log_std_range: smallest and largest log standard deviation, in policy units (before tanh, where that follows).
+        std_bound: how it stays in its range: `clip` cuts there, `sigmoid` maps all numbers into it.
+        hidden_sizes, activation: of the MLP.
+
+    Raises:
+        ValueError: the range is empty, or the bound is unknown.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        act_dim: int,
+        *,
+        max_action: float,
+        is_squashed: bool,
+        has_state_std: bool,
+        log_std_range: tuple[float, float],
+        std_bound: str,
+        hidden_sizes: Sequence[int],
+        activation: str,
+    ) -> None:
+        super().__init__()
+        if not log_std_range[0] < log_std_range[1]:
+            raise ValueError(f"log_std_range={log_std_range} is empty: the lower number comes first")
+        if std_bound not in STD_BOUNDS:
+            raise ValueError(f"std_bound={std_bound!r} is unknown; choose one of {', '.join(STD_BOUNDS)}")
+        self.max_action, self.is_squashed, self.has_state_std = max_action, is_squashed, has_state_std
+        self.log_std_range, self.std_bound = log_std_range, std_bound
+        output_dim = 2 * act_dim if has_state_std else act_dim
+        self.mlp = MLP(obs_dim, output_dim, hidden_sizes=hidden_sizes, activation=activation)
+        if not has_state_std:
+            self.log_std = nn.Parameter(torch.zeros(act_dim))
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (*, S) to the mean and the log standard deviation, each (*, A)."""
+        out: Tensor = self.mlp(obs)
+        mean, free = out.chunk(2, -1) if self.has_state_std else (out, self.log_std.expand_as(out))
+        if not self.is_squashed:
+            mean = self.max_action * torch.tanh(mean)
+        low, high = self.log_std_range
+        log_std = free.clamp(low, high) if self.std_bound == "clip" else low + (high - low) * torch.sigmoid(free)
+        return mean, log_std

@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import torch
+
+from algorithms import golden, tiny
+from algorithms.discrete_working import DATA, GAMMA, NUM_ACTIONS, ROWS, best_available, check_steps, masked_observations
+from algorithms.golden import assert_same, backward, cross_entropy, forward, softmax
+from bcq_exp.algorithms.kl_control import kl_target
+
+KL_WEIGHT = 0.6  # as in `tiny.CONFIGS`
+
+
+@pytest.mark.parametrize("kind", ["huber", "square"])
+@pytest.mark.parametrize("backup", ["psi", "q"])
+def test_golden_update(backup: str, kind: str) -> None:
+    """The losses of Psi-learning and of Q-learning with KL-control (arXiv:1907.00456), for all rows at once."""
+    policy = tiny.make_policy("kl_control", backup=backup, clip_loss_grad=kind == "huber", target_update_freq=1)
+    nets = {name: tiny.arrays(net) for name, net in policy.nets.items()}
+    slow = tiny.arrays(policy.targets["model"])
+    q, model_inputs = forward(nets["model"], DATA["obs"])
+    logits, imitator_inputs = forward(nets["imitator"], DATA["obs"])
+
+    def value(row: int) -> float:
+        available = forward(slow, DATA["obs_next"][row])[0][DATA["mask_next"][row]]
+        return float(np.log(np.exp(available).sum()) if backup == "psi" else max(available))
+
+    paid = {**DATA, "rew": DATA["rew"] / KL_WEIGHT}
+    y = golden.n_step_targets(paid, value, gamma=GAMMA) + np.log(softmax(logits)[ROWS, DATA["act"]])
+    if backup == "q":
+        y -= np.log(softmax(q)[ROWS, DATA["act"]])
+
+    stats = policy.learn(DATA)
+
+    q_loss, d_q = golden.td_loss(q, DATA["act"], y, is_huber=kind == "huber")
+    i_loss, d_logits = cross_entropy(logits, DATA["act"])
+    grads = {
+        "model": backward(nets["model"], model_inputs, d_q)[0],
+        "imitator": backward(nets["imitator"], imitator_inputs, d_logits)[0],
+    }
+    losses = {"loss": q_loss + i_loss, "q_loss": q_loss, "i_loss": i_loss}
+    assert stats.smoothed_loss == pytest.approx(losses, abs=1e-10)
+    stepped = check_steps(policy, nets, grads)
+    assert_same(tiny.arrays(policy.targets["model"]), stepped["model"])
+
+
+@pytest.mark.parametrize("gamma", [0.5, 0.99])
+def test_without_rewards_psi_learning_ends_at_the_imitator(gamma: float) -> None:
+    """Psi = log G is its own target, whatever gamma is: sum_a G(a|s') is one, so that its log-sum-exp is zero."""
+    weight_SA = torch.randn(tiny.OBS_DIM, NUM_ACTIONS)
+
+    def log_g(obs: torch.Tensor) -> torch.Tensor:
+        return (obs @ weight_SA).log_softmax(-1)
+
+    num_rows = 20
+    batch = {
+        "obs": torch.randn(num_rows, tiny.OBS_DIM),
+        "act": torch.randint(NUM_ACTIONS, (num_rows,)),
+        "rew": torch.zeros(num_rows, 1),
+        "terminated": torch.zeros(num_rows, dtype=torch.bool),
+        "num_steps": torch.ones(num_rows, dtype=torch.int64),
+        "obs_next": torch.randn(num_rows, tiny.OBS_DIM),
+    }
+    nets = {"model": log_g, "imitator": log_g}
+    hp = {"gamma": torch.tensor(gamma), "kl_weight": torch.tensor(2.0)}
+    y_B = kl_target(nets, nets, batch, hp, backup="psi")
+    torch.testing.assert_close(y_B, log_g(batch["obs"])[torch.arange(num_rows), batch["act"]])
+    batch["rew"] += 1
+    torch.testing.assert_close(kl_target(nets, nets, batch, hp, backup="psi") - y_B, torch.full((num_rows,), 0.5))
+
+
+@pytest.mark.parametrize("backup", ["psi", "q"])
+def test_the_weight_decides_between_what_pays_and_what_the_behaviour_does(backup: str) -> None:
+    """One state, 9 of 10 rows for action 2, which costs 1; action 4 pays 1."""
+    data = {key: np.repeat(column[:1], 10, 0) for key, column in DATA.items()}
+    data |= {"act": np.array([2] * 9 + [4]), "rew": np.array([-1.0] * 9 + [1.0]), "terminated": np.ones(10, np.bool_)}
+    data["mask_next"] = np.ones((10, NUM_ACTIONS), np.bool_)
+    gaps = {}
+    for kl_weight in (0.2, 10.0):
+        policy = tiny.make_policy("kl_control", kl_weight=kl_weight, backup=backup)
+        for _ in range(500):
+            policy.learn(data)
+        q_A = policy({"obs": torch.as_tensor(data["obs"][:1])}).q_value[0]
+        gaps[kl_weight] = float(q_A[2] - q_A[4])
+    assert gaps[0.2] < -1
+    assert gaps[10.0] > 0.5
+
+
+def test_q_values_act_among_the_available_actions() -> None:
+    policy = tiny.make_policy("kl_control")
+    batch = masked_observations()
+    q = forward(tiny.arrays(policy.nets["model"]), batch["obs"].numpy())[0]
+    assert policy(batch).act.tolist() == best_available(q, batch["mask"])
