@@ -1,0 +1,80 @@
+"""What trained runs are worth: `python -m bcq_exp.evaluate run=DIR` plays episodes, `ope=fqe` asks the dataset."""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from bcq_exp import selection
+from bcq_exp.config import CONF_DIR
+from bcq_exp.envs import normalized_score
+from bcq_exp.estimation import by_dataset, estimate
+from bcq_exp.evaluation import evaluate
+from bcq_exp.experiment import set_arithmetic
+from bcq_exp.files import write_json
+from bcq_exp.offline import EvaluationConfig, Task, checked_task
+from bcq_exp.runs import TrainedRun, load_policy, trained_runs
+
+log = logging.getLogger(__name__)
+
+
+def played(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Table:
+    """The runs' returns over full episodes, a row a run."""
+    table = Table(title=f"returns over {settings.episodes} episodes", box=box.SIMPLE_HEAD)
+    table.add_column("run", overflow="fold")
+    for column in ("return ± std", "length", "score", "in training"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for number, run in enumerate(runs, start=1):
+        log.info("%d of %d: %s", number, len(runs), run.directory)
+        data = run.cfg.dataset
+        found = evaluate(load_policy(run), data.env, settings.episodes, settings.seed)
+        score = normalized_score(found.mean, data.ref_min, data.ref_max)
+        cells = [f"{found.mean:.1f} ± {found.std:.1f}", f"{found.mean_length:.1f}", selection.figure(score)]
+        table.add_row(run.label, *cells, selection.figure(run.online_return))
+    return table
+
+
+def judge(runs: Sequence[TrainedRun], task: Task, picture: Path) -> None:
+    """Estimate, write `ope.json` into each run's directory, and print; of three runs and more, judge the choice too."""
+    found, console = estimate(runs, task), Console()
+    settings = {key: value for key, value in vars(task.settings).items() if key not in ("run", "ope", "episodes")}
+    for run, worth in zip(runs, found, strict=True):
+        estimates = {name: None if math.isnan(value) else value for name, value in worth.items()}
+        facts = {"checkpoint": run.checkpoint.name, "online_return": run.online_return, "num_members": len(runs)}
+        write_json(run.directory / "ope.json", {"estimates": estimates, **facts, "settings": settings})
+    dataset, returns = runs[0].cfg.dataset.name, [run.online_return for run in runs]
+    columns = {name: [worth[name] for worth in found] for name in found[0]}
+    title = f"{dataset}: estimated returns, discounted by {task.settings.gamma:g}"
+    console.print(selection.estimates([run.label for run in runs], columns, returns, title))
+    if len(runs) > 2:  # two are in order or not
+        judged = {name: columns[name] for name in task.estimators}
+        console.print(selection.rankings(judged, returns, seed=task.settings.seed))
+        selection.plot(judged, returns, picture)
+        console.print(f"plot: {picture}", soft_wrap=True)
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    """Do what the overrides ask for."""
+    try:
+        task = checked_task(cfg)
+        set_arithmetic(task.settings.num_threads)
+        directory = Path(task.settings.run)
+        runs = trained_runs(directory, task.settings.device)
+        if not task.estimators:
+            Console().print(played(runs, task.settings))
+        groups = by_dataset(runs) if task.estimators else []
+        for number, group in enumerate(groups, start=1):
+            judge(group, task, directory / ("ope.png" if len(groups) == 1 else f"ope-{number}.png"))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    main()

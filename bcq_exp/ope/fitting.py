@@ -1,0 +1,116 @@
+"""Fitting networks to a dataset by the engine that trains policies."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from bcq_exp.algorithms.form import Algorithm
+from bcq_exp.data import ReplayBuffer
+from bcq_exp.policies import Policy, normalize_observations
+from bcq_exp.policies.normalization import standardized
+from bcq_exp.policies.schedulers import Scheduler
+from bcq_exp.population import Population
+from bcq_exp.progress import Progress
+
+STRIDE = 100  # updates between two looks at how far it is
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How networks are fitted to a dataset.
+
+    Args:
+        make_optimizer: of a network's parameters.
+        make_schedule: of an optimizer's rate; returns None where it is constant.
+        num_updates: of all.
+        batch_size: rows of a minibatch.
+        seed: of initial weights and minibatches; members get the same ones, so that they differ in what they are
+            fitted to and in nothing else.
+        is_compiled: run the update as one compiled graph.
+        device: where everything lies.
+        action_space: of the environment.
+        statistics: mean and deviation (S,) of the observations, by which networks see them standardised; None: as
+            they are.
+        obs_eps: added to the deviation.
+    """
+
+    make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
+    make_schedule: Callable[[Optimizer], Scheduler | None]
+    num_updates: int
+    batch_size: int
+    seed: int
+    is_compiled: bool
+    device: torch.device
+    action_space: gym.Space[Any]
+    statistics: tuple[Any, Any] | None
+    obs_eps: float
+
+    def fresh(
+        self,
+        algorithm: Algorithm,
+        name: str,
+        make_net: Callable[[], nn.Module],
+        held: Mapping[str, nn.Module],
+        hp: Mapping[str, float],
+    ) -> Policy:
+        """What is to be fitted: an algorithm that trains one network.
+
+        Args:
+            algorithm: its stages train that network.
+            name: of the network.
+            make_net: a fresh one.
+            held: the networks that are not trained, by name.
+            hp: the algorithm's numbers.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            net = make_net().to(self.device)
+            optimizer = self.make_optimizer(net.parameters())
+            policy = Policy(
+                algorithm=algorithm,
+                nets={name: net, **held},
+                optimizers={name: optimizer},
+                hp=hp,
+                action_space=self.action_space,
+                device=self.device,
+                action_bound_method=None,
+                lr_scheduler=self.make_schedule(optimizer),
+            )
+        if self.statistics is not None:
+            normalize_observations(policy, *self.statistics, eps=self.obs_eps)
+        return policy
+
+    def fit(self, policies: Sequence[Policy], buffer: ReplayBuffer, description: str) -> list[bool]:
+        """Train as one population, in place; whether each member's loss stayed finite.
+
+        Args:
+            policies: what is fitted.
+            buffer: the dataset.
+            description: for the progress.
+        """
+        population = Population(
+            policies,
+            buffer,
+            [torch.Generator(self.device).manual_seed(self.seed) for _ in policies],
+            batch_size=self.batch_size,
+            is_compiled=self.is_compiled,
+            precision="fp32",
+            growth=None,
+        )
+        with Progress(self.num_updates, 0, description, len(policies)) as progress:
+            while population.num_updates < self.num_updates:
+                population.advance(min(STRIDE, self.num_updates - population.num_updates))
+                num_failed = sum(failed_at is not None for failed_at in population.failures())
+                progress.advance(population.num_updates, population.read_metrics()[0], [], num_failed)
+        return [failed_at is None for failed_at in population.failures()]
+
+
+def seen(policy: Policy, obs_B: Any) -> Tensor:
+    """Observations (B, *S) as the networks of a fitted policy see them."""
+    obs = torch.as_tensor(obs_B, device=policy.device, dtype=torch.get_default_dtype())
+    return standardized({"obs": obs}, policy.hp)["obs"]

@@ -1,0 +1,143 @@
+"""Fitted Q evaluation (arXiv:1903.08738, algorithm 3), for the selection among policies as in arXiv:2007.09055.
+
+The Q network of a policy is fitted to what the policy does next, not to the best that could be done: no maximum is
+taken, so that what the network thinks of actions that nobody takes does not matter.
+
+Shape suffixes: N rows of the dataset, B batch, A number of actions or action dimensions.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn, no_grad
+
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
+from bcq_exp.data import ReplayBuffer
+from bcq_exp.ope.decisions import Decisions
+from bcq_exp.ope.fitting import Fitting, seen
+from bcq_exp.ope.pieces import piecewise
+from bcq_exp.ops.discrete import take_action
+from bcq_exp.ops.td import n_step_target
+from bcq_exp.policies import Policy
+
+Array = NDArray[np.float64]
+
+
+class NumberedBuffer(ReplayBuffer):
+    """A dataset whose batches say which rows they are of."""
+
+    def columns(self) -> dict[str, Any]:
+        """Those of the dataset, and `row`."""
+        return {**super().columns(), "row": torch.arange(len(self), device=self.device)}
+
+
+def value_of_state(critic: Callable[..., Tensor], obs: Tensor, pi_BA: Tensor, *, is_discrete: bool) -> Tensor:
+    """V(s) = sum_a pi(a|s) Q(s, a), or Q(s, pi(s)) of continuous actions, (B,)."""
+    return (pi_BA * critic(obs)).sum(-1) if is_discrete else critic(obs, pi_BA)
+
+
+def value_of_action(critic: Callable[..., Tensor], obs: Tensor, act: Tensor, *, is_discrete: bool) -> Tensor:
+    """Q(s, a), (B,), of actions (B,) or (B, A)."""
+    return take_action(critic(obs), act) if is_discrete else critic(obs, act)
+
+
+def build(*, is_discrete: bool, target_update_freq: int) -> Algorithm:
+    """Fitted Q evaluation as a stage: one step on
+
+    mean (y - Q(s, a))^2, y = r + gamma (1 - terminated) V'(s')    (algorithm 3, lines 3 and 4)
+
+    where V' is that of a copy of Q, made anew after every `target_update_freq` updates. The paper fits until the
+    regression has converged; here each iteration is that many steps from where the one before it stopped.
+    """
+
+    def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
+        with no_grad():
+            pi_BA = nets["decisions"](batch["row"])
+            value_B = value_of_state(targets["critic"], batch["obs_next"], pi_BA, is_discrete=is_discrete)
+            y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
+        q_B = value_of_action(nets["critic"], batch["obs"], batch["act"], is_discrete=is_discrete)
+        q_loss = F.mse_loss(q_B, y_B)
+        return q_loss, {"loss": q_loss}
+
+    return Algorithm(
+        stages=(Stage(loss, trains=("critic",)),),
+        targets={"critic": Target("critic", rate=None, every=target_update_freq)},
+        act=act,
+        swept=frozenset({"gamma"}),
+    )
+
+
+def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+    """What the policy that is evaluated does after the transition of a row."""
+    return {"act": nets["decisions"](batch["row"])}
+
+
+class FittedQ:
+    """The values of a policy, of recorded states and actions, in units of the recorded reward.
+
+    Args:
+        policy: of `build`, fitted.
+        is_discrete: whether actions are.
+    """
+
+    def __init__(self, policy: Policy, *, is_discrete: bool) -> None:
+        self.policy, self.is_discrete = policy, is_discrete
+
+    def of_states(self, obs: Any, pi_NA: Tensor) -> Array:
+        """V(s), (N,), of observations (N, *S) and what the policy does there, as `decide` makes it."""
+        return self._values(value_of_state, obs, pi_NA)
+
+    def of_actions(self, obs: Any, act: Tensor) -> Array:
+        """Q(s, a), (N,), of observations (N, *S) and actions (N,) or (N, A)."""
+        return self._values(value_of_action, obs, act)
+
+    @no_grad()
+    def _values(self, value: Callable[..., Tensor], obs: Any, act: Tensor) -> Array:
+        def values(obs_B: Any, act_B: Tensor) -> Tensor:
+            critic = self.policy.nets["critic"]
+            return value(critic, seen(self.policy, obs_B), act_B, is_discrete=self.is_discrete)
+
+        return piecewise(values, obs, act).double().cpu().numpy()
+
+
+def fitted_values(
+    buffer: NumberedBuffer,
+    decisions: Sequence[Tensor],
+    make_critic: Callable[[], nn.Module],
+    fitting: Fitting,
+    description: str,
+    *,
+    gamma: float,
+    target_update_freq: int,
+) -> list[FittedQ | None]:
+    """The values of several policies, fitted as one population.
+
+    Args:
+        buffer: the dataset: rewards as recorded, discrete actions from 0 on, continuous ones in the environment's
+            units.
+        decisions: what each policy does in each next state, (N, A), as `decide` makes it.
+        make_critic: a fresh Q network, from observations to Q(s, .), or of observation and continuous action.
+        fitting: how.
+        description: for the progress.
+        gamma: discount, in [0, 1].
+        target_update_freq: updates of an iteration, 1 or more.
+
+    Returns:
+        One each; None where the loss did not stay finite.
+    """
+    is_discrete = isinstance(fitting.action_space, gym.spaces.Discrete)
+    algorithm = build(is_discrete=is_discrete, target_update_freq=target_update_freq)
+    policies = [
+        fitting.fresh(algorithm, "critic", make_critic, {"decisions": Decisions(table_NA)}, {"gamma": gamma})
+        for table_NA in decisions
+    ]
+    is_finite = fitting.fit(policies, buffer, description)
+    return [
+        FittedQ(policy, is_discrete=is_discrete) if is_good else None
+        for policy, is_good in zip(policies, is_finite, strict=True)
+    ]

@@ -1,0 +1,116 @@
+"""Estimates that weigh recorded episodes by how much more likely the policy is to make them than the behaviour was.
+
+rho_t = prod_{k <= t} pi(a_k|s_k) / b(a_k|s_k), and w_t^i = rho_t^i / sum_j rho_t^j over the episodes i    (weighted)
+
+An episode that has ended keeps its last rho, as if it stayed in a state without reward. Weighted estimates are
+consistent, and biased in small datasets. Where episodes are long the weights gather on few of them: the effective
+sample size says on how many.
+
+Shape suffixes: N rows of the dataset, E episodes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """Where the episodes of a dataset lie.
+
+    Args:
+        starts_E: first row of each, ascending.
+        lengths_E: rows of each, 1 or more.
+    """
+
+    starts_E: NDArray[np.int64]
+    lengths_E: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lengths_E: NDArray[np.int64]) -> "Episodes":
+        """Episodes that follow one another without a gap."""
+        return cls(np.cumsum(lengths_E) - lengths_E, lengths_E)
+
+    def steps(self) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.int64]]]:
+        """For each t: t, whether an episode has a row then, (E,), and the rows of those that do."""
+        for t in range(int(self.lengths_E.max())):
+            is_open_E = self.lengths_E > t
+            yield t, is_open_E, self.starts_E[is_open_E] + t
+
+
+def weights(log_ratio_N: Array, episodes: Episodes) -> Array:
+    """w_T of whole episodes, (E,), which sum to 1; NaN where the policy can make none of them.
+
+    Args:
+        log_ratio_N: log pi(a|s) / b(a|s) of each row; -inf where the policy never takes the action.
+        episodes: of the rows.
+    """
+    log_rho_E = np.add.reduceat(log_ratio_N, episodes.starts_E)
+    return _normalized(log_rho_E)
+
+
+def effective_sample_size(weights_E: Array) -> float:
+    """1 / sum_i w_i^2: E where all weights are equal, 1 where one episode has them all, NaN where none has any."""
+    return float(1 / np.square(weights_E).sum())
+
+
+def weighted_importance_sampling(rew_N: Array, log_ratio_N: Array, episodes: Episodes, gamma: float) -> float:
+    """sum_i w_T^i sum_t gamma^t r_t^i    (WIS, by whole episodes, as arXiv:1604.00923 compares itself with).
+
+    Time limits and cuts end an episode's return where its recording does.
+
+    Args:
+        rew_N: rewards.
+        log_ratio_N, episodes: see `weights`.
+        gamma: discount, in [0, 1].
+    """
+    step_N = np.arange(len(rew_N)) - np.repeat(episodes.starts_E, episodes.lengths_E)
+    return_E = np.add.reduceat(gamma**step_N * rew_N, episodes.starts_E)
+    return float(weights(log_ratio_N, episodes) @ return_E)
+
+
+def weighted_doubly_robust(
+    rew_N: Array,
+    log_ratio_N: Array,
+    episodes: Episodes,
+    gamma: float,
+    *,
+    q_N: Array,
+    value_N: Array,
+    value_next_N: Array,
+) -> float:
+    """What a model says of the first states, and the weighted errors that it makes on the way.
+
+    mean_i V(s_0^i) + sum_t gamma^t sum_i w_t^i (r_t^i + gamma V(s_{t+1}^i) - Q(s_t^i, a_t^i))
+
+    (WDR of arXiv:1604.00923, its terms taken together where they have the same weight). Where the model has the
+    policy's own values, or where the ratios are right, it is consistent. Without a model, all values 0, it is weighted
+    importance sampling by step.
+
+    Args:
+        rew_N, log_ratio_N, episodes, gamma: see `weighted_importance_sampling`.
+        q_N: Q(s_t, a_t).
+        value_N: V(s_t).
+        value_next_N: V(s_{t+1}), 0 where that state is terminal; where a recording stops elsewhere it goes on in the
+            model.
+    """
+    error_N = rew_N + gamma * value_next_N - q_N
+    estimate = float(value_N[episodes.starts_E].mean())
+    log_rho_E = np.zeros(len(episodes.starts_E))
+    for t, is_open_E, rows in episodes.steps():
+        log_rho_E[is_open_E] += log_ratio_N[rows]
+        estimate += gamma**t * float(_normalized(log_rho_E)[is_open_E] @ error_N[rows])
+    return estimate
+
+
+def _normalized(log_rho_E: Array) -> Array:
+    """rho_i / sum_j rho_j; NaN where all are 0."""
+    if np.isneginf(log_rho_E).all():
+        return np.full_like(log_rho_E, np.nan)
+    normalized: Array = softmax(log_rho_E)
+    return normalized

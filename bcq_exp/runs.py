@@ -1,0 +1,98 @@
+"""Trained runs, read back from their directories."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint
+from bcq_exp.config import RunConfig, check, saved_config
+from bcq_exp.experiment import fresh_policy
+from bcq_exp.policies import Policy, normalize_observations
+from bcq_exp.report import grouped, read_runs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run that has ended well.
+
+    Args:
+        label: what sets it apart from those that it was read with.
+        directory: of the run.
+        cfg: its checked configuration.
+        checkpoint: its last one.
+        online_return: mean undiscounted return of its last evaluation while it was trained.
+    """
+
+    label: str
+    directory: Path
+    cfg: RunConfig
+    checkpoint: Path
+    online_return: float
+
+
+def trained_runs(directory: Path, device: str) -> list[TrainedRun]:
+    """All runs at or below a directory that have ended well; of those that failed it is said that they are left out.
+
+    Args:
+        directory: of a run or of a sweep.
+        device: where they shall be used, whatever they were trained on.
+
+    Raises:
+        ValueError: there is none, or one has no checkpoint, no configuration or one that does not pass its check.
+    """
+    if not directory.is_dir():
+        raise ValueError(f"run={directory}: there is no such directory")
+    found = []
+    for kinds in grouped(read_runs([directory])).values():
+        for name, runs in kinds.items():
+            for run in runs:
+                if run.summary["status"] != "finished":
+                    log.warning("%s has failed and is left out", run.directory)
+                    continue
+                checkpoints = latest_checkpoints([run.directory])
+                if not checkpoints:
+                    raise ValueError(f"{run.directory} has no checkpoint, so there is no policy in it")
+                found.append(
+                    TrainedRun(
+                        f"{name} seed={run.summary['seed']}",
+                        run.directory,
+                        _checked(run.directory, device),
+                        checkpoints[0],
+                        run.summary["final_return"],
+                    )
+                )
+    if not found:
+        raise ValueError(f"run={directory}: all runs there have failed")
+    return found
+
+
+def _checked(directory: Path, device: str) -> RunConfig:
+    cfg = saved_config(directory)
+    cfg["device"] = device
+    cfg["storage"] = "auto"
+    try:
+        return check(cfg)
+    except ValueError as error:
+        raise ValueError(f"{directory}: its configuration cannot be used\n{error}") from None
+
+
+def load_policy(run: TrainedRun) -> Policy:
+    """The policy of a run's last checkpoint, in evaluation mode, its streams as the run's seed starts them.
+
+    Raises:
+        ValueError: the checkpoint is damaged, or of another configuration than the one beside it.
+    """
+    policy = fresh_policy(run.cfg, torch.device(run.cfg.schedule.device))
+    if run.cfg.dataset.normalize_obs:  # by the statistics in the checkpoint
+        (obs_dim,) = run.cfg.observation_space.shape or ()
+        normalize_observations(policy, torch.zeros(obs_dim), torch.ones(obs_dim), eps=run.cfg.dataset.obs_eps)
+    state = load_checkpoint(run.checkpoint)
+    try:
+        policy.load_state_dict(state["learner"]["policy"]["module"])
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{run.checkpoint} does not fit the configuration of its run: {error}") from None
+    return policy.train(False)

@@ -1,0 +1,61 @@
+"""The entry point as its user runs it: real processes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bcq_exp.files import read_json
+from trained import on_file, train_run
+
+QUICK = ["num_updates=30", "batch_size=16", "network.hidden_sizes=[8]", "num_threads=1"]
+
+
+def evaluate(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "bcq_exp.evaluate", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, env=None)
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, discrete_file: Path) -> Path:
+    path = tmp_path_factory.mktemp("sweep")
+    for seed in range(3):
+        train_run(path / f"run{seed}", f"seed={seed}", *on_file(discrete_file))
+    return path
+
+
+def test_a_sweep_is_judged_and_each_run_keeps_its_estimates(sweep: Path):
+    before = {path.name for path in sweep.iterdir()}
+    done = evaluate(sweep, "run=.", "ope=[fqe,wis]", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in sweep.iterdir()} - before == {"ope.png"}
+    kept = [read_json(sweep / f"run{seed}" / "ope.json") for seed in range(3)]
+    assert [list(each["estimates"]) for each in kept] == [["fqe", "wis", "ess"]] * 3
+    assert [each["online_return"] for each in kept] == [
+        read_json(sweep / f"run{seed}" / "summary.json")["final_return"] for seed in range(3)
+    ]
+    assert (kept[0]["settings"]["gamma"], kept[0]["num_members"], kept[0]["checkpoint"]) == (0.99, 3, "update_00000020")
+    for each in kept:
+        assert f"{each['estimates']['fqe']:.1f}" in done.stdout
+    assert re.search(r"fqe +3 +-?\d\.\d\d \[-?\d\.\d\d, -?\d\.\d\d\]", done.stdout)
+    assert "fitted Q evaluation on h5" in done.stderr
+
+
+def test_without_an_estimator_episodes_are_played(sweep: Path):
+    done = evaluate(sweep, "run=run0", "episodes=3")
+    assert done.returncode == 0, done.stderr
+    assert "returns over 3 episodes" in done.stdout
+    assert re.search(r"discrete_bcq seed=0 +\d+\.\d ± \d+\.\d +\d+\.\d +- ", done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["run=nowhere"], "error: run=nowhere: there is no such directory\n"),
+     (["run=.", "ope=nonsense"], "error: ope=nonsense is none of fqe, wis, pdwis, dr\n")],
+)  # fmt: skip
+def test_an_error_is_one_line(tmp_path: Path, arguments: list[str], said: str):
+    done = evaluate(tmp_path, *arguments)
+    assert (done.returncode, done.stderr) == (1, said)
+    assert list(tmp_path.iterdir()) == []
