@@ -81,7 +81,7 @@ def test_a_group_that_does_not_fit_into_memory_is_split_and_that_is_said(
     jobs = jobs_on(discrete_file, tmp_path, seeds=range(8))
     found = need(jobs[0].cfg, read_transitions(discrete_file))
     available = (found.fixed + 3.5 * found.member) / SHARE  # three members and a half
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=available, total=2**40))
     planned = plan(jobs, tmp_path, HERE)
     assert [len(group.runs) for group in planned] == [3, 3, 2]
     assert [name for group in planned for name in group.runs] == [each.run_dir.name for each in jobs]
