@@ -18,8 +18,7 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms.bc import gaussian_policy, log_likelihood, mean_act
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, one_of, within
-from bcq_exp.algorithms.td3 import smallest_value, twin_regression
-from bcq_exp.networks import Critic
+from bcq_exp.algorithms.td3 import smallest_value, twin_critics, twin_regression
 from bcq_exp.ops.gaussian import sample
 from bcq_exp.ops.td import n_step_target
 
@@ -92,6 +91,5 @@ def networks(cfg: AWACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
         "policy": gaussian_policy(
             network, sizes, has_state_std=False, log_std_range=LOG_STD_RANGE, std_bound="sigmoid"
         ),
-        "critic1": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
-        "critic2": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+        **twin_critics(network, sizes),
     }

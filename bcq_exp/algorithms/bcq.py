@@ -10,8 +10,8 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
-from bcq_exp.algorithms.td3 import twin_regression
-from bcq_exp.networks import Critic, Decoder, Encoder, Perturbation
+from bcq_exp.algorithms.td3 import twin_critics, twin_regression
+from bcq_exp.networks import Decoder, Encoder, Perturbation
 from bcq_exp.ops.gaussian import kl_to_standard_normal
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 
@@ -123,8 +123,7 @@ def networks(cfg: BCQConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     obs_dim, act_dim = sizes.obs_dim, sizes.act_dim
     return {
         "actor": Perturbation(obs_dim, act_dim, phi=cfg.phi, max_action=sizes.max_action, **network.hidden),
-        "critic1": Critic(obs_dim, act_dim, **network.hidden),
-        "critic2": Critic(obs_dim, act_dim, **network.hidden),
+        **twin_critics(network, sizes),
         **generative_model(network, sizes),
     }
 

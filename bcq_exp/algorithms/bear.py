@@ -21,7 +21,7 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms import bcq, sac
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, one_of, within
-from bcq_exp.networks import Critic, DualVariable, Encoder, RawDecoder, StochasticActor
+from bcq_exp.networks import Critic, DualVariable, Encoder, RawDecoder
 from bcq_exp.ops.mmd import KERNELS, squared_mmd
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 
@@ -161,16 +161,7 @@ def networks(cfg: BEARConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
     """A squashed Gaussian policy, its multiplier, critics with weights of their own, and the generative model."""
     obs_dim, act_dim, latent_dim = sizes.obs_dim, sizes.act_dim, bcq.latent_dim(sizes)
     return {
-        "policy": StochasticActor(
-            obs_dim,
-            act_dim,
-            max_action=sizes.max_action,
-            is_squashed=True,
-            has_state_std=True,
-            log_std_range=sac.LOG_STD_RANGE,
-            std_bound="clip",
-            **network.hidden,
-        ),
+        "policy": sac.squashed_policy(network, sizes),
         "multiplier": DualVariable(),
         **{name: Critic(obs_dim, act_dim, **network.hidden) for name in critic_names(cfg)},
         "encoder": Encoder(obs_dim, act_dim, latent_dim=latent_dim, **network.vae_hidden),

@@ -111,6 +111,14 @@ def td_loss(q_BA: Tensor, act_B: Tensor, y_B: Tensor, *, clip_loss_grad: bool) -
     return loss(take_action(q_BA, act_B), y_B)
 
 
+def td_and_imitation_loss(nets: Nets, batch: Tensors, y_B: Tensor, *, clip_loss_grad: bool) -> tuple[Tensor, Tensors]:
+    """L_TD + CE(G(s), a): a Q network and, beside it, an imitator of the behaviour."""
+    q_loss = td_loss(nets["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
+    i_loss = F.cross_entropy(nets["imitator"](batch["obs"]), batch["act"])
+    total = q_loss + i_loss
+    return total, {"loss": total, "q_loss": q_loss, "i_loss": i_loss}
+
+
 def normalize(value: Tensor, hp: Tensors) -> Tensor:
     """Reward units to the units of the Q network."""
     return (value - hp["return_mean"]) / hp["return_std"] if "return_mean" in hp else value

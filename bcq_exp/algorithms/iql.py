@@ -14,8 +14,8 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
-from bcq_exp.algorithms.td3 import smallest_value, twin_regression
-from bcq_exp.networks import Critic, Value
+from bcq_exp.algorithms.td3 import smallest_value, twin_critics, twin_regression
+from bcq_exp.networks import Value
 from bcq_exp.ops.expectile import expectile_loss
 from bcq_exp.ops.td import n_step_target
 
@@ -82,6 +82,5 @@ def networks(cfg: IQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     return {
         "policy": gaussian_policy(network, sizes, has_state_std=False, log_std_range=LOG_STD_RANGE, std_bound="clip"),
         "value": Value(sizes.obs_dim, **network.hidden),
-        "critic1": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
-        "critic2": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+        **twin_critics(network, sizes),
     }

@@ -12,7 +12,6 @@ Shape suffixes: B batch, A number of actions.
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
@@ -60,10 +59,7 @@ def build(*, backup: str, clip_loss_grad: bool, target_update_freq: int) -> Algo
     def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
         with no_grad():
             y_B = kl_target(nets, targets, batch, hp, backup=backup)
-        q_loss = dqn.td_loss(nets["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
-        i_loss = F.cross_entropy(nets["imitator"](batch["obs"]), batch["act"])
-        total = q_loss + i_loss
-        return total, {"loss": total, "q_loss": q_loss, "i_loss": i_loss}
+        return dqn.td_and_imitation_loss(nets, batch, y_B, clip_loss_grad=clip_loss_grad)
 
     return Algorithm(
         stages=(Stage(loss, trains=("model", "imitator")),),

@@ -18,7 +18,7 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms import td3
 from bcq_exp.algorithms.form import Algorithm, Loss, Nets, Tensors
 from bcq_exp.algorithms.schema import MLPNetworkConfig, Sizes, within
-from bcq_exp.networks import Actor, Critic
+from bcq_exp.networks import Actor
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = td3.SWEPT | {"actor_penalty", "critic_penalty"}
@@ -85,6 +85,5 @@ def networks(cfg: ReBRACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict
     """A deterministic actor, and twin critics with layer normalisation."""
     return {
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
-        "critic1": Critic(sizes.obs_dim, sizes.act_dim, has_layer_norm=True, **network.hidden),
-        "critic2": Critic(sizes.obs_dim, sizes.act_dim, has_layer_norm=True, **network.hidden),
+        **td3.twin_critics(network, sizes, has_layer_norm=True),
     }

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bcq_exp.algorithms.form import Act, Draw, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import MLPNetworkConfig, Sizes
-from bcq_exp.algorithms.td3 import smallest_value
-from bcq_exp.networks import Critic, DualVariable, StochasticActor
+from bcq_exp.algorithms.td3 import smallest_value, twin_critics
+from bcq_exp.networks import DualVariable, StochasticActor
 from bcq_exp.ops.gaussian import squashed_sample
 
 LOG_STD_RANGE = (-20.0, 2.0)  # of the published code, and of rlkit's TanhGaussianPolicy
@@ -59,20 +59,24 @@ def mean_act(max_action: float) -> Act:
     return act
 
 
+def squashed_policy(network: MLPNetworkConfig, sizes: Sizes) -> StochasticActor:
+    """A Gaussian over what tanh brings into the bounds, with a deviation of each state."""
+    return StochasticActor(
+        sizes.obs_dim,
+        sizes.act_dim,
+        max_action=sizes.max_action,
+        is_squashed=True,
+        has_state_std=True,
+        log_std_range=LOG_STD_RANGE,
+        std_bound="clip",
+        **network.hidden,
+    )
+
+
 def networks(network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """A squashed Gaussian policy, its temperature, and twin critics with weights of their own."""
     return {
-        "policy": StochasticActor(
-            sizes.obs_dim,
-            sizes.act_dim,
-            max_action=sizes.max_action,
-            is_squashed=True,
-            has_state_std=True,
-            log_std_range=LOG_STD_RANGE,
-            std_bound="clip",
-            **network.hidden,
-        ),
+        "policy": squashed_policy(network, sizes),
         "temperature": DualVariable(),
-        "critic1": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
-        "critic2": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+        **twin_critics(network, sizes),
     }

@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from typing import Unpack
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
@@ -73,10 +72,7 @@ def build(*, is_double: bool, clip_loss_grad: bool, **bootstrapping: Unpack[dqn.
     def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
         with no_grad():
             y_B = spibb_target(nets, targets, batch, hp, is_double=is_double)
-        q_loss = dqn.td_loss(nets["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
-        i_loss = F.cross_entropy(nets["imitator"](batch["obs"]), batch["act"])
-        total = q_loss + i_loss
-        return total, {"loss": total, "q_loss": q_loss, "i_loss": i_loss}
+        return dqn.td_and_imitation_loss(nets, batch, y_B, clip_loss_grad=clip_loss_grad)
 
     algorithm = dqn.q_learning_algorithm(Stage(loss, trains=("model", "imitator")), act, SWEPT, **bootstrapping)
     return replace(algorithm, act_noise={"choice": Draw("uniform", ())})

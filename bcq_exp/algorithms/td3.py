@@ -104,6 +104,14 @@ def build(
     )
 
 
+def twin_critics(network: MLPNetworkConfig, sizes: Sizes, *, has_layer_norm: bool = False) -> dict[str, nn.Module]:
+    """Two critics with weights of their own, whose losses are `twin_regression`; the keyword is that of `Critic`."""
+    return {
+        name: Critic(sizes.obs_dim, sizes.act_dim, has_layer_norm=has_layer_norm, **network.hidden)
+        for name in ("critic1", "critic2")
+    }
+
+
 def from_config(cfg: TD3Config, sizes: Sizes) -> Algorithm:
     """The algorithm that a configuration describes."""
     return build(
@@ -119,6 +127,5 @@ def networks(cfg: TD3Config, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     """A deterministic actor and twin critics with weights of their own."""
     return {
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
-        "critic1": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
-        "critic2": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+        **twin_critics(network, sizes),
     }
