@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -32,6 +33,7 @@ ALGORITHMS: dict[str, Callable[[Any], list[nn.Module]]] = {
     "TD3": lambda policy: [policy.actor],
     "SAC": lambda policy: [policy.actor.latent_pi, policy.actor.mu],
 }
+INSTALL = "pip install 'bcq_exp[collect]'"
 STATE = "training.pt"  # what a training that was killed goes on from
 STEPS = ("num_timesteps", "_n_calls")  # counters of environment steps; DQN counts those that its target waits for
 COUNTERS = (*STEPS, "_n_updates")
@@ -107,6 +109,17 @@ class Seeds:
     report_episodes: int
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Trains on one thread, so that sums, and with them the weights, do not depend on the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
     """An untrained agent in its environment.
 
@@ -119,8 +132,7 @@ def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
         from stable_baselines3.common.atari_wrappers import ClipRewardEnv
         from stable_baselines3.common.env_util import make_vec_env
     except ModuleNotFoundError as error:
-        raise ValueError(f"training an agent needs {error.name}: pip install 'bcq_exp[collect]'") from None
-    torch.set_num_threads(1)  # so that sums, and with them the weights, do not depend on the number of cores
+        raise ValueError(f"training an agent needs {error.name}: {INSTALL}") from None
     wide, *others = cfg.hidden_sizes
     is_image = len(spaces(cfg.env)[0].shape or ()) == 3
     network: dict[str, Any] = {"net_arch": list(cfg.hidden_sizes), "activation_fn": ACTIVATIONS[cfg.activation]}
@@ -136,6 +148,7 @@ def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
     return agent
 
 
+@one_thread()
 def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> None:
     """Trains until every agent is kept: its weights and its account are written to `folder`, for `Behaviour.load`.
 

@@ -2,14 +2,14 @@
 
 import shutil
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 
-from bcq_exp.agents import ROWS, BehaviourConfig, go_on, learn, new_agent
+from bcq_exp.agents import INSTALL, ROWS, BehaviourConfig, go_on, learn, new_agent, one_thread
 from bcq_exp.data import Transitions
 from bcq_exp.data.collection import cached
 from bcq_exp.data.transitions import episode_sums
@@ -38,12 +38,16 @@ def final_buffer(*, name: str, env: str, training: Mapping[str, Any], num_transi
     arguments = {**training["arguments"], "buffer_size": num_transitions}
     settings = {**training, "env": env, "max_steps": num_transitions, "arguments": arguments, "clip_rewards": False}
     cfg = BehaviourConfig(**settings)
-    agent = new_agent(cfg, seed)
+    try:
+        learner = version("stable_baselines3")
+    except PackageNotFoundError as error:
+        raise ValueError(f"dataset {name} is what an agent of {error.name} has seen: {INSTALL}") from None
     origin = {"env": env, "training": settings, "num_transitions": num_transitions, "seed": seed, **packages(env)}
-    origin["stable_baselines3_version"] = version("stable_baselines3")
+    origin["stable_baselines3_version"] = learner
 
+    @one_thread()
     def make(path: Path) -> Transitions:
-        folder = path.with_name(f"{path.stem}.training")
+        folder, agent = path.with_name(f"{path.stem}.training"), new_agent(cfg, seed)
         go_on(agent, folder, {**settings, "seed": seed})
         learn(agent, cfg, folder, lambda: True)
         transitions = recorded(agent, name)

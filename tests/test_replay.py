@@ -1,14 +1,16 @@
 """The final buffer of a training."""
 
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from bcq_exp import replay
-from bcq_exp.agents import new_agent
+from bcq_exp.agents import learn, new_agent
 from bcq_exp.replay import final_buffer
 from test_agents import tiny
 
@@ -48,16 +50,35 @@ def test_every_step_of_the_training_is_there() -> None:
 
 def test_it_is_made_once_and_its_training_leaves_nothing_else(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = recording()
-    monkeypatch.setattr(replay, "learn", None)
+    monkeypatch.setattr(replay, "new_agent", None)
     again = recording()
     for key in COLUMNS:
         np.testing.assert_array_equal(getattr(first, key), getattr(again, key))
     assert sorted(path.suffix for path in cache.iterdir()) == [".h5", ".json", ".lock"]
 
 
-def test_broken_training_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    learn = replay.learn
+def test_trains_on_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(replay, "learn", lambda *args: seen.append(torch.get_num_threads()) or learn(*args))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        recording()
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
 
+
+def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(package: str) -> str:
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(replay, "version", missing)
+    with pytest.raises(ValueError, match=r"final is what an agent of stable_baselines3 has seen: pip install 'bcq_exp"):
+        recording()
+
+
+def test_broken_training_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(agent: Any, cfg: Any, folder: Path, is_wanted: Any) -> None:
         learn(agent, cfg, folder, lambda: agent.num_timesteps < 300)
         raise KeyboardInterrupt
