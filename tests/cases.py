@@ -2,9 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 from hydra import compose, initialize_config_dir
 from hypothesis import strategies as st
@@ -41,6 +43,13 @@ def random_walk(num_episodes: int, *, is_discrete: bool, seed: int = 0) -> Trans
         },
         "random walk",
     )
+
+
+def write_datasets(path: Path, columns: Mapping[str, Any]) -> Path:
+    """An HDF5 file of these datasets; what is None is left out."""
+    with h5py.File(path, "w") as file:
+        file.update({key: column for key, column in columns.items() if column is not None})
+    return path
 
 
 def read_cut(whole: Path, read: Callable[[Path], Transitions], data: st.DataObject) -> Transitions | None:

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -12,7 +11,7 @@ from matplotlib.image import imread
 from bcq_exp.data import Transitions, write_h5
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.inspection import count_duplicates, inspect, main, plot, read_flags
-from cases import random_walk
+from cases import random_walk, write_datasets
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -174,9 +173,7 @@ def test_command_prints_the_table_and_says_where_the_plots_are(
 
 def test_flags_are_those_of_the_file(tmp_path: Path) -> None:
     flags = {"terminals": np.array([0.0, 1]), "timeouts": np.array([1, 0])}
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.update(flags)
-        file["infos"] = 3
+    write_datasets(tmp_path / "a.h5", {**flags, "infos": 3})
     np.savez(tmp_path / "a.npz", **flags, obs=np.ones(2))
     for name in ("a.h5", "a.npz"):
         found = read_flags(tmp_path / name)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from algorithms import tiny
-from algorithms.golden import Adam, Array, Weights, assert_same
+from algorithms.golden import Adam, Array, Weights, assert_same, backward, cross_entropy, forward, td_loss
 from bcq_exp.policies import Policy
 
 GAMMA = 0.9  # as in `tiny.CONFIGS`
@@ -24,6 +24,32 @@ def check_steps(policy: Policy, before: Mapping[str, Weights], grads: Mapping[st
         assert_same(tiny.gradients(net), grads[name])
         assert_same(tiny.arrays(net), stepped[name])
     return stepped
+
+
+def q_learning_and_imitation(
+    nets: Mapping[str, Weights], y: Array, *, is_huber: bool
+) -> tuple[dict[str, float], dict[str, Weights]]:
+    """The losses of `model` on the targets of all rows and of `imitator` on their actions, and the gradients."""
+    q, model_inputs = forward(nets["model"], DATA["obs"])
+    q_loss, d_q = td_loss(q, DATA["act"], y, is_huber=is_huber)
+    logits, imitator_inputs = forward(nets["imitator"], DATA["obs"])
+    i_loss, d_logits = cross_entropy(logits, DATA["act"])
+    grads = {
+        "model": backward(nets["model"], model_inputs, d_q)[0],
+        "imitator": backward(nets["imitator"], imitator_inputs, d_logits)[0],
+    }
+    return {"loss": q_loss + i_loss, "q_loss": q_loss, "i_loss": i_loss}, grads
+
+
+def check_cloning(policy: Policy, name: str) -> Policy:
+    """Three updates move that network as they move a clone that starts with its weights; returns the clone."""
+    clone = tiny.make_policy("bc_discrete")
+    clone.nets["imitator"].load_state_dict(policy.nets[name].state_dict())
+    for _ in range(3):
+        policy.learn(DATA)
+        clone.learn(DATA)
+    assert_same(tiny.arrays(policy.nets[name]), tiny.arrays(clone.nets["imitator"]))
+    return clone
 
 
 def masked_observations() -> dict[str, Tensor]:

@@ -3,8 +3,17 @@ import pytest
 import torch
 
 from algorithms import golden, tiny
-from algorithms.discrete_working import DATA, GAMMA, NUM_ACTIONS, ROWS, best_available, check_steps, masked_observations
-from algorithms.golden import assert_same, backward, cross_entropy, forward, softmax
+from algorithms.discrete_working import (
+    DATA,
+    GAMMA,
+    NUM_ACTIONS,
+    ROWS,
+    best_available,
+    check_steps,
+    masked_observations,
+    q_learning_and_imitation,
+)
+from algorithms.golden import assert_same, forward, softmax
 from bcq_exp.algorithms.kl_control import kl_target
 
 KL_WEIGHT = 0.6  # as in `tiny.CONFIGS`
@@ -17,8 +26,8 @@ def test_golden_update(backup: str, kind: str) -> None:
     policy = tiny.make_policy("kl_control", backup=backup, clip_loss_grad=kind == "huber", target_update_freq=1)
     nets = {name: tiny.arrays(net) for name, net in policy.nets.items()}
     slow = tiny.arrays(policy.targets["model"])
-    q, model_inputs = forward(nets["model"], DATA["obs"])
-    logits, imitator_inputs = forward(nets["imitator"], DATA["obs"])
+    q, _ = forward(nets["model"], DATA["obs"])
+    logits, _ = forward(nets["imitator"], DATA["obs"])
 
     def value(row: int) -> float:
         available = forward(slow, DATA["obs_next"][row])[0][DATA["mask_next"][row]]
@@ -31,13 +40,7 @@ def test_golden_update(backup: str, kind: str) -> None:
 
     stats = policy.learn(DATA)
 
-    q_loss, d_q = golden.td_loss(q, DATA["act"], y, is_huber=kind == "huber")
-    i_loss, d_logits = cross_entropy(logits, DATA["act"])
-    grads = {
-        "model": backward(nets["model"], model_inputs, d_q)[0],
-        "imitator": backward(nets["imitator"], imitator_inputs, d_logits)[0],
-    }
-    losses = {"loss": q_loss + i_loss, "q_loss": q_loss, "i_loss": i_loss}
+    losses, grads = q_learning_and_imitation(nets, y, is_huber=kind == "huber")
     assert stats.smoothed_loss == pytest.approx(losses, abs=1e-10)
     stepped = check_steps(policy, nets, grads)
     assert_same(tiny.arrays(policy.targets["model"]), stepped["model"])

@@ -5,8 +5,17 @@ import pytest
 import torch
 
 from algorithms import golden, tiny
-from algorithms.discrete_working import DATA, GAMMA, NUM_ACTIONS, ROWS, check_steps, masked_observations
-from algorithms.golden import Array, assert_same, backward, cross_entropy, forward, softmax
+from algorithms.discrete_working import (
+    DATA,
+    GAMMA,
+    NUM_ACTIONS,
+    ROWS,
+    check_cloning,
+    check_steps,
+    masked_observations,
+    q_learning_and_imitation,
+)
+from algorithms.golden import Array, assert_same, forward, softmax
 from bcq_exp.algorithms.spibb_dqn import constrained_policy
 from bcq_exp.data import ReplayBuffer
 
@@ -57,15 +66,7 @@ def test_golden_update(chooser: str, kind: str, num_steps: int) -> None:
 
     stats = policy.learn(ReplayBuffer(**DATA).window(torch.as_tensor(ROWS), num_steps))
 
-    q, model_inputs = forward(nets["model"], DATA["obs"])
-    q_loss, d_q = golden.td_loss(q, DATA["act"], y, is_huber=kind == "huber")
-    logits, imitator_inputs = forward(nets["imitator"], DATA["obs"])
-    i_loss, d_logits = cross_entropy(logits, DATA["act"])
-    grads = {
-        "model": backward(nets["model"], model_inputs, d_q)[0],
-        "imitator": backward(nets["imitator"], imitator_inputs, d_logits)[0],
-    }
-    losses = {"loss": q_loss + i_loss, "q_loss": q_loss, "i_loss": i_loss}
+    losses, grads = q_learning_and_imitation(nets, y, is_huber=kind == "huber")
     assert stats.smoothed_loss == pytest.approx(losses, abs=1e-10)
     stepped = check_steps(policy, nets, grads)
     assert_same(tiny.arrays(policy.targets["model"]), stepped["model"])
@@ -97,12 +98,8 @@ def test_no_policy_that_keeps_the_uncounted_pairs_is_worth_more() -> None:
 
 def test_with_no_counted_pair_it_is_behavioural_cloning() -> None:
     """The policy is the imitator's distribution, and the imitator learns as `bc_discrete` does."""
-    policy, clone = tiny.make_policy("spibb_dqn", min_probability=1.0), tiny.make_policy("bc_discrete")
-    clone.nets["imitator"].load_state_dict(policy.nets["imitator"].state_dict())
-    for _ in range(3):
-        policy.learn(DATA)
-        clone.learn(DATA)
-    assert_same(tiny.arrays(policy.nets["imitator"]), tiny.arrays(clone.nets["imitator"]))
+    policy = tiny.make_policy("spibb_dqn", min_probability=1.0)
+    clone = check_cloning(policy, "imitator")
     obs = torch.randn(1, tiny.OBS_DIM)
     probs = clone({"obs": obs}).logits.softmax(-1)[0]
     drawn = policy({"obs": obs.expand(20000, -1)})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bcq_exp.data import Transitions, check_against, read_transitions
 from bcq_exp.data.d3rlpy import read_d3rlpy, read_d3rlpy_2
-from cases import read_cut
+from cases import read_cut, write_datasets
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 
@@ -31,11 +31,7 @@ def content(**changed: Any) -> dict[str, Any]:
 
 
 def write(path: Path, **changed: Any) -> Path:
-    with h5py.File(path, "w") as file:
-        for key, value in content(**changed).items():
-            if value is not None:
-                file[key] = value
-    return path
+    return write_datasets(path, content(**changed))
 
 
 def test_rows_of_a_small_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -222,11 +218,7 @@ def content_2(**changed: Any) -> dict[str, Any]:
 
 
 def write_2(path: Path, **changed: Any) -> Path:
-    with h5py.File(path, "w") as file:
-        for key, value in content_2(**changed).items():
-            if value is not None:
-                file[key] = value
-    return path
+    return write_datasets(path, content_2(**changed))
 
 
 def test_rows_of_a_small_file_of_version_2(tmp_path: Path) -> None:

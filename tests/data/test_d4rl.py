@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bcq_exp.data import d4rl, read_transitions
 from bcq_exp.data.d4rl import entries, load_d4rl, read_d4rl
 from bcq_exp.experiment import load_transitions
-from cases import checked, read_cut
+from cases import checked, read_cut, write_datasets
 
 FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -38,11 +38,7 @@ def content(**changed: Any) -> dict[str, Any]:
 
 
 def write(path: Path, **changed: Any) -> Path:
-    with h5py.File(path, "w") as file:
-        for key, value in content(**changed).items():
-            if value is not None:
-                file[key] = value
-    return path
+    return write_datasets(path, content(**changed))
 
 
 def read(path: Path, *, terminate_on_end: bool = False, max_episode_steps: int | None = None) -> Any:

@@ -1,18 +1,15 @@
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from bcq_exp.data import Transitions, read_transitions, write_h5
 from bcq_exp.data.readers import FORMATS
+from cases import write_datasets
 
 
 def write(path: Path, keys: tuple[str, ...]) -> Path:
-    with h5py.File(path, "w") as file:
-        for key in keys:
-            file[key] = np.arange(3)
-    return path
+    return write_datasets(path, dict.fromkeys(keys, np.arange(3)))
 
 
 def test_own_layout_is_recognised(tmp_path: Path) -> None:
