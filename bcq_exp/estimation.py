@@ -199,8 +199,7 @@ class Recording:
         if "dr" in asked:
             found["dr"] = math.nan
             if value is not None:
-                pi_next_NA = decide(policy, self.data.obs_next, self.data.mask_next)
-                value_next_N = value.of_states(self.data.obs_next, pi_next_NA)
+                value_next_N = value.of_next_states(self.data.obs_next)
                 found["dr"] = weighted_doubly_robust(
                     *weighed,
                     q_N=value.of_actions(self.data.obs, act_N)[rows],

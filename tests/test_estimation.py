@@ -71,6 +71,18 @@ def test_weights_are_those_of_the_policy_over_the_imitator(discrete_runs: list[T
     assert recording.by_weights(load_policy(run), None)["wis"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_policy_is_asked_once_what_it_does_in_each_state(discrete_runs: list[TrainedRun]):
+    recording, policy, asked = Recording(discrete_runs[0].cfg, task("dr")), load_policy(discrete_runs[0]), []
+    policy.register_forward_pre_hook(lambda _, batches: asked.append(batches[0].obs))
+    (value,) = recording.fitted([policy])
+    recording.by_weights(policy, value)
+    data = recording.data
+    assert np.array_equal(np.concatenate(asked), np.concatenate([data.obs_next, data.obs]))
+    # Asked once more, it would say the same of the next states.
+    again = value.of_states(data.obs_next, decide(policy, data.obs_next, data.mask_next))
+    assert np.array_equal(value.of_next_states(data.obs_next), again)
+
+
 def test_continuous_runs_are_estimated_by_their_values(tmp_path: Path, continuous_file: Path):
     typed = on_file(continuous_file, "Pendulum-v1")
     train_run(tmp_path / "a", "algorithm=bcq", "network.vae_hidden_sizes=[8]", *typed)

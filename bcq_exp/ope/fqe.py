@@ -49,7 +49,7 @@ def value_of_action(critic: Callable[..., Tensor], obs: Tensor, act: Tensor, *, 
 def build(*, is_discrete: bool, target_update_freq: int) -> Algorithm:
     """Fitted Q evaluation as a stage: one step on
 
-    mean (y - Q(s, a))^2, y = r + gamma (1 - terminated) V'(s')    (algorithm 3, lines 3 and 4)
+    mean (y - Q(s, a))^2, y = r + gamma (1 - terminated) V'(s')    (algorithm 3)
 
     where V' is that of a copy of Q, made anew after every `target_update_freq` updates. The paper fits until the
     regression has converged; here each iteration is that many steps from where the one before it stopped.
@@ -91,6 +91,12 @@ class FittedQ:
     def of_states(self, obs: Any, pi_NA: Tensor) -> Array:
         """V(s), (N,), of observations (N, *S) and what the policy does there, as `decide` makes it."""
         return self._values(value_of_state, obs, pi_NA)
+
+    def of_next_states(self, obs_next: Any) -> Array:
+        """V(s'), (N,), of the next states (N, *S) that it was fitted on, by the decisions that it was fitted to."""
+        decisions = self.policy.nets["decisions"]
+        assert isinstance(decisions, Decisions)
+        return self.of_states(obs_next, decisions.table)
 
     def of_actions(self, obs: Any, act: Tensor) -> Array:
         """Q(s, a), (N,), of observations (N, *S) and actions (N,) or (N, A)."""
