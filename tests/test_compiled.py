@@ -26,8 +26,14 @@ def test_compiled_equals_eager_where_observations_are_normalised():
     compare("td3_bc", "dataset.normalize_obs=true")
 
 
-def compare(name: str, *typed: str) -> None:
-    eager, compiled = population_of(name, [0, 1], *typed), population_of(name, [0, 1], *typed, "compile=always")
+@pytest.mark.compiled
+def test_compiled_equals_eager_for_a_lone_member_with_many_quantiles():
+    """Where a target was worked out again for each of the errors it is in, the graph wrote beyond its tensors."""
+    compare("qrdqn", "algorithm.num_quantiles=200", "batch_size=100", members=(0,))
+
+
+def compare(name: str, *typed: str, members: tuple[int, ...] = (0, 1)) -> None:
+    eager, compiled = population_of(name, [*members], *typed), population_of(name, [*members], *typed, "compile=always")
     before = [weights(policy).clone() for policy in eager.policies]
     eager.advance(20)
     compiled.advance(20)
