@@ -37,14 +37,8 @@ INSTALL = "pip install 'bcq_exp[collect]'"
 STATE = "training.pt"  # what a training that was killed goes on from
 STEPS = ("num_timesteps", "_n_calls")  # counters of environment steps; DQN counts those that its target waits for
 COUNTERS = (*STEPS, "_n_updates")
-ROWS = (
-    "observations",
-    "next_observations",
-    "actions",
-    "rewards",
-    "dones",
-    "timeouts",
-)  # of a replay buffer, (N, 1, ...)
+# Columns of a replay buffer, (N, 1, ...).
+ROWS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 log = logging.getLogger(__name__)
 

@@ -51,7 +51,7 @@ def advantage_weights(advantage_B: Tensor, lmbda: Tensor, normalization: str) ->
 
 
 def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """sum_j (r + gamma (1 - terminated) min_i Q_i'(s', a') - Q_j(s, a))^2 with a' ~ pi(s')    (eq. 9)."""
+    """sum_j (r + gamma (1 - terminated) min_i Q_i'(s', a') - Q_j(s, a))^2 with a' ~ pi(s')    (policy evaluation)."""
     with no_grad():
         act_next_BA = sample(noise["eps"], *nets["policy"](batch["obs_next"]))
         value_B = smallest_value(targets, batch["obs_next"], act_next_BA)
@@ -64,7 +64,7 @@ def from_config(cfg: AWACConfig, sizes: Sizes) -> Algorithm:
     normalization = cfg.normalization
 
     def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-        """-w(A / lambda) log pi(a|s), A = min_j Q_j(s, a) - min_j Q_j(s, a_pi) with a_pi ~ pi(s)    (eq. 13)."""
+        """-w(A / lambda) log pi(a|s), A = min_j Q_j(s, a) - min_j Q_j(s, a_pi) with a_pi ~ pi(s)    (algorithm 1)."""
         with no_grad():
             act_BA = sample(noise["eps"], *nets["policy"](batch["obs"]))
             value_B = smallest_value(nets, batch["obs"], act_BA)

@@ -1,4 +1,4 @@
-"""Continuous BCQ (arXiv:1812.02900, section 5 and algorithm 1).
+"""Continuous BCQ (arXiv:1812.02900, section 4.2 and algorithm 1).
 
 Shape suffixes: B batch, N sampled actions a state, S observation, A action, L latent.
 """
@@ -15,7 +15,7 @@ from bcq_exp.networks import Decoder, Encoder, Perturbation
 from bcq_exp.ops.gaussian import kl_to_standard_normal
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 
-LATENT_CLIP = 0.5  # z ~ N(0, 1) clipped to [-0.5, 0.5]: section 5.1
+LATENT_CLIP = 0.5  # z ~ N(0, 1) clipped to [-0.5, 0.5]: the published code, VAE.decode
 KL_WEIGHT = 0.5  # both terms are means over batch and dimensions: the published code
 
 SWEPT = frozenset({"gamma", "tau", "lmbda"})
@@ -34,7 +34,7 @@ class BCQConfig(ContinuousConfig):
 
 
 def vae_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """||a - D(s, z)||^2 + KL(E(s, a) || N(0, 1)) / 2 with z = mean + std noise    (algorithm 1, line 5)."""
+    """||a - D(s, z)||^2 + KL(E(s, a) || N(0, 1)) / 2 with z = mean + std noise    (algorithm 1)."""
     mean_BL, std_BL = nets["encoder"](batch["obs"], batch["act"])
     recon_BA = nets["decoder"](batch["obs"], mean_BL + std_BL * noise["latent"])
     kl = kl_to_standard_normal(mean_BL, std_BL).mean()
@@ -48,7 +48,7 @@ def vae_stage(latent_dim: int) -> Stage:
 
 
 def bcq_target(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> Tensor:
-    """y = r + gamma (1 - terminated) max_i soft_clipped(Q1', Q2')(s', a_i), a_i = z_i + xi'(s', z_i)    (eq. 13).
+    """y = r + gamma (1 - terminated) max_i soft_clipped(Q1', Q2')(s', a_i), a_i = z_i + xi'(s', z_i)    (section 4.2).
 
     Each sampled action is perturbed by the *target* perturbation network before the target critics judge it.
     """
@@ -61,14 +61,14 @@ def bcq_target(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Te
 
 
 def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """sum_j (y - Q_j(s, a))^2    (algorithm 1, line 8)."""
+    """sum_j (y - Q_j(s, a))^2    (algorithm 1)."""
     with no_grad():
         y_B = bcq_target(nets, targets, batch, noise, hp)
     return twin_regression(nets, batch, y_B)
 
 
 def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """-Q1(s, z + xi(s, z)), one sampled action a state    (algorithm 1, line 9)."""
+    """-Q1(s, z + xi(s, z)), one sampled action a state    (algorithm 1)."""
     with no_grad():
         sampled_BA = nets["decoder"](batch["obs"], noise["latent"])
     loss = -nets["critic1"](batch["obs"], nets["actor"](batch["obs"], sampled_BA)).mean()
@@ -105,7 +105,7 @@ def build(*, num_sampled_action: int, forward_sampled_times: int, latent_dim: in
 
 
 def latent_dim(sizes: Sizes) -> int:
-    """Twice the action's dimensions (the paper's supplementary material, "Experimental details")."""
+    """Twice the action's dimensions    (the published code)."""
     return 2 * sizes.act_dim
 
 

@@ -1,4 +1,4 @@
-"""BEAR (arXiv:1906.00949, section 5 and algorithm 1): a policy that keeps to the support of the dataset's actions.
+"""BEAR (arXiv:1906.00949): a policy that keeps to the support of the dataset's actions.
 
 As in the published code: the discrepancy is taken between actions before tanh, on a square root with 1e-6 under it;
 the policy's samples in its own loss have noise clipped to [-0.5, 0.5], those of target and evaluation have not; each
@@ -81,14 +81,14 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
     critics = critic_names(cfg)
 
     def vae_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-        """BCQ's, on a decoder whose raw outputs tanh bounds    (algorithm 1)."""
+        """BCQ's, on a decoder whose raw outputs tanh bounds    (published code)."""
         bounded = {**nets, "decoder": lambda obs, latent: max_action * torch.tanh(nets["decoder"](obs, latent))}
         return bcq.vae_loss(bounded, targets, batch, noise, hp)
 
     def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
         """sum_k (y - Q_k(s, a))^2, y = r + gamma (1 - terminated) max_n [lmbda min_k Q_k' + (1 - lmbda) max_k Q_k'].
 
-        The actions a_n are the target policy's    (algorithm 1).
+        The actions a_n are the target policy's    (published code).
         """
         with no_grad():
             act_BNA = max_action * torch.tanh(sample(targets["policy"], batch["obs_next"], noise["eps"]))
@@ -99,7 +99,7 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
         return torch.stack(list(losses.values())).sum(), losses
 
     def constraint(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensor, Tensors]:
-        """alpha MMD(D(s), pi(s)) together with alpha's own loss, the policy's samples, and metrics    (section 5)."""
+        """alpha MMD(D(s), pi(s)) together with alpha's own loss, the policy's samples, and metrics."""
         with no_grad():
             num_samples = noise["latent"].shape[1]
             obs_BNS = batch["obs"].unsqueeze(1).expand(-1, num_samples, -1)
@@ -117,7 +117,7 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
         return loss, metrics
 
     def policy_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-        """-min_k mean_n Q_k(s, a_n) + alpha MMD    (section 5 and algorithm 1)."""
+        """-min_k mean_n Q_k(s, a_n) + alpha MMD    (published code)."""
         loss, raw_BNA, metrics = constraint(nets, batch, noise, hp)
         q_KBN = values(nets, critics, batch["obs"], max_action * torch.tanh(raw_BNA))
         actor = -q_KBN.mean(-1).amin(0).mean()

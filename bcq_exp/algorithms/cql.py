@@ -68,7 +68,7 @@ def from_config(cfg: CQLConfig, sizes: Sizes) -> Algorithm:
     max_action, threshold = sizes.max_action, cfg.lagrange_threshold
 
     def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-        """sum_j (y - Q_j(s, a))^2 + alpha gap_j, or + multiplier (alpha gap_j - threshold)    (eq. 4 and eq. 30)."""
+        """sum_j (y - Q_j(s, a))^2 + alpha gap_j, or + multiplier (alpha gap_j - threshold)    (eq. 4)."""
         with no_grad():
             act_next_BA, _ = squashed_sample(noise["next"], *nets["policy"](batch["obs_next"]), max_action=max_action)
             value_B = smallest_value(targets, batch["obs_next"], act_next_BA)

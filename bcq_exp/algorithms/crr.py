@@ -1,9 +1,9 @@
-"""Critic regularized regression (arXiv:2006.15134, section 3 and algorithm 1).
+"""Critic regularized regression (arXiv:2006.15134, section 3).
 
-Departures: the paper's critic is a distribution, and its policy a mixture of Gaussians; here, as in the authors' later
-implementation (Acme), the critic is one number and the policy one Gaussian, whose samples are cut at the bounds of
-actions before they are judged (Acme's go through tanh). The policy is updated before the critic, which is the same as
-both at once: the critic's target is made by slow copies.
+Departures: the paper's critic is a distribution, and its policy a mixture of Gaussians; here, as in DeepMind's later
+implementation (Acme's jax agent), the critic is one number and the policy one Gaussian, whose samples are cut at the
+bounds of actions before they are judged (Acme's go through tanh). The policy is updated before the critic, which is
+the same as both at once: the critic's target is made by slow copies.
 
 Shape suffixes: B batch, N sampled actions a state, A action.
 """
@@ -25,7 +25,7 @@ SWEPT = frozenset({"gamma", "beta", "max_weight"})
 
 @dataclass(kw_only=True)
 class CRRConfig(ContinuousConfig):
-    """Keys of `conf/algorithm/crr.yaml`."""
+    """Keys of `conf/algorithm/crr.yaml`; `beta` and `max_weight` belong to `weight=exp`."""
 
     gamma: float = within(0, 1)
     target_update_freq: int = within(0)
@@ -64,7 +64,7 @@ def from_config(cfg: CRRConfig, sizes: Sizes) -> Algorithm:
     weight, num_samples, max_action = cfg.weight, cfg.num_sampled_action, sizes.max_action
 
     def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-        """(r + gamma (1 - terminated) Q'(s', a') - Q(s, a))^2 with a' ~ pi'(s')    (eq. 1)."""
+        """(r + gamma (1 - terminated) Q'(s', a') - Q(s, a))^2 with a' ~ pi'(s')    (policy evaluation)."""
         with no_grad():
             act_next_BA = sample(noise["eps"], *targets["policy"](batch["obs_next"])).clamp(-max_action, max_action)
             value_B = targets["critic"](batch["obs_next"], act_next_BA)
@@ -73,7 +73,7 @@ def from_config(cfg: CRRConfig, sizes: Sizes) -> Algorithm:
         return loss, {"critic_loss": loss}
 
     def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-        """-f(Q, pi, s, a) log pi(a|s)    (eq. 2)."""
+        """-f(Q, pi, s, a) log pi(a|s)    (policy learning)."""
         with no_grad():
             mean_BA, log_std_BA = nets["policy"](batch["obs"])
             act_BNA = sample(noise["eps"], mean_BA.unsqueeze(1), log_std_BA.unsqueeze(1))

@@ -1,4 +1,4 @@
-"""DDPG (arXiv:1509.02971, algorithm 1) on a fixed dataset, as arXiv:1812.02900, section 3.1, uses it to fail.
+"""DDPG (arXiv:1509.02971, algorithm 1) on a fixed dataset, as arXiv:1812.02900, section 3, uses it to fail.
 
 Departures from the published code of arXiv:1812.02900: there the actor's rate is 1e-4, the critic's 1e-3 with weight
 decay 1e-2, and the action enters the critic's second layer; here one optimizer setting serves both networks, and the

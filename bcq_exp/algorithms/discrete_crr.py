@@ -1,8 +1,8 @@
-"""Critic regularized regression (arXiv:2006.15134, section 3 and algorithm 1) for discrete actions.
+"""Critic regularized regression (arXiv:2006.15134, section 3) for discrete actions.
 
 With finitely many actions the expectations over the policy, which the paper samples, are sums. Departures: the critic
-is one number an action, not a distribution, as in the authors' later implementation (Acme); the most probable action
-is taken, where the paper draws actions and weighs them by the critic.
+is one number an action, not a distribution, as in DeepMind's later implementation (Acme's jax agent); the most probable
+action is taken, where the paper draws actions and weighs them by the critic.
 
 Shape suffixes: B batch, A number of actions.
 """
@@ -46,10 +46,10 @@ def greedy_act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[
 def build(*, weight: str, target_update_freq: int) -> Algorithm:
     """Discrete CRR as stages: one step on the sum of two losses, which share no network but convolutions,
 
-    (r + gamma sum_a pi'(a|s') Q'(s', a) - Q(s, a))^2    (eq. 1)
-    -f(Q(s, a) - sum_b pi(b|s) Q(s, b)) log pi(a|s)      (eqs. 2 to 4)
+    (r + gamma sum_a pi'(a|s') Q'(s', a) - Q(s, a))^2    (policy evaluation)
+    -f(Q(s, a) - sum_b pi(b|s) Q(s, b)) log pi(a|s)      (policy learning)
 
-    where f is 1 above 0 and 0 elsewhere (`binary`), or min(exp(./beta), max_weight) (`exp`).
+    where f is 1 above 0 and 0 elsewhere (`binary`, eq. 3), or min(exp(./beta), max_weight) (`exp`, eq. 4).
     """
 
     def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bcq_exp.algorithms import iql
 from bcq_exp.algorithms.discrete_crr import greedy_act
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, within
+from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes
 from bcq_exp.ops.discrete import take_action
 
 SWEPT = iql.SWEPT | {"eval_eps"}
@@ -23,14 +23,8 @@ CRITICS = {"critic1": "model1", "critic2": "model2"}  # the names that the losse
 
 
 @dataclass(kw_only=True)
-class DiscreteIQLConfig(DiscreteConfig):
+class DiscreteIQLConfig(iql.ImplicitConfig, DiscreteConfig):
     """Keys of `conf/algorithm/discrete_iql.yaml`."""
-
-    gamma: float = within(0, 1)
-    tau: float = within(0, 1, is_low_open=True)
-    expectile: float = within(0, 1, is_low_open=True)
-    beta: float = within(0)
-    max_weight: float = within(0, is_low_open=True)
 
 
 def of_action(nets: Nets) -> Nets:

@@ -1,5 +1,5 @@
-"""DQN (doi:10.1038/nature14236) over independently discretised action dimensions, as arXiv:1812.02900, section 6 and
-supplementary material, uses it for continuous control.
+"""DQN (doi:10.1038/nature14236) over independently discretised action dimensions, as arXiv:1812.02900 uses it for
+continuous control in its experiments (section 5).
 
 Each dimension of the action has bins of one width and a Q function of its own over them; the Q functions share all
 layers but the last, see the same rewards and know nothing of each other's choice. Departure: targets are soft, as in

@@ -13,7 +13,7 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
+from bcq_exp.algorithms.schema import AlgorithmConfig, ContinuousConfig, MLPNetworkConfig, Sizes, within
 from bcq_exp.algorithms.td3 import smallest_value, twin_critics, twin_regression
 from bcq_exp.networks import Value
 from bcq_exp.ops.expectile import expectile_loss
@@ -23,14 +23,19 @@ SWEPT = frozenset({"gamma", "tau", "expectile", "beta", "max_weight"})
 
 
 @dataclass(kw_only=True)
-class IQLConfig(ContinuousConfig):
-    """Keys of `conf/algorithm/iql.yaml`."""
+class ImplicitConfig(AlgorithmConfig):
+    """What implicit Q-learning has, whatever the actions are."""
 
     gamma: float = within(0, 1)
     tau: float = within(0, 1, is_low_open=True)
     expectile: float = within(0, 1, is_low_open=True)
     beta: float = within(0)
     max_weight: float = within(0, is_low_open=True)
+
+
+@dataclass(kw_only=True)
+class IQLConfig(ImplicitConfig, ContinuousConfig):
+    """Keys of `conf/algorithm/iql.yaml`."""
 
 
 def value_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:

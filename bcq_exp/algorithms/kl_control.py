@@ -1,5 +1,5 @@
-"""KL-control (arXiv:1907.00456), a baseline of arXiv:1910.01708, section 4: Q-learning that is paid for acting as the
-imitator would.
+"""KL-control (arXiv:1907.00456), a baseline of arXiv:1910.01708: Q-learning that is paid for acting as the imitator
+would.
 
 The objective is sum r / c - KL(pi || G): an action that the imitator finds unlikely costs its log probability.
 Departures: the imitator is learned beside the values, as in discrete BCQ, where the paper has a language model from
@@ -37,8 +37,8 @@ class KLControlConfig(DiscreteConfig):
 def kl_target(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, *, backup: str) -> Tensor:
     """The one-step target (B,) of both forms that the paper has.
 
-    psi  r / c + log G(a|s) + gamma log sum_a' exp Psi'(s', a')             (its section on Psi-learning)
-    q    r / c + log G(a|s) - log pi(a|s) + gamma max_a' Q'(s', a')         (its section on KL-control)
+    psi  r / c + log G(a|s) + gamma log sum_a' exp Psi'(s', a')             (its Psi function)
+    q    r / c + log G(a|s) - log pi(a|s) + gamma max_a' Q'(s', a')         (its Q function with KL-control)
 
     where pi is the softmax of Q(s, .), and a' runs over the available actions.
     """

@@ -1,4 +1,4 @@
-"""Mildly conservative Q-learning (arXiv:2206.04745, section 4 and algorithm 1), on SAC and BCQ's generative model.
+"""Mildly conservative Q-learning (arXiv:2206.04745, algorithm 1), on SAC and BCQ's generative model.
 
 As in the published code, the states are s and s', an action of the policy is only ever pulled down to the pseudo target
 and never up, and online critics make that target. At a terminal s', which may hold anything, s stands in its place.
@@ -43,13 +43,13 @@ def sampled_values(nets: Nets, obs: Tensor, act_BNA: Tensor) -> Tensor:
 
 
 def pseudo_target(nets: Nets, obs: Tensor, latent_BNL: Tensor) -> Tensor:
-    """y(s) = min_j max_i Q_j(s, a_i) with a_i of the generative model, (B,)    (section 4.2)."""
+    """y(s) = min_j max_i Q_j(s, a_i) with a_i of the generative model, (B,)    (published code)."""
     act_BNA = nets["decoder"](obs.unsqueeze(1).expand(-1, latent_BNL.shape[1], -1), latent_BNL)
     return sampled_values(nets, obs, act_BNA).amax(-1).amin(0)
 
 
 def excess_loss(q_BN: Tensor, y_B: Tensor) -> Tensor:
-    """mean max(Q(s, a_i) - y(s), 0)^2: what the policy's actions are worth above the known ones    (section 4.2)."""
+    """mean max(Q(s, a_i) - y(s), 0)^2: what the policy's actions are worth above the known ones    (published code)."""
     return (q_BN - y_B.unsqueeze(-1)).relu().square().mean()
 
 

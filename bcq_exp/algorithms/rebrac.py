@@ -40,7 +40,7 @@ def squared_distance(act_BA: Tensor, other_BA: Tensor) -> Tensor:
 def critic_loss(max_action: float) -> Loss:
     """(y - Q_j(s, a))^2 of both critics with y = r + gamma (1 - terminated) [min_j Q_j'(s', a') - beta2 ||a' - b'||^2].
 
-    a' is TD3's smoothed action, b' the action that the dataset has at s'    (the critic's objective of section 3).
+    a' is TD3's smoothed action, b' the action that the dataset has at s'    (section 3, eq. 4).
     """
 
     def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -61,7 +61,7 @@ def critic_loss(max_action: float) -> Loss:
 
 
 def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """beta1 ||pi(s) - a||^2 - Q / mean |Q| with Q = min_j Q_j(s, pi(s))    (the actor's objective of section 3)."""
+    """beta1 ||pi(s) - a||^2 - Q / mean |Q| with Q = min_j Q_j(s, pi(s))    (section 3, eq. 3)."""
     act_BA = nets["actor"](batch["obs"])
     q_B = td3.smallest_value(nets, batch["obs"], act_BA)
     bc_loss = squared_distance(act_BA, batch["act"]).mean()

@@ -30,7 +30,7 @@ def mixture(nets: Nets, weight_H: Tensor) -> Nets:
 def build(
     *, num_heads: int, is_double: bool, clip_loss_grad: bool, **bootstrapping: Unpack[dqn.Bootstrapping]
 ) -> Algorithm:
-    """REM as stages: DQN's step on sum_h alpha_h Q_h, with the same alpha in the target    (eq. 5).
+    """REM as stages: DQN's step on sum_h alpha_h Q_h, with the same alpha in the target    (eq. 7).
 
     alpha is drawn once for a minibatch, uniformly in [0, 1) for each head and then divided by its sum. The mean of the
     heads acts.

@@ -1,4 +1,4 @@
-"""SPIBB-DQN (arXiv:1712.06924, eq. 9): Q-learning that leaves to the behaviour what the data cannot tell.
+"""SPIBB-DQN (arXiv:1712.06924): Q-learning that leaves to the behaviour what the data cannot tell.
 
 A pair (s, a) is counted where the dataset has it often enough; where it is not, the policy takes the action as often as
 the behaviour does. The paper counts pairs, or takes pseudo-counts from distances between states, and knows the
@@ -47,7 +47,7 @@ def constrained_policy(q_BA: Tensor, logits_BA: Tensor, min_probability: Tensor,
 
 
 def spibb_target(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, *, is_double: bool) -> Tensor:
-    """The n-step target (B,) in the units of the Q network: y = r + gamma sum_a pi(a|s') Q'(s', a)    (eq. 9)."""
+    """The n-step target (B,) in the units of the Q network: y = r + gamma sum_a pi(a|s') Q'(s', a)."""
     q_BA, logits_BA = targets["model"](batch["obs_next"]), nets["imitator"](batch["obs_next"])
     ranked_BA = nets["model"](batch["obs_next"]) if is_double else q_BA
     pi_BA = constrained_policy(ranked_BA, logits_BA, hp["min_probability"], batch.get("mask_next"))

@@ -27,7 +27,7 @@ class TD3BCConfig(td3.TD3Config):
 
 
 def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """-lambda Q1(s, pi(s)) + (pi(s) - a)^2 with lambda = alpha / mean |Q1(s, pi(s))|    (eq. 3 to 5)."""
+    """-lambda Q1(s, pi(s)) + (pi(s) - a)^2 with lambda = alpha / mean |Q1(s, pi(s))|    (eq. 3 and 5)."""
     act_BA = nets["actor"](batch["obs"])
     q_B = nets["critic1"](batch["obs"], act_BA)
     bc_loss = F.mse_loss(act_BA, batch["act"])

@@ -1,4 +1,4 @@
-"""VAE-BC (arXiv:1812.02900, section 6): behavioural cloning by the generative model of BCQ.
+"""VAE-BC (arXiv:1812.02900, section 5): behavioural cloning by the generative model of BCQ.
 
 The model is trained as BCQ's; the policy takes one action that it samples. Where BCQ chooses the best of many by its
 critics, this shows what the generative model alone is worth.
@@ -19,7 +19,7 @@ class VAEBCConfig(ContinuousConfig):
 
 
 def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
-    """D(s, z), z ~ N(0, 1) clipped to [-0.5, 0.5]    (section 5.1)."""
+    """D(s, z), z ~ N(0, 1) clipped to [-0.5, 0.5]    (BCQ's published code)."""
     return {"act": nets["decoder"](batch["obs"], noise["latent"])}
 
 

@@ -32,7 +32,7 @@ class Actor(nn.Module):
 class Perturbation(nn.Module):
     """A small correction of a sampled action.
 
-    clip(a + phi max_action tanh(MLP(s, a)), -max_action, max_action)    (arXiv:1812.02900, section 5.1)
+    clip(a + phi max_action tanh(MLP(s, a)), -max_action, max_action)    (arXiv:1812.02900, section 4.2)
 
     Args:
         obs_dim, act_dim: sizes of the last axes of the inputs.

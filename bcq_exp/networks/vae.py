@@ -1,4 +1,4 @@
-"""The conditional variational auto-encoder of the behaviour's actions (arXiv:1812.02900, section 5.1)."""
+"""The conditional variational auto-encoder of the behaviour's actions (arXiv:1812.02900, section 4.2)."""
 
 from collections.abc import Sequence
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def expectile_loss(error_B: Tensor, expectile: Tensor) -> Tensor:
-    """mean |tau - 1(error < 0)| error^2, least where the tau-expectile is    (arXiv:2110.06169, section 4.1, eq. 4).
+    """mean |tau - 1(error < 0)| error^2, least where the tau-expectile is    (arXiv:2110.06169).
 
     Args:
         error_B: what is observed less what is predicted, (B,).

@@ -15,7 +15,7 @@ KERNELS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def squared_mmd(x_BNA: Tensor, y_BMA: Tensor, sigma: Tensor, kernel: str) -> Tensor:
-    """mean k(x, x') - 2 mean k(x, y) + mean k(y, y') over all pairs of samples, (B,)    (arXiv:1906.00949, section 5).
+    """mean k(x, x') - 2 mean k(x, y) + mean k(y, y') over all pairs of samples, (B,)    (as in arXiv:1906.00949).
 
     It is zero where both have the same samples; rounding may leave it just below zero.
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def standardize(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """(x - mean) / scale    (arXiv:2106.06860, section 5, where the scale is the deviation and a small number).
+    """(x - mean) / scale    (arXiv:2106.06860, eq. 4, where the scale is the deviation and a small number).
 
     Args:
         x: features (*, S).

@@ -26,7 +26,7 @@ def n_step_target(rew_BK: Tensor, num_steps_B: Tensor, terminated_B: Tensor, val
 
 
 def soft_clipped_double_q(q1: Tensor, q2: Tensor, lmbda: Tensor) -> Tensor:
-    """lmbda min(q1, q2) + (1 - lmbda) max(q1, q2)    (arXiv:1812.02900, eq. 13).
+    """lmbda min(q1, q2) + (1 - lmbda) max(q1, q2)    (arXiv:1812.02900, section 4.2).
 
     Args:
         q1, q2: values of the twin critics, one shape.

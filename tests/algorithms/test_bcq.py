@@ -42,7 +42,7 @@ def make_policy(**changed: Any) -> BCQPolicy:
 
 
 def test_golden_update() -> None:
-    """Algorithm 1 of arXiv:1812.02900 with equation 13, worked out for one batch.
+    """Algorithm 1 of arXiv:1812.02900 with the target of section 4.2, worked out for one batch.
 
     The order is generative model, critics, perturbation, each on the weights that the one before left. Beyond the
     paper's text, as in its published code: squared errors are means over the batch.

@@ -1,4 +1,4 @@
-"""A step of the generative model of arXiv:1812.02900, section 5.1, worked out in numpy."""
+"""A step of the generative model of arXiv:1812.02900, section 4.2, worked out in numpy."""
 
 from collections.abc import Callable
 
