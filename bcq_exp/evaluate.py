@@ -16,7 +16,7 @@ from bcq_exp.config import CONF_DIR
 from bcq_exp.envs import normalized_score
 from bcq_exp.estimation import by_dataset, estimate
 from bcq_exp.evaluation import evaluate
-from bcq_exp.experiment import set_arithmetic
+from bcq_exp.experiment import prepare_process
 from bcq_exp.files import write_json
 from bcq_exp.offline import EvaluationConfig, Task, checked_task
 from bcq_exp.runs import TrainedRun, load_policy, trained_runs
@@ -64,7 +64,7 @@ def main(cfg: DictConfig) -> None:
     """Do what the overrides ask for."""
     try:
         task = checked_task(cfg)
-        set_arithmetic(task.settings.num_threads)
+        prepare_process(task.settings.num_threads)
         directory = Path(task.settings.run)
         runs = trained_runs(directory, task.settings.device)
         if not task.estimators:

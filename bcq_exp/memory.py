@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from bcq_exp.config import RunConfig
 from bcq_exp.data import Transitions
 from bcq_exp.data.mapping import held_bytes, should_map
-from bcq_exp.experiment import make_population, set_arithmetic
+from bcq_exp.experiment import make_population, prepare_process
 
 SHARE = 0.8  # of what is free; the rest is for compiling, evaluation and other programs
 FACTOR = 2  # bytes that a process takes for one of its tensors': allocators round up and keep; 1.4 to 1.7 measured
@@ -78,7 +78,7 @@ def need(cfg: RunConfig, transitions: Transitions) -> Need:
         cfg: of any member.
         transitions: the dataset.
     """
-    set_arithmetic(cfg.schedule.num_threads)  # this is the first work of its process
+    prepare_process(cfg.schedule.num_threads)  # this is the first work of its process
     two, three = (FACTOR * _peak(cfg, transitions, num_members) for num_members in (2, 3))
     is_mapped = should_map(cfg.schedule.storage, transitions, cfg.schedule.device)
     data = 0 if is_mapped else held_bytes(transitions)

@@ -161,10 +161,10 @@ class Population:
         """The update as a graph for each pattern.
 
         Nothing is checked before a call but the pattern, which names this population too: shapes and objects are its
-        own and never change, and checking them would take a tenth of the time of a small update. On a CPU the calls
-        from kernel to kernel are compiled as well (5 % of a small update), and what is broadcast is written down first
-        (`deterministic`): torch 2.13 would work a target out again for each error that it is in, and with 200 quantiles
-        write beyond its tensors. On CUDA a graph's kernels are launched at once, on tensors that stay where they are.
+        own and never change, and checking them would take a tenth of the time of a small update. On a CPU calls from
+        kernel to kernel are compiled too (5 % of a small update), and `deterministic` writes down what is broadcast:
+        torch 2.13 would work a target out again for each error that it is in, and with 200 quantiles write beyond its
+        tensors. On CUDA a graph's kernels are launched at once, on tensors that stay where they are.
         """
         torch.compiler.reset()  # graphs of an earlier population count towards the limit of this one's
         options: dict[str, Any] = {"guard_filter_fn": lambda guards: [g.name.startswith("pattern") for g in guards]}

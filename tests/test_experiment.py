@@ -1,4 +1,7 @@
 import logging
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from bcq_exp.experiment import (
     has_compiler,
     load_transitions,
     make_population,
+    prepare_process,
     should_compile,
 )
 from bcq_exp.files import read_json
@@ -31,6 +35,33 @@ def _compiler_unknown() -> Iterator[None]:
     has_compiler.cache_clear()
     yield
     has_compiler.cache_clear()
+
+
+def test_a_run_rounds_subnormal_numbers_to_zero():
+    tiny = torch.full((8,), 1e-39)
+    assert (tiny * 1.0).sum() > 0
+    prepare_process(1)
+    assert (tiny * 1.0).sum() == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_run_keeps_memory_that_was_freed():
+    """Four tensors of 16 MiB are 16,384 pages, which are not asked for again each time."""
+    program = (
+        "import resource, torch\n"
+        "from bcq_exp.experiment import prepare_process\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(10):\n"
+        "        kept = [torch.full((2**22,), 1.0) for _ in range(4)]\n"
+        "        del kept\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "faults(); before = faults(); prepare_process(1); faults(); print(before, faults())\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    before, after = map(int, ran.stdout.split())
+    assert before > 10 * 4096
+    assert after < 400
 
 
 @pytest.mark.usefixtures("_compiler_unknown")

@@ -16,7 +16,7 @@ from rich.table import Table
 from torch._dynamo.utils import counters
 from torch.profiler import ProfilerActivity, profile
 
-from bcq_exp.experiment import set_arithmetic
+from bcq_exp.experiment import prepare_process
 from bcq_exp.population import Population
 from experiments.benchmark.cases import CASES, flop, population, typed
 from experiments.benchmark.machine import machine, matrix_rate, seconds_a_call
@@ -57,7 +57,7 @@ def main() -> None:
         case = CASES[name]
         config = case.config(f"precision={precision}", f"compile={setting}", f"device={args.device}")
         data, cfg = case.columns(), typed(config)
-        set_arithmetic(num_threads)
+        prepare_process(num_threads)
         operations = flop(config, data)
         for num_members in MEMBERS[name]:
             counters.clear()

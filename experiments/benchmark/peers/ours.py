@@ -1,6 +1,6 @@
 """This project's engine, compiled, as a run uses it: metrics are read each `log_freq` updates."""
 
-from bcq_exp.experiment import set_arithmetic
+from bcq_exp.experiment import prepare_process
 from experiments.benchmark.cases import flop, population, typed
 from experiments.benchmark.peers.protocol import Prepared, Work, serve
 
@@ -8,7 +8,7 @@ from experiments.benchmark.peers.protocol import Prepared, Work, serve
 def prepare(work: Work) -> Prepared:
     """A population on the work's transitions; `members` is its size."""
     columns, cfg = work.columns(), typed(work.config)
-    set_arithmetic(cfg.schedule.num_threads)
+    prepare_process(cfg.schedule.num_threads)
     timed = population(cfg, columns, work.options["members"])
 
     def advance(num_updates: int) -> None:
