@@ -100,8 +100,7 @@ class Population:
         losses = [self._member_loss(stage) for stage in self.algorithm.stages]
         self._gradients = [self._batched(grad_and_value(loss, has_aux=True)) for loss in losses]
         self._step: Callable[..., None] = self._compile() if is_compiled else self._update
-        self.is_compiled, self.compile_seconds = is_compiled, 0.0
-        self.program = next(_programs)
+        self.is_compiled, self.compile_seconds, self.program = is_compiled, 0.0, next(_programs)
         self._compiled: set[tuple[Any, ...]] = set()
         self.streams = Streams(
             samplers,
@@ -161,15 +160,15 @@ class Population:
         """The update as a graph for each pattern.
 
         Nothing is checked before a call but the pattern, which names this population too: shapes and objects are its
-        own and never change, and checking them would take a tenth of the time of a small update. On a CPU calls from
-        kernel to kernel are compiled too (5 % of a small update), and `deterministic` writes down what is broadcast:
-        torch 2.13 would work a target out again for each error that it is in, and with 200 quantiles write beyond its
-        tensors. On CUDA a graph's kernels are launched at once, on tensors that stay where they are.
+        own and never change; checking them would take a tenth of a small update. On a CPU calls from kernel to kernel
+        are compiled too (5 %), and `deterministic` writes down what is broadcast: torch 2.13 would work a target out
+        again for each error that it is in, and with 200 quantiles write beyond its tensors. On CUDA a graph's kernels
+        are launched at once, on tensors that stay where they are.
         """
         torch.compiler.reset()  # graphs of an earlier population count towards the limit of this one's
-        options: dict[str, Any] = {"guard_filter_fn": lambda guards: [g.name.startswith("pattern") for g in guards]}
-        where = ("triton.cudagraphs",) if self.device.type == "cuda" else ("cpp_wrapper", "deterministic")
-        options.update(dict.fromkeys(where, True))
+        names = ("triton.cudagraphs",) if self.device.type == "cuda" else ("cpp_wrapper", "deterministic")
+        options: dict[str, Any] = dict.fromkeys(names, True)
+        options["guard_filter_fn"] = lambda guards: [guard.name.startswith("pattern") for guard in guards]
         return torch.compile(self._update, fullgraph=True, dynamic=False, options=options)
 
     def _batched(self, call: Callable[..., Any]) -> Callable[..., Any]:
