@@ -36,8 +36,12 @@ class NatureCNN(nn.Module):
         self.num_features = fan_in * sides[0] * sides[1]
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Map images (B, C, H, W) or (C, H, W) in [0, 255], bytes or floats, to features (B, F) or (F,)."""
-        out: Tensor = self.layers(obs / 255)
+        """Map images (B, C, H, W) or (C, H, W) in [0, 255], bytes or floats, to features (B, F) or (F,).
+
+        The channels of a pixel lie together from here on, which is how convolutions are fastest on a CPU.
+        """
+        pixels = (obs / 255).movedim(-3, -1).contiguous()
+        out: Tensor = self.layers(pixels.movedim(-1, -3))
         return out.flatten(-3)
 
 
