@@ -11,7 +11,8 @@ MEMBERS_ON_CUDA = 32
 
 NOTES = {
     "ours": "the population engine, compiled (`compile=always`), minibatches gathered from its own buffer on the "
-    "device, metrics read each 100 updates; bf16 is `precision=bf16`",
+    "device, metrics read each 100 updates; bf16 is `precision=bf16`. What a run sets for its process belongs to it: "
+    "numbers below 1e-38 are zero, and memory that was freed is kept",
     "tianshou": "`update(buffer=..., sample_size=...)` of `BCQ` and `DiscreteBCQ` on its `ReplayBuffer`, losses read "
     "at each update. The target of its continuous BCQ leaves the target perturbation network out, which is less "
     "work. On images both heads share the convolutions",
