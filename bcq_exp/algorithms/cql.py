@@ -56,9 +56,8 @@ def proposals(nets: Nets, batch: Tensors, noise: Tensors, max_action: float) -> 
     """Actions (B, M, A), drawn uniformly, from pi(s) and from pi(s'), and their log densities (B, M)."""
     uniform_BNA = max_action * (2 * noise["uniform"] - 1)
     log_density_BN = torch.full_like(uniform_BNA[..., 0], -uniform_BNA.shape[-1] * math.log(2 * max_action))
-    obs_next = torch.where(batch["terminated"].unsqueeze(-1), batch["obs"], batch["obs_next"])
     here = sac.sampled_actions(nets, batch["obs"], noise["here"], max_action)
-    there = sac.sampled_actions(nets, obs_next, noise["there"], max_action)
+    there = sac.sampled_actions(nets, sac.live_next_state(batch), noise["there"], max_action)
     acts, log_densities = zip((uniform_BNA, log_density_BN), here, there, strict=True)
     return torch.cat(acts, 1), torch.cat(log_densities, 1)
 

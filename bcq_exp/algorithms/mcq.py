@@ -66,9 +66,8 @@ def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
             value_B = q_B - alpha * log_prob_B
             y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
         loss, metrics = twin_regression(nets, batch, y_B)
-        obs_next = torch.where(batch["terminated"].unsqueeze(-1), batch["obs"], batch["obs_next"])
         excess = torch.zeros_like(loss)
-        for obs, place in ((batch["obs"], "here"), (obs_next, "there")):
+        for obs, place in ((batch["obs"], "here"), (sac.live_next_state(batch), "there")):
             with no_grad():
                 act_BNA, _ = sac.sampled_actions(nets, obs, noise[f"policy_{place}"], max_action)
                 pseudo_B = pseudo_target(nets, obs, noise[f"latent_{place}"])

@@ -45,6 +45,11 @@ def sampled_actions(nets: Nets, obs: Tensor, eps_BNA: Tensor, max_action: float)
     return squashed_sample(eps_BNA, mean_BA.unsqueeze(1), log_std_BA.unsqueeze(1), max_action=max_action)
 
 
+def live_next_state(batch: Tensors) -> Tensor:
+    """s', (B, S), with s in place of a terminal one, which may hold anything."""
+    return torch.where(batch["terminated"].unsqueeze(-1), batch["obs"], batch["obs_next"])
+
+
 def mean_act(max_action: float) -> Act:
     """m tanh(mean(s)), the policy's action without noise.
 
