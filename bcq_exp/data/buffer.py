@@ -209,6 +209,9 @@ def window(
     found = {name: column[indices if name in FIRST else last] for name, column in columns.items()}
     found["rew"] = torch.where(is_inside, columns["rew"][indices[:, None] + torch.where(is_inside, offsets, 0)], 0.0)
     found["num_steps"] = steps
+    for name in ("obs", "obs_next"):
+        # A compiler makes what is strided anew first: each network that reads images would take them pixel by pixel.
+        found[name] = found[name].as_strided(found[name].shape, found[name].stride())
     if "act_next" in fields:
         found["has_act_next"] = steps_to_end[last] > 1
         found["act_next"] = columns["act"][last + found["has_act_next"].long()]
