@@ -226,3 +226,12 @@ def test_only_cuda_has_compiled_peers_and_many_members() -> None:
     names = {device: [each.name for each in contestants(CASES["bcq"], device, "python")] for device in ("cpu", "cuda")}
     assert names["cpu"] == ["ours", "ours, bf16", "tianshou", "d3rlpy"]
     assert set(names["cuda"]) - set(names["cpu"]) == {"ours, 32 members", "ours, 32 members, bf16", "d3rlpy, compiled"}
+
+
+def test_bf16_is_timed_where_products_are_large() -> None:
+    """Small products wait for memory, not for the units that multiply."""
+    images, vectors = (
+        [each.name for each in contestants(CASES[case], "cpu", "python")] for case in ("nature-cnn", "discrete-64")
+    )
+    assert images == ["ours", "ours, bf16", "tianshou", "d3rlpy", "authors' form"]
+    assert vectors == ["ours", "tianshou", "d3rlpy", "authors' form"]

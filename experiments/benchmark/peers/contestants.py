@@ -63,8 +63,9 @@ def contestants(case: Case, device: str, peers_python: str) -> list[Contestant]:
         peers_python: the interpreter that has tianshou and d3rlpy.
     """
     is_continuous, is_cuda = case.overrides[0] == "algorithm=bcq", device != "cpu"
+    is_large = is_continuous or "network=nature_cnn" in case.overrides  # enough for the units that multiply in bf16
     sizes = [1, MEMBERS_ON_CUDA] if is_continuous and is_cuda else [1]
-    found = [ours(members, precision) for precision in ("fp32", "bf16")[: 1 + is_continuous] for members in sizes]
+    found = [ours(members, precision) for precision in ("fp32", "bf16")[: 1 + is_large] for members in sizes]
     found += [peer("tianshou", peers_python), peer("d3rlpy", peers_python)]
     if is_cuda:
         compiled = command("d3rlpy_worker", peers_python)
