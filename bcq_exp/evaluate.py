@@ -19,6 +19,7 @@ from bcq_exp.evaluation import evaluate
 from bcq_exp.experiment import prepare_process
 from bcq_exp.files import write_json
 from bcq_exp.offline import EvaluationConfig, Task, checked_task
+from bcq_exp.progress import PLAIN_PERIOD, Board, episodes
 from bcq_exp.runs import TrainedRun, load_policy, trained_runs
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,11 @@ def played(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Table:
     for number, run in enumerate(runs, start=1):
         log.info("%d of %d: %s", number, len(runs), run.directory)
         data = run.cfg.dataset
-        found = evaluate(load_policy(run), data.env, settings.episodes, settings.seed)
+        with Board(PLAIN_PERIOD) as board:
+            found = evaluate(
+                load_policy(run), data.env, settings.episodes, settings.seed,
+                on_step=lambda *so_far: board.show(episodes(*so_far)),
+            )  # fmt: skip
         score = normalized_score(found.mean, data.ref_min, data.ref_max)
         cells = [f"{found.mean:.1f} ± {found.std:.1f}", f"{found.mean_length:.1f}", selection.figure(score)]
         table.add_row(run.label, *cells, selection.figure(run.online_return))

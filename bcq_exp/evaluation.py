@@ -1,5 +1,6 @@
 """Returns of a policy over full episodes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,7 +56,15 @@ class Evaluation:
         return float(self.lengths.mean())
 
 
-def evaluate(policy: ActingPolicy, env_id: str, num_episodes: int, seed: int, *, num_envs: int = 10) -> Evaluation:
+def evaluate(
+    policy: ActingPolicy,
+    env_id: str,
+    num_episodes: int,
+    seed: int,
+    *,
+    num_envs: int = 10,
+    on_step: Callable[[int, int], object] | None = None,
+) -> Evaluation:
     """Runs `num_episodes` episodes of `env_id`, each to its end and each on a seed of its own.
 
     The number of episodes is fixed beforehand, so that short episodes count no more than long ones. The result is a
@@ -67,6 +76,7 @@ def evaluate(policy: ActingPolicy, env_id: str, num_episodes: int, seed: int, *,
         num_episodes: E, at least 1.
         seed: at least 0.
         num_envs: episodes that run at the same time; 1 or more.
+        on_step: called after each step with the number of episodes that have ended and the steps of all so far.
 
     Raises:
         ValueError: a number is out of its range, or as `make_env`.
@@ -80,12 +90,18 @@ def evaluate(policy: ActingPolicy, env_id: str, num_episodes: int, seed: int, *,
         policy.seed_acting(seed)
         seeds = np.random.SeedSequence(seed).generate_state(num_episodes).tolist()
         with torch.inference_mode():
-            return _rollout(policy, env_id, seeds, num_envs)
+            return _rollout(policy, env_id, seeds, num_envs, on_step)
     finally:
         policy.train(was_training)
 
 
-def _rollout(policy: ActingPolicy, env_id: str, seeds: list[int | None], num_envs: int) -> Evaluation:
+def _rollout(
+    policy: ActingPolicy,
+    env_id: str,
+    seeds: list[int | None],
+    num_envs: int,
+    on_step: Callable[[int, int], object] | None,
+) -> Evaluation:
     num_episodes = len(seeds)
     num_envs = min(num_envs, num_episodes)
     returns = np.zeros(num_episodes)
@@ -94,6 +110,7 @@ def _rollout(policy: ActingPolicy, env_id: str, seeds: list[int | None], num_env
     # sub-environment busy until the last counted episode has ended.
     episode = np.arange(num_envs)
     num_started = num_envs
+    num_ended = num_steps = 0
 
     envs = make_vector_env(env_id, num_envs)
     try:
@@ -102,6 +119,10 @@ def _rollout(policy: ActingPolicy, env_id: str, seeds: list[int | None], num_env
             obs, rew, terminated, truncated, _ = envs.step(policy.compute_action(obs))
             returns[episode[counted]] += rew[counted]
             lengths[episode[counted]] += 1
+            num_ended += int(((terminated | truncated) & counted).sum())
+            num_steps += int(counted.sum())
+            if on_step:
+                on_step(num_ended, num_steps)
             if (done := terminated | truncated).any():
                 episode[done] = num_started + np.arange(done.sum())
                 num_started += done.sum()

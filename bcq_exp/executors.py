@@ -14,11 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from rich.status import Status
-
 from bcq_exp.group import Group, run_group
 from bcq_exp.launch import Launch, num_cores, thread_limits, visible_gpus
-from bcq_exp.progress import terminal
+from bcq_exp.progress import Board
 
 PERIOD = 0.5  # seconds between two looks at the processes
 
@@ -213,31 +211,3 @@ def facts(states: Sequence[str]) -> str:
         parts.append(f"{first}-{last} {state}" if last > first else f"{first} {state}")
         first = last + 1
     return f"{states.count('ended')} of {len(states)} groups ended | {', '.join(parts)}"
-
-
-class Board:
-    """Shows one line while it is entered: on a terminal in place, elsewhere as a log line whenever it changes."""
-
-    def __init__(self) -> None:
-        console = terminal()
-        self._status = Status("", console=console) if console else None
-        self._shown = ""
-
-    def __enter__(self) -> "Board":
-        if self._status:
-            self._status.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._status:
-            self._status.stop()
-
-    def show(self, line: str) -> None:
-        """Shows a line in the last one's place."""
-        if line == self._shown:
-            return
-        self._shown = line
-        if self._status:
-            self._status.update(line)
-        else:
-            log.info(line)

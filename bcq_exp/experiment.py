@@ -134,7 +134,7 @@ def _member(job: Job, policy: Policy, transitions: Transitions) -> Member:
             "behaviour_return": behaviour_return,
             "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
         },
-        evaluate=partial(evaluate, policy, cfg.dataset.env, cfg.schedule.eval_episodes, seed),
+        evaluate=lambda on_step: evaluate(policy, cfg.dataset.env, cfg.schedule.eval_episodes, seed, on_step=on_step),
         score=score,
         loggers=_loggers(job),
     )

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run, and of other work: drawn on a terminal, plain lines elsewhere."""
 
 import logging
 import os
@@ -12,6 +12,7 @@ from typing import Self
 
 from rich import progress
 from rich.console import Console, RenderableType
+from rich.status import Status
 from rich.text import Text
 
 PLAIN_PERIOD = 10.0  # seconds between plain lines, at least
@@ -54,7 +55,7 @@ class Progress:
 
     def __init__(self, total: int, start: int, description: str, num_members: int) -> None:
         self._total = total
-        self._start = start
+        self._start = self._update = start
         self._description = description
         self._num_members = num_members
         self._unlogged = ""
@@ -93,12 +94,27 @@ class Progress:
             num_failed: members that have failed.
         """
         now = monotonic()
-        facts = self._facts(update, metrics, scores, num_failed, now - self._started)
+        self._update = update
+        if self._bar:
+            self._bar.update(self._task, completed=update)
+        self._show(self._facts(update, metrics, scores, num_failed, now - self._started), now)
+
+    def evaluating(self, member: int, num_ended: int, num_steps: int) -> None:
+        """Shows how far an evaluation is, until the next `advance`.
+
+        Args:
+            member: whose it is, counted from 0.
+            num_ended: episodes that have ended.
+            num_steps: of all its episodes so far.
+        """
+        whose = f"member {member + 1} of {self._num_members}: " if self._num_members > 1 else ""
+        self._show(f"evaluating {whose}{episodes(num_ended, num_steps)}", monotonic())
+
+    def _show(self, facts: str, now: float) -> None:
         if self._bar:
             self._bar.facts = facts
-            self._bar.update(self._task, completed=update)
             return
-        self._unlogged = f"{self._description} {update}/{self._total} {facts}"
+        self._unlogged = f"{self._description} {self._update}/{self._total} {facts}"
         if now - self._logged >= PLAIN_PERIOD:
             log.info(self._unlogged)
             self._logged = now
@@ -121,3 +137,39 @@ class Progress:
             left = timedelta(seconds=round((self._total - update) / rate))
             facts += [f"{rate:.4g} updates/s{times}", f"{left} left"]
         return (", " if self._num_members == 1 else " | ").join(facts)
+
+
+def episodes(num_ended: int, num_steps: int) -> str:
+    """How far an evaluation is."""
+    return f"{num_ended} episodes ended, {num_steps:,} steps"
+
+
+class Board:
+    """Shows one line while it is entered: on a terminal in place, elsewhere as a log line when it changes.
+
+    Args:
+        period: seconds between log lines, at least; the first one comes that long after entering.
+    """
+
+    def __init__(self, period: float = 0.0) -> None:
+        console = terminal()
+        self._status = Status("", console=console) if console else None
+        self._period, self._shown = period, ""
+
+    def __enter__(self) -> Self:
+        self._logged = monotonic()
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def show(self, line: str) -> None:
+        """Shows a line in the last one's place."""
+        if self._status:
+            self._status.update(line)
+        elif line != self._shown and (now := monotonic()) - self._logged >= self._period:
+            log.info(line)
+            self._shown, self._logged = line, now

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Member:
     Args:
         run_dir: of `metrics.csv`, `summary.json` and `checkpoints/`.
         facts: what identifies the run, the first keys of `summary.json`.
-        evaluate: the policy's returns, as a function of its weights alone.
+        evaluate: the policy's returns, as a function of its weights alone; takes `on_step` of `evaluation.evaluate`.
         score: a return in per cent of the reference returns, or None where there are none.
         loggers: sinks of metrics besides `metrics.csv`.
         last_evaluation: metrics of the last one.
@@ -35,7 +36,7 @@ class Member:
 
     run_dir: Path
     facts: Mapping[str, Any]
-    evaluate: Callable[[], Evaluation]
+    evaluate: Callable[[Callable[[int, int], object]], Evaluation]
     score: Callable[[float], float | None]
     loggers: Sequence[Logger]
     last_evaluation: dict[str, float] = field(default_factory=dict)
@@ -100,7 +101,7 @@ class Trainer:
         with Progress(self.num_updates, self.population.num_updates, description, len(self.members)) as progress:
             while self.population.num_updates < self.num_updates and None in self.failed_at:
                 self._advance()
-                metrics = self._events()
+                metrics = self._events(progress)
                 evaluations = [self.members[index].last_evaluation for index in self._alive()]
                 returns = [evaluation["eval/return"] for evaluation in evaluations if evaluation]
                 progress.advance(self.population.num_updates, metrics, returns, len(self.members) - len(evaluations))
@@ -127,7 +128,7 @@ class Trainer:
         done = self.population.num_updates
         return done % self.freqs[event] == 0 or done == self.num_updates
 
-    def _events(self) -> dict[str, float]:
+    def _events(self, progress: Progress) -> dict[str, float]:
         """Log and evaluate where it is time; the first member's metrics, for people."""
         metrics: list[dict[str, float]] = [{} for _ in self.members]
         if self._is_due("log"):
@@ -135,13 +136,13 @@ class Trainer:
             metrics = [{f"train/{name}": value for name, value in values.items()} for values in read]
         for index in self._alive():
             if self._is_due("eval"):
-                metrics[index] |= self._evaluate(self.members[index])
+                metrics[index] |= self._evaluate(self.members[index], partial(progress.evaluating, index))
             if metrics[index]:
                 self.loggers[index].log(self.population.num_updates, metrics[index])
         return metrics[0]
 
-    def _evaluate(self, member: Member) -> dict[str, float]:
-        evaluation = member.evaluate()
+    def _evaluate(self, member: Member, on_step: Callable[[int, int], object]) -> dict[str, float]:
+        evaluation = member.evaluate(on_step)
         figures = (evaluation.mean, evaluation.std, evaluation.mean_length, member.score(evaluation.mean))
         named = zip(EVAL_METRICS, figures, strict=True)
         member.last_evaluation = {name: value for name, value in named if value is not None}

@@ -1,6 +1,7 @@
 """Evaluations against episodes run one by one."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Self
 
 import gymnasium as gym
@@ -118,6 +119,16 @@ def test_full_episodes_to_the_time_limit_without_reset_steps() -> None:
     evaluation = evaluate(LinearPolicy(BALANCING, is_discrete=True), "CartPole-v1", 5, seed=0, num_envs=2)
     assert evaluation.lengths.tolist() == [500] * 5  # reward 1 a step: a reset step of reward 0 would show
     assert evaluation.returns.tolist() == [500.0] * 5
+
+
+def test_each_step_is_reported_with_the_episodes_that_have_ended() -> None:
+    policy, seen = CASES["Countdown-v0"](), []
+    evaluation = evaluate(policy, "Countdown-v0", 7, 3, num_envs=3, on_step=lambda *so_far: seen.append(so_far))
+    assert seen[-1] == (7, evaluation.lengths.sum())
+    assert seen[0][1] == 3  # a step of each environment
+    assert all(0 <= now[0] - before[0] <= now[1] - before[1] <= 3 for before, now in pairwise(seen))
+    # Three episodes begin together: at the first step those of length 1 end.
+    assert seen[0][0] == (evaluation.lengths[:3] == 1).sum()
 
 
 def test_episodes_are_a_function_of_the_seed_and_an_episode_keeps_its_seed_when_there_are_more() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.progress import Progress
+from bcq_exp.progress import Board, Progress
 
 
 class Clock:
@@ -95,6 +95,35 @@ def test_before_the_first_update_there_is_no_speed(caplog: pytest.LogCaptureFixt
         clock.now += 1.0
         progress.advance(4, {}, [-180.5], num_failed=0)
     assert messages(caplog) == ["run 4/10 score -180.5"]
+
+
+def test_an_evaluation_is_shown_until_the_next_updates(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=10, start=0, description="run", num_members=3) as progress:
+        progress.advance(4, {}, [], num_failed=0)
+        for seconds, steps in ((9.0, 8_000), (1.0, 12_500), (9.0, 20_000)):
+            clock.now += seconds
+            progress.evaluating(1, 4, steps)
+        progress.advance(5, {}, [2.0], num_failed=0)
+    # 12,500 steps are the first to be ten seconds after the beginning; what comes later is overtaken by an update.
+    assert messages(caplog) == [
+        "run 4/10 evaluating member 2 of 3: 4 episodes ended, 12,500 steps",
+        "run 5/10 3 members | best 2 median 2 | 0.2632 updates/s x 3 | 0:00:19 left",
+    ]
+
+
+def test_a_board_is_a_line_when_it_changes_and_its_period_has_passed(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Board(period=10.0) as board:
+        for line in ("a", "b", "b", "c"):
+            clock.now += 6.0
+            board.show(line)
+    with Board() as board:
+        for line in ("d", "d", "e"):
+            board.show(line)
+    assert messages(caplog) == ["b", "c", "d", "e"]
 
 
 SCRIPT = """

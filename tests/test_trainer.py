@@ -3,6 +3,7 @@ import logging
 import math
 import re
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -39,8 +40,9 @@ def trainer_of(run_dirs: list[Path], recorders: list[Recorder], **schedule: int)
     cfgs = [checked(*SMALL, f"seed={seed}") for seed in range(len(run_dirs))]
     population = make_population(cfgs, random_walk(10, is_discrete=True))
 
-    def evaluation(recorder: Recorder) -> Evaluation:
+    def evaluation(recorder: Recorder, on_step: Callable[[int, int], object]) -> Evaluation:
         recorder.evaluated.append(population.num_updates)
+        on_step(1, 8)
         return Evaluation(np.array([float(population.num_updates), 0.0]), np.array([3, 5]))
 
     periods = {"num_updates": 25, "eval_freq": 10, "log_freq": 4, "checkpoint_freq": 9, "num_checkpoints": 2}
