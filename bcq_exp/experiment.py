@@ -38,7 +38,7 @@ from bcq_exp.datasets import (
 from bcq_exp.envs import normalized_score
 from bcq_exp.evaluation import evaluate
 from bcq_exp.files import read_json, write_json
-from bcq_exp.logger import Logger, WandbLogger
+from bcq_exp.logger import Logger, WandbLogger, own_settings
 from bcq_exp.manifest import manifest
 from bcq_exp.optim import make_optimizer, make_schedule
 from bcq_exp.policies import Policy
@@ -304,7 +304,9 @@ def _loggers(job: Job) -> list[Logger]:
         group=group,
         tags=cfg.logger.tags,
         job_type=cfg.logger.job_type,
-        name=f"{cfg.algorithm.name}-{cfg.dataset.name}-seed{cfg.schedule.seed}",
+        name=" ".join(
+            [f"{cfg.algorithm.name}-{cfg.dataset.name}-seed{cfg.schedule.seed}", *own_settings(job.overrides)]
+        ),
         run_id=begun.get("run_id"),
     )
     write_json(kept, {"run_id": logger.run_id, "group": group})

@@ -4,11 +4,13 @@ import csv
 import io
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from bcq_exp.files import write_bytes
+
+MAX_NAME = 128  # characters that W&B's server takes
 
 
 class Logger(Protocol):
@@ -146,7 +148,7 @@ class WandbLogger:
                 group=group,
                 tags=list(tags),
                 job_type=job_type,
-                name=name,
+                name=name and name[:MAX_NAME],
                 id=run_id,
                 resume=None if run_id is None else "allow",
                 mode=wandb_mode(),
@@ -171,6 +173,12 @@ class WandbLogger:
         """Adds the summary and ends the run; W&B has all of it on disk when this process ends."""
         self._run.summary.update(dict(summary))
         self._run.finish()
+
+
+def own_settings(overrides: Iterable[str]) -> list[str]:
+    """What was typed for a run, but for what is shown of every run and what does not change its result."""
+    shown = ("seed=", "algorithm=", "dataset=", "experiment=", "hydra.", "resume=", "logger")
+    return [line for line in overrides if not line.startswith(shown)]
 
 
 def wandb_mode() -> Literal["online", "offline"] | None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from scipy import stats
 
 from bcq_exp.files import read_json
+from bcq_exp.logger import own_settings
 
 LAST = 5  # evaluations whose mean is reported beside the last one
 
@@ -31,8 +32,7 @@ class Run:
     @property
     def overrides(self) -> frozenset[str]:
         """What was typed for it, but for its seed and what the table shows anyway."""
-        hidden = ("seed=", "algorithm=", "dataset=", "experiment=", "hydra.", "resume=")
-        return frozenset(line for line in self.summary["overrides"] if not line.startswith(hidden))
+        return frozenset(own_settings(self.summary["overrides"]))
 
     @property
     def last_return(self) -> float:

@@ -271,7 +271,7 @@ def begun_runs(run_dirs: list[Path], data: Path, *overrides: str, sweep: str | N
     small = ("network.hidden_sizes=[8]", "batch_size=16", "num_updates=4", "eval_freq=4", "eval_episodes=1")
     fixed = ("dataset=h5", f"dataset.path={data}", "dataset.env=CartPole-v1", "logger=wandb", *small, *overrides)
     cfgs = [checked(*fixed, f"seed={seed}") for seed in range(len(run_dirs))]
-    jobs = [Job(cfg, run_dir, {}, (), sweep) for cfg, run_dir in zip(cfgs, run_dirs, strict=True)]
+    jobs = [Job(cfg, run_dir, {}, ("seed=1", *overrides), sweep) for cfg, run_dir in zip(cfgs, run_dirs, strict=True)]
     for run_dir in run_dirs:
         run_dir.mkdir(parents=True, exist_ok=True)
     build(jobs).run()
@@ -282,10 +282,11 @@ def begun_runs(run_dirs: list[Path], data: Path, *overrides: str, sweep: str | N
 @pytest.mark.usefixtures("_logged_out")
 def test_members_of_a_sweep_are_wandb_runs_of_one_group_and_stay_in_it(tmp_path: Path, discrete_file: Path) -> None:
     run_dirs = [tmp_path / "sweeps" / "3f2a" / str(seed) for seed in range(3)]
-    runs = begun_runs(run_dirs, discrete_file, sweep="3f2a")
+    typed = "algorithm.unlikely_action_threshold=0.1"
+    runs = begun_runs(run_dirs, discrete_file, typed, sweep="3f2a")
     assert len({run.run_id for run in runs}) == 3
     assert [(run.display_name, run.run_group) for run in runs] == [
-        (f"discrete_bcq-h5-seed{seed}", "3f2a") for seed in range(3)
+        (f"discrete_bcq-h5-seed{seed} {typed}", "3f2a") for seed in range(3)
     ]
     (resumed,) = begun_runs(run_dirs[:1], discrete_file, sweep=None)  # a member that is taken up alone
     assert (resumed.run_id, resumed.run_group) == (runs[0].run_id, "3f2a")
