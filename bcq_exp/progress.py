@@ -84,7 +84,14 @@ class Progress:
         elif self._unlogged:
             log.info(self._unlogged)
 
-    def advance(self, update: int, metrics: Mapping[str, float], scores: Sequence[float], num_failed: int) -> None:
+    def advance(
+        self,
+        update: int,
+        metrics: Mapping[str, float],
+        scores: Sequence[float],
+        num_failed: int,
+        compile_seconds: float = 0.0,
+    ) -> None:
         """Shows that `update` updates of the run are made.
 
         Args:
@@ -92,12 +99,13 @@ class Progress:
             metrics: of these the losses are shown, the names that end in `loss`.
             scores: the last one of each member that has not failed; empty before the first evaluation.
             num_failed: members that have failed.
+            compile_seconds: since entering; what will not be needed again counts for neither speed nor time left.
         """
         now = monotonic()
         self._update = update
         if self._bar:
             self._bar.update(self._task, completed=update)
-        self._show(self._facts(update, metrics, scores, num_failed, now - self._started), now)
+        self._show(self._facts(update, metrics, scores, num_failed, now - self._started - compile_seconds), now)
 
     def evaluating(self, member: int, num_ended: int, num_steps: int) -> None:
         """Shows how far an evaluation is, until the next `advance`.

@@ -104,7 +104,8 @@ class Trainer:
                 metrics = self._events(progress)
                 evaluations = [self.members[index].last_evaluation for index in self._alive()]
                 returns = [evaluation["eval/return"] for evaluation in evaluations if evaluation]
-                progress.advance(self.population.num_updates, metrics, returns, len(self.members) - len(evaluations))
+                num_failed, compiling = len(self.members) - len(evaluations), self.population.compile_seconds
+                progress.advance(self.population.num_updates, metrics, returns, num_failed, compiling)
                 if self._is_due("checkpoint"):
                     self._checkpoint()
         return self._finish()

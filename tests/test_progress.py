@@ -81,6 +81,15 @@ def test_plain_lines_are_ten_seconds_apart_and_the_last_one_is_shown(
     ]
 
 
+def test_compiling_is_no_part_of_the_speed(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=1_000, start=0, description="run", num_members=1) as progress:
+        clock.now += 50.0
+        progress.advance(200, {}, [], num_failed=0, compile_seconds=30.0)
+    # 200 updates in 20 s: the other 800 take 80 s.
+    assert messages(caplog) == ["run 200/1000 10 updates/s, 0:01:20 left"]
+
+
 def test_a_line_is_not_repeated_at_the_end(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
     caplog.set_level(logging.INFO)
     with Progress(total=10, start=0, description="run", num_members=1) as progress:

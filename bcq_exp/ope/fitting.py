@@ -106,7 +106,8 @@ class Fitting:
             while population.num_updates < self.num_updates:
                 population.advance(min(STRIDE, self.num_updates - population.num_updates))
                 num_failed = sum(failed_at is not None for failed_at in population.failures())
-                progress.advance(population.num_updates, population.read_metrics()[0], [], num_failed)
+                metrics, compiling = population.read_metrics()[0], population.compile_seconds
+                progress.advance(population.num_updates, metrics, [], num_failed, compiling)
         return [failed_at is None for failed_at in population.failures()]
 
 
