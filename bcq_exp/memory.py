@@ -68,22 +68,24 @@ class Need:
 
 
 def need(cfg: RunConfig, transitions: Transitions) -> Need:
-    """Measure one update of populations of two and of three: what the third adds is what a member takes.
+    """Measure one update of populations of two and of four: half of what the others add is what a member takes.
 
-    That is all that the engine holds and makes for it: weights, gradients, moments, targets, random numbers drawn
-    ahead, and every tensor of a loss until it is freed. The dataset is once in the host's memory, and once on the
-    device, unless it stays in files.
+    Members are updated in parts, and no part of two is larger than one of four: of three there might be one of one.
+    What a member takes is all that the engine holds and makes for it: weights, gradients, moments, targets, random
+    numbers drawn ahead, and every tensor of a loss until it is freed. The dataset is once in the host's memory, and
+    once on the device, unless it stays in files.
 
     Args:
         cfg: of any member.
         transitions: the dataset.
     """
     prepare_process(cfg.schedule.num_threads)  # this is the first work of its process
-    two, three = (FACTOR * _peak(cfg, transitions, num_members) for num_members in (2, 3))
+    two, four = (FACTOR * _peak(cfg, transitions, num_members) for num_members in (2, 4))
+    member = (four - two) // 2
     is_mapped = should_map(cfg.schedule.storage, transitions, cfg.schedule.device)
     data = 0 if is_mapped else held_bytes(transitions)
     copies = 2 if cfg.schedule.device == "cpu" else 1
-    return Need(member=three - two, fixed=two - 2 * (three - two) + copies * data)
+    return Need(member=member, fixed=two - 2 * member + copies * data)
 
 
 def _peak(cfg: RunConfig, transitions: Transitions, num_members: int) -> int:
