@@ -110,7 +110,6 @@ def _rollout(
     # sub-environment busy until the last counted episode has ended.
     episode = np.arange(num_envs)
     num_started = num_envs
-    num_ended = num_steps = 0
 
     envs = make_vector_env(env_id, num_envs)
     try:
@@ -119,14 +118,13 @@ def _rollout(
             obs, rew, terminated, truncated, _ = envs.step(policy.compute_action(obs))
             returns[episode[counted]] += rew[counted]
             lengths[episode[counted]] += 1
-            num_ended += int(((terminated | truncated) & counted).sum())
-            num_steps += int(counted.sum())
-            if on_step:
-                on_step(num_ended, num_steps)
             if (done := terminated | truncated).any():
                 episode[done] = num_started + np.arange(done.sum())
                 num_started += done.sum()
                 obs, _ = envs.reset(seed=[seeds[k % num_episodes] for k in episode], options={"reset_mask": done})
+            if on_step:
+                num_running = int((episode < num_episodes).sum())
+                on_step(min(int(num_started), num_episodes) - num_running, int(lengths.sum()))
     finally:
         envs.close()
     return Evaluation(returns, lengths)
