@@ -110,8 +110,14 @@ def _once(call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """The tensors along a new leading axis (P, ...); each becomes a view of its row. A lone one is not copied."""
+    """The tensors along a new leading axis (P, ...); each becomes a view of its row. A lone one is not copied.
+
+    Convolutions' weights (out, in, height, width) lie with their input channels last on a CPU, as its convolutions take
+    them: otherwise each pass would turn them first.
+    """
     stacked = tensors[0].data.unsqueeze(0) if len(tensors) == 1 else torch.stack([tensor.data for tensor in tensors])
+    if stacked.dim() == 5 and stacked.device.type == "cpu":
+        stacked = stacked.movedim(2, -1).contiguous().movedim(-1, 2)
     for tensor, row in zip(tensors, stacked.unbind(), strict=True):
         tensor.data = row
     return stacked
