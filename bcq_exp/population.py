@@ -157,19 +157,11 @@ class Population:
     # ------------------------------------------------------------------ one update
 
     def _compile(self) -> Callable[..., None]:
-        """The update as a graph for each pattern.
+        """The update as a graph for each pattern."""
+        from bcq_exp.graphs import compiler_options  # the compiler itself: a second that others need not wait
 
-        Nothing is checked before a call but the pattern, which names this population too: shapes and objects are its
-        own and never change; checking them would take a tenth of a small update. On a CPU calls from kernel to kernel
-        are compiled too (5 %), and `deterministic` writes down what is broadcast: torch 2.13 would work a target out
-        again for each error that it is in, and with 200 quantiles write beyond its tensors. On CUDA a graph's kernels
-        are launched at once, on tensors that stay where they are.
-        """
         torch.compiler.reset()  # graphs of an earlier population count towards the limit of this one's
-        names = ("triton.cudagraphs",) if self.device.type == "cuda" else ("cpp_wrapper", "deterministic")
-        options: dict[str, Any] = dict.fromkeys(names, True)
-        options["guard_filter_fn"] = lambda guards: [guard.name.startswith("pattern") for guard in guards]
-        return torch.compile(self._update, fullgraph=True, dynamic=False, options=options)
+        return torch.compile(self._update, fullgraph=True, dynamic=False, options=compiler_options(self.device))
 
     def _batched(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """A function of one member as a function of a part; a lone member is called as it is."""

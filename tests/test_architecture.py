@@ -9,7 +9,7 @@ import bcq_exp
 
 PACKAGE = Path(bcq_exp.__file__).parent
 FLOORS = [
-    {"ops", "networks", "data", "envs", "atari", "observations", "optim", "stacking", "behaviours", "files"},
+    {"ops", "networks", "data", "envs", "atari", "observations", "optim", "stacking", "graphs", "behaviours", "files"},
     {"algorithms"},
     {"policies", "stacked_adam", "streams"},
     {"population"},

@@ -121,6 +121,27 @@ def test_members_on_images_equal_policies_that_learn_alone(typed: tuple[str, ...
         assert (weights(policy) - weights(together.policies[member])).abs().max() < 1e-10
 
 
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    ("precision", "is_stacked"),
+    [("fp32", True), *(pytest.param(*case, marks=pytest.mark.slow) for case in (("fp32", False), ("bf16", True)))],
+)
+def test_the_compiled_update_on_images_equals_the_one_that_is_not(
+    precision: str, is_stacked: bool, folder: Path
+) -> None:
+    single = read_transitions(folder / "random.h5")
+    data, env = (on_frames(single)[1], pixels.STACKED_ENV) if is_stacked else (single, pixels.ENV)
+    learned = []
+    for setting in ("never", "always"):
+        typed = (f"dataset.env={env}", f"compile={setting}", f"precision={precision}", "optimizer.lr=1e-3")
+        population = make_population([on_images(folder / "random.h5", *typed)], data)
+        before = weights(population.policies[0]).clone()
+        population.advance(20)
+        learned.append(weights(population.policies[0]))
+        assert (learned[-1] - before).square().mean().sqrt() > 1e-3
+    assert (learned[0] - learned[1]).square().mean().sqrt() < {"fp32": 1e-6, "bf16": 1e-3}[precision]
+
+
 def test_the_shared_convolutions_run_once_for_each_image_and_members_one_by_one(folder: Path) -> None:
     data = read_transitions(folder / "random.h5")
     cfgs = [on_images(folder / "random.h5", "algorithm=discrete_bcq", f"seed={seed}") for seed in (0, 1)]
