@@ -25,7 +25,8 @@ from bcq_exp.data import check_against, observation_statistics
 from bcq_exp.data.mapping import in_files, should_map
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.datasets import DatasetConfig
-from bcq_exp.experiment import optimizer_of, read_dataset, should_compile
+from bcq_exp.experiment import optimizer_of, read_dataset
+from bcq_exp.machine import should_compile
 from bcq_exp.networks import Critic
 from bcq_exp.offline import Task, check_fit
 from bcq_exp.ope.behaviour import log_propensities

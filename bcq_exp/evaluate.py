@@ -16,8 +16,8 @@ from bcq_exp.config import CONF_DIR
 from bcq_exp.envs import normalized_score
 from bcq_exp.estimation import by_dataset, estimate
 from bcq_exp.evaluation import evaluate
-from bcq_exp.experiment import prepare_process
 from bcq_exp.files import write_json
+from bcq_exp.machine import prepare_process
 from bcq_exp.offline import EvaluationConfig, Task, checked_task
 from bcq_exp.progress import PLAIN_PERIOD, Board, episodes
 from bcq_exp.runs import TrainedRun, load_policy, trained_runs

@@ -1,13 +1,9 @@
 """Runs, put together from their checked configurations."""
 
-import ctypes
 import logging
-import os
-import shutil
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +35,7 @@ from bcq_exp.envs import normalized_score
 from bcq_exp.evaluation import evaluate
 from bcq_exp.files import read_json, write_json
 from bcq_exp.logger import Logger, WandbLogger, own_settings
+from bcq_exp.machine import checked_precision, prepare_process, should_compile
 from bcq_exp.manifest import manifest
 from bcq_exp.optim import make_optimizer, make_schedule
 from bcq_exp.policies import Policy
@@ -50,10 +47,6 @@ from bcq_exp.replay import final_buffer
 from bcq_exp.trainer import Member, Trainer
 
 log = logging.getLogger(__name__)
-
-COMPILE_FROM = 5_000  # updates from which what is saved outweighs compiling: 2 ms each against about 10 s
-# Of freed memory in glibc, by its options: M_TRIM_THRESHOLD, at the end of the heap; M_MMAP_THRESHOLD, of one piece.
-KEPT_BYTES = {-1: 2**30, -3: 2**25}
 
 
 @dataclass(frozen=True)
@@ -218,47 +211,6 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
         precision=checked_precision(schedule.precision, device),
         growth=cfg.dataset.growth if isinstance(cfg.dataset, ReplayDatasetConfig) else None,
     )
-
-
-def prepare_process(num_threads: int) -> None:
-    """Set torch's threads, let numbers below 1e-38 be zero, and keep memory that was freed.
-
-    Weights that no gradient reaches any more have Adam moments that shrink to such numbers and stay there, and a CPU
-    computes with each of them a hundred times more slowly. Threads take the setting over when they begin, so it comes
-    before any work.
-
-    Each update takes and frees the same tensors. Left to itself glibc gives the larger ones back to the system, which
-    hands every page out anew, filled with zeros: 4,000 pages an update of a convolutional network.
-    """
-    torch.set_flush_denormal(True)
-    torch.set_num_threads(num_threads)
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        for option, num_bytes in KEPT_BYTES.items():
-            libc.mallopt(option, num_bytes)
-
-
-def checked_precision(precision: str, device: torch.device) -> str:
-    """The precision of matrix products; says where the machine has no units for it."""
-    has_units = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if precision == "bf16" and not has_units:
-        log.warning("precision=bf16: this processor has no units for it, so the run is slower than with fp32")
-    return precision
-
-
-def should_compile(setting: str, num_updates: int) -> bool:
-    """Whether the update is compiled: always, never, or (auto) where a run is long enough; says why not."""
-    if setting == "never" or (setting == "auto" and num_updates < COMPILE_FROM):
-        return False
-    return has_compiler()
-
-
-@cache  # what it says is said once, however many groups a sweep has
-def has_compiler() -> bool:
-    """Whether there is a C++ compiler, which compiling the update needs; says what follows where there is none."""
-    is_there = shutil.which(os.environ.get("CXX", "g++")) is not None
-    if not is_there:
-        log.warning("there is no C++ compiler, so the update is not compiled: it runs about half as fast")
-    return is_there
 
 
 def fresh_policy(cfg: RunConfig, device: torch.device) -> Policy:

@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 
 from bcq_exp.checkpoint import latest_checkpoints
 from bcq_exp.config import check, digest, saved_config
-from bcq_exp.experiment import Job, build, has_compiler, should_compile
+from bcq_exp.experiment import Job, build
 from bcq_exp.files import read_json, write_json
+from bcq_exp.machine import has_compiler, should_compile
 
 FOLDER = "groups"
 

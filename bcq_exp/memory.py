@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_leaves
 from bcq_exp.config import RunConfig
 from bcq_exp.data import Transitions
 from bcq_exp.data.mapping import held_bytes, should_map
-from bcq_exp.experiment import make_population, prepare_process
+from bcq_exp.experiment import make_population
+from bcq_exp.machine import prepare_process
 
 SHARE = 0.8  # of what is free; the rest is for compiling, evaluation and other programs
 FACTOR = 2  # bytes that a process takes for one of its tensors': allocators round up and keep; 1.4 to 1.7 measured

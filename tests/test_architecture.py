@@ -9,7 +9,20 @@ import bcq_exp
 
 PACKAGE = Path(bcq_exp.__file__).parent
 FLOORS = [
-    {"ops", "networks", "data", "envs", "atari", "observations", "optim", "stacking", "graphs", "behaviours", "files"},
+    {
+        "ops",
+        "networks",
+        "data",
+        "envs",
+        "atari",
+        "observations",
+        "optim",
+        "stacking",
+        "graphs",
+        "machine",
+        "behaviours",
+        "files",
+    },
     {"algorithms"},
     {"policies", "stacked_adam", "streams"},
     {"population"},

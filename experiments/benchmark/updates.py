@@ -16,7 +16,7 @@ from rich.table import Table
 from torch._dynamo.utils import counters
 from torch.profiler import ProfilerActivity, profile
 
-from bcq_exp.experiment import prepare_process
+from bcq_exp.machine import prepare_process
 from bcq_exp.population import Population
 from experiments.benchmark.cases import CASES, flop, population, typed
 from experiments.benchmark.machine import machine, matrix_rate, seconds_a_call
