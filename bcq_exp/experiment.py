@@ -87,6 +87,9 @@ def build(jobs: Sequence[Job]) -> Trainer:
         load_transitions(cfg.dataset), cfg.observation_space, cfg.action_space, schedule.batch_size
     )
     population = make_population([job.cfg for job in jobs], transitions)
+    # A device trains while the processor evaluates. On a processor both would share its cores: with an evaluation each
+    # 300 updates 3,000 of BCQ take 57 s in place of 45, on two cores.
+    evaluates_beside = population.device.type != "cpu"
     for name, target in population.algorithm.targets.items():
         if target.every > schedule.num_updates:
             log.warning(
@@ -100,19 +103,24 @@ def build(jobs: Sequence[Job]) -> Trainer:
         write_json(job.run_dir / "manifest.json", account)
     trainer = Trainer(
         population,
-        [_member(job, policy, transitions) for job, policy in zip(jobs, population.policies, strict=True)],
+        [
+            _member(job, policy, transitions, evaluates_beside=evaluates_beside)
+            for job, policy in zip(jobs, population.policies, strict=True)
+        ],
         num_updates=schedule.num_updates,
         eval_freq=schedule.eval_freq,
         log_freq=schedule.log_freq,
         checkpoint_freq=schedule.checkpoint_freq,
         num_checkpoints=schedule.num_checkpoints,
+        evaluates_beside=evaluates_beside,
     )
     trainer.resume()
     return trainer
 
 
-def _member(job: Job, policy: Policy, transitions: Transitions) -> Member:
+def _member(job: Job, policy: Policy, transitions: Transitions, *, evaluates_beside: bool) -> Member:
     cfg = job.cfg
+    acting = blank_policy(cfg, torch.device("cpu")) if evaluates_beside else policy
     seed = _streams(cfg.schedule.seed)["evaluation"]
     behaviour_return = float(transitions.episode_returns.mean())
     score = partial(normalized_score, ref_min=cfg.dataset.ref_min, ref_max=cfg.dataset.ref_max)
@@ -127,7 +135,8 @@ def _member(job: Job, policy: Policy, transitions: Transitions) -> Member:
             "behaviour_return": behaviour_return,
             "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
         },
-        evaluate=lambda on_step: evaluate(policy, cfg.dataset.env, cfg.schedule.eval_episodes, seed, on_step=on_step),
+        evaluate=lambda on_step: evaluate(acting, cfg.dataset.env, cfg.schedule.eval_episodes, seed, on_step=on_step),
+        take_weights=lambda: acting.load_state_dict(policy.state_dict()) if evaluates_beside else None,
         score=score,
         loggers=_loggers(job),
     )
@@ -234,6 +243,15 @@ def fresh_policy(cfg: RunConfig, device: torch.device) -> Policy:
             device=device,
         )
     policy.seed(streams["noise"])
+    return policy
+
+
+def blank_policy(cfg: RunConfig, device: torch.device) -> Policy:
+    """A policy that takes the `state_dict` of a run's policy, the statistics of its observations included."""
+    policy = fresh_policy(cfg, device)
+    if cfg.dataset.normalize_obs:
+        (obs_dim,) = cfg.observation_space.shape or ()
+        normalize_observations(policy, torch.zeros(obs_dim), torch.ones(obs_dim), eps=cfg.dataset.obs_eps)
     return policy
 
 

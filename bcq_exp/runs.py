@@ -8,8 +8,8 @@ import torch
 
 from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint
 from bcq_exp.config import RunConfig, check, saved_config
-from bcq_exp.experiment import fresh_policy
-from bcq_exp.policies import Policy, normalize_observations
+from bcq_exp.experiment import blank_policy
+from bcq_exp.policies import Policy
 from bcq_exp.report import grouped, read_runs
 
 log = logging.getLogger(__name__)
@@ -86,10 +86,7 @@ def load_policy(run: TrainedRun) -> Policy:
     Raises:
         ValueError: the checkpoint is damaged, or of another configuration than the one beside it.
     """
-    policy = fresh_policy(run.cfg, torch.device(run.cfg.schedule.device))
-    if run.cfg.dataset.normalize_obs:  # by the statistics in the checkpoint
-        (obs_dim,) = run.cfg.observation_space.shape or ()
-        normalize_observations(policy, torch.zeros(obs_dim), torch.ones(obs_dim), eps=run.cfg.dataset.obs_eps)
+    policy = blank_policy(run.cfg, torch.device(run.cfg.schedule.device))
     state = load_checkpoint(run.checkpoint)
     try:
         policy.load_state_dict(state["learner"]["policy"]["module"])

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -21,6 +22,16 @@ EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalize
 log = logging.getLogger(__name__)
 
 
+class AtOnce(Executor):
+    """Does what it is given before it returns."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """The result, which is there."""
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
 @dataclass
 class Member:
     """One run: a member of the population, and what is its own beside the weights.
@@ -29,6 +40,7 @@ class Member:
         run_dir: of `metrics.csv`, `summary.json` and `checkpoints/`.
         facts: what identifies the run, the first keys of `summary.json`.
         evaluate: the policy's returns, as a function of its weights alone; takes `on_step` of `evaluation.evaluate`.
+        take_weights: brings the weights as they are now to where `evaluate` reads them; it is called first.
         score: a return in per cent of the reference returns, or None where there are none.
         loggers: sinks of metrics besides `metrics.csv`.
         last_evaluation: metrics of the last one.
@@ -37,6 +49,7 @@ class Member:
     run_dir: Path
     facts: Mapping[str, Any]
     evaluate: Callable[[Callable[[int, int], object]], Evaluation]
+    take_weights: Callable[[], object]
     score: Callable[[float], float | None]
     loggers: Sequence[Logger]
     last_evaluation: dict[str, float] = field(default_factory=dict)
@@ -47,12 +60,17 @@ class Trainer:
 
     A member whose loss is not finite ends as failed with the next event of any kind; the others go on.
 
+    Members may be evaluated beside the updates that follow. What is logged meanwhile is held back, so that every sink
+    gets its rows in order and whole, and a checkpoint waits, so that what it resumes has all that came before it.
+
     Args:
         population: what makes the updates.
         members: one for each policy of the population, in its order.
         num_updates: of the whole run.
         eval_freq, log_freq, checkpoint_freq: updates between two events of a kind.
         num_checkpoints: how many are kept.
+        evaluates_beside: evaluate in a thread while the device goes on with updates; `evaluate` must then read other
+            tensors than the updates write.
     """
 
     def __init__(
@@ -65,6 +83,7 @@ class Trainer:
         log_freq: int,
         checkpoint_freq: int,
         num_checkpoints: int,
+        evaluates_beside: bool,
     ) -> None:
         self.population, self.members = population, list(members)
         self.num_updates, self.num_checkpoints = num_updates, num_checkpoints
@@ -74,6 +93,9 @@ class Trainer:
         self.loggers = [Loggers(csv, *member.loggers) for csv, member in zip(self.csvs, self.members, strict=True)]
         self.failed_at: list[int | None] = population.failures()
         self.seconds = 0.0
+        self.evaluates_beside, self._is_over = evaluates_beside, False
+        self._evaluations: dict[int, Future[Evaluation]] = {}  # by member: those that nobody has waited for
+        self._held: list[tuple[int, list[dict[str, float]]]] = []  # updates and each member's metrics, not yet logged
 
     def resume(self) -> None:
         """Continue from the last checkpoint that all members have; without one, from the beginning."""
@@ -98,16 +120,21 @@ class Trainer:
         description = f"{facts['algorithm']} on {facts['dataset']}"
         if len(self.members) == 1:
             description += f", seed {facts['seed']}"
-        with Progress(self.num_updates, self.population.num_updates, description, len(self.members)) as progress:
-            while self.population.num_updates < self.num_updates and None in self.failed_at:
-                self._advance()
-                metrics = self._events(progress)
-                evaluations = [self.members[index].last_evaluation for index in self._alive()]
-                returns = [evaluation["eval/return"] for evaluation in evaluations if evaluation]
-                num_failed, compiling = len(self.members) - len(evaluations), self.population.compile_seconds
-                progress.advance(self.population.num_updates, metrics, returns, num_failed, compiling)
-                if self._is_due("checkpoint"):
-                    self._checkpoint()
+        bar = Progress(self.num_updates, self.population.num_updates, description, len(self.members))
+        with ThreadPoolExecutor(1) if self.evaluates_beside else AtOnce() as evaluator, bar as progress:
+            try:
+                while self.population.num_updates < self.num_updates and None in self.failed_at:
+                    self._advance()
+                    metrics = self._events(evaluator, progress)
+                    evaluations = [self.members[index].last_evaluation for index in self._alive()]
+                    returns = [evaluation["eval/return"] for evaluation in evaluations if evaluation]
+                    num_failed, compiling = len(self.members) - len(evaluations), self.population.compile_seconds
+                    progress.advance(self.population.num_updates, metrics, returns, num_failed, compiling)
+                    if self._is_due("checkpoint"):
+                        self._checkpoint()
+                self._settle()
+            finally:
+                self._is_over = True
         return self._finish()
 
     def _advance(self) -> None:
@@ -129,25 +156,47 @@ class Trainer:
         done = self.population.num_updates
         return done % self.freqs[event] == 0 or done == self.num_updates
 
-    def _events(self, progress: Progress) -> dict[str, float]:
+    def _events(self, evaluator: Executor, progress: Progress) -> dict[str, float]:
         """Log and evaluate where it is time; the first member's metrics, for people."""
         metrics: list[dict[str, float]] = [{} for _ in self.members]
+        alive = self._alive()
         if self._is_due("log"):
             read = self.population.read_metrics()
-            metrics = [{f"train/{name}": value for name, value in values.items()} for values in read]
-        for index in self._alive():
-            if self._is_due("eval"):
-                metrics[index] |= self._evaluate(self.members[index], partial(progress.evaluating, index))
-            if metrics[index]:
-                self.loggers[index].log(self.population.num_updates, metrics[index])
+            for index in alive:
+                metrics[index] = {f"train/{name}": value for name, value in read[index].items()}
+        if self._is_due("eval"):
+            self._settle()
+            for index in alive:
+                member = self.members[index]
+                member.take_weights()
+                on_step = self._go_on if self.evaluates_beside else partial(progress.evaluating, index)
+                self._evaluations[index] = evaluator.submit(member.evaluate, on_step)
+        self._held.append((self.population.num_updates, metrics))
+        if self._is_due("checkpoint") or all(evaluation.done() for evaluation in self._evaluations.values()):
+            self._settle()
         return metrics[0]
 
-    def _evaluate(self, member: Member, on_step: Callable[[int, int], object]) -> dict[str, float]:
-        evaluation = member.evaluate(on_step)
+    def _settle(self) -> None:
+        """Wait for the evaluations that go on, and log what was held back for them."""
+        for index, evaluation in self._evaluations.items():
+            _, metrics = self._held[0]
+            metrics[index] |= self._measured(self.members[index], evaluation.result())
+        for update, metrics in self._held:
+            for logger, values in zip(self.loggers, metrics, strict=True):
+                if values:
+                    logger.log(update, values)
+        self._evaluations, self._held = {}, []
+
+    def _measured(self, member: Member, evaluation: Evaluation) -> dict[str, float]:
         figures = (evaluation.mean, evaluation.std, evaluation.mean_length, member.score(evaluation.mean))
         named = zip(EVAL_METRICS, figures, strict=True)
         member.last_evaluation = {name: value for name, value in named if value is not None}
         return member.last_evaluation
+
+    def _go_on(self, *_: int) -> None:
+        """End an evaluation that nobody waits for any more."""
+        if self._is_over:
+            raise CancelledError
 
     def _checkpoint(self) -> None:
         for index, member in enumerate(self.members):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from bcq_exp import experiment
 from bcq_exp.data import read_transitions
 from bcq_exp.experiment import (
     Job,
@@ -107,6 +108,26 @@ def test_build_gives_a_run_that_goes_on_from_its_checkpoint(tmp_path: Path, disc
     assert summary["overrides"] == ["seed=0"]
     assert summary["behaviour_return"] == pytest.approx(load_transitions(cfg.dataset).episode_returns.mean())
     assert build([job]).population.num_updates == 30
+
+
+def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were_taken(
+    tmp_path: Path, discrete_file: Path
+):
+    cfg = checked(*SMALL, *on_file(discrete_file), "dataset.normalize_obs=true", "optimizer.lr=0.01")
+    transitions = load_transitions(cfg.dataset)
+    population = make_population([cfg], transitions)
+    job = Job(cfg, tmp_path, {}, ())
+    between, beside = (
+        experiment._member(job, population.policies[0], transitions, evaluates_beside=is_beside)
+        for is_beside in (False, True)
+    )
+    population.advance(50)
+    taken = between.evaluate(lambda *_: None).returns
+    between.take_weights()
+    beside.take_weights()
+    population.advance(50)
+    assert beside.evaluate(lambda *_: None).returns.tolist() == taken.tolist()
+    assert between.evaluate(lambda *_: None).returns.tolist() != taken.tolist()
 
 
 def test_a_target_that_is_never_copied_is_said(tmp_path: Path, discrete_file: Path, caplog: pytest.LogCaptureFixture):

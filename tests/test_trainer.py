@@ -3,7 +3,9 @@ import logging
 import math
 import re
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from bcq_exp.checkpoint import load_checkpoint
 from bcq_exp.evaluation import Evaluation
 from bcq_exp.experiment import make_population
 from bcq_exp.files import read_json
@@ -36,27 +39,44 @@ class Recorder:
         self.finished.append(dict(summary))
 
 
-def trainer_of(run_dirs: list[Path], recorders: list[Recorder], **schedule: int) -> Trainer:
+def trainer_of(
+    run_dirs: list[Path], recorders: list[Recorder], *, evaluates_beside: bool = False, **schedule: int
+) -> Trainer:
+    """Runs whose evaluations return the update at which the weights were taken, and 0."""
     cfgs = [checked(*SMALL, f"seed={seed}") for seed in range(len(run_dirs))]
     population = make_population(cfgs, random_walk(10, is_discrete=True))
 
-    def evaluation(recorder: Recorder, on_step: Callable[[int, int], object]) -> Evaluation:
-        recorder.evaluated.append(population.num_updates)
-        on_step(1, 8)
-        return Evaluation(np.array([float(population.num_updates), 0.0]), np.array([3, 5]))
+    periods = {
+        "num_updates": 25,
+        "eval_freq": 10,
+        "log_freq": 4,
+        "checkpoint_freq": 9,
+        "num_checkpoints": 2,
+        **schedule,
+    }
 
-    periods = {"num_updates": 25, "eval_freq": 10, "log_freq": 4, "checkpoint_freq": 9, "num_checkpoints": 2}
+    def evaluation(recorder: Recorder, on_step: Callable[[int, int], object]) -> Evaluation:
+        on_step(1, 8)
+        taken, deadline = recorder.evaluated[-1], time.monotonic() + 60
+        has_checkpoint = taken % periods["checkpoint_freq"] == 0 or taken == periods["num_updates"]
+        while evaluates_beside and not has_checkpoint and population.num_updates == taken:
+            assert time.monotonic() < deadline, "no update was made meanwhile"
+            time.sleep(0.001)
+            on_step(1, 9)
+        return Evaluation(np.array([float(taken), 0.0]), np.array([3, 5]))
+
     members = [
         Member(
             run_dir=run_dir,
             facts={"algorithm": "discrete_bcq", "dataset": "random walk", "seed": seed},
             evaluate=partial(evaluation, recorder),
+            take_weights=lambda recorder=recorder: recorder.evaluated.append(population.num_updates),
             score=lambda value: None,
             loggers=[recorder],
         )
         for seed, (run_dir, recorder) in enumerate(zip(run_dirs, recorders, strict=True))
     ]
-    return Trainer(population, members, **{**periods, **schedule})
+    return Trainer(population, members, **periods, evaluates_beside=evaluates_beside)
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -94,14 +114,15 @@ class Clock:
         return self.now
 
 
-def test_runs_that_were_stopped_between_checkpoints_end_like_runs_that_were_not(tmp_path: Path):
+@pytest.mark.parametrize("evaluates_beside", [False, True])
+def test_runs_that_were_stopped_between_checkpoints_end_like_runs_that_were_not(tmp_path: Path, evaluates_beside: bool):
     whole, broken = ([tmp_path / kind / str(seed) for seed in range(2)] for kind in ("whole", "broken"))
     for run_dir in (*whole, *broken):
         run_dir.mkdir(parents=True)
     unbroken = trainer_of(whole, [Recorder(), Recorder()])
     unbroken.run()
 
-    first = trainer_of(broken, [Recorder(), Recorder()])
+    first = trainer_of(broken, [Recorder(), Recorder()], evaluates_beside=evaluates_beside)
     advance = first.population.advance
 
     def stop_after_20(num_updates: int) -> None:
@@ -112,10 +133,11 @@ def test_runs_that_were_stopped_between_checkpoints_end_like_runs_that_were_not(
     first.population.advance = stop_after_20
     with pytest.raises(Stopped):
         first.run()
-    assert int(rows(broken[0])[-1]["update"]) == 20  # rows beyond the checkpoint of update 18
+    # Rows beyond the checkpoint of update 18; with an evaluation that goes on there are none.
+    assert int(rows(broken[0])[-1]["update"]) == (16 if evaluates_beside else 20)
     shutil.copytree(broken[1] / "checkpoints" / "update_00000018", broken[1] / "checkpoints" / "update_00000019")
 
-    second = trainer_of(broken, [Recorder(), Recorder()])
+    second = trainer_of(broken, [Recorder(), Recorder()], evaluates_beside=evaluates_beside)
     second.resume()
     assert second.population.num_updates == 18  # the last that both members have
     second.run()
@@ -124,6 +146,64 @@ def test_runs_that_were_stopped_between_checkpoints_end_like_runs_that_were_not(
     for resumed, straight in zip(second.population.policies, unbroken.population.policies, strict=True):
         for one, other in zip(resumed.parameters(), straight.parameters(), strict=True):
             assert torch.equal(one, other)
+
+
+def test_evaluations_beside_the_updates_leave_what_evaluations_between_them_leave(tmp_path: Path):
+    left = []
+    for evaluates_beside in (False, True):
+        run_dirs = [tmp_path / str(evaluates_beside) / str(seed) for seed in range(2)]
+        for run_dir in run_dirs:
+            run_dir.mkdir(parents=True)
+        recorders = [Recorder(), Recorder()]
+        trainer = trainer_of(run_dirs, recorders, evaluates_beside=evaluates_beside, checkpoint_freq=50)
+        summaries = [{**summary, "updates_per_second": None} for summary in trainer.run()]
+        checkpoints = [load_checkpoint(run_dir / "checkpoints" / "update_00000025") for run_dir in run_dirs]
+        left.append(
+            (
+                summaries,
+                [(recorder.logged, recorder.evaluated) for recorder in recorders],
+                [rows(run_dir) for run_dir in run_dirs],
+                [state["last_evaluation"] for state in checkpoints],
+            )
+        )
+    between, beside = left
+    assert beside == between
+    assert [row["eval/return"] for row in beside[2][0] if row["eval/return"]] == ["5.0", "10.0", "12.5"]
+
+
+def test_an_evaluation_that_fails_beside_the_updates_ends_the_run(tmp_path: Path):
+    trainer = trainer_of([tmp_path], [Recorder()], evaluates_beside=True)
+
+    def fall(on_step: Callable[[int, int], object]) -> Evaluation:
+        raise Stopped
+
+    trainer.members[0].evaluate = fall
+    with pytest.raises(Stopped):
+        trainer.run()
+
+
+def test_a_run_that_ends_early_ends_the_evaluation_beside_it(tmp_path: Path):
+    trainer, ended = trainer_of([tmp_path], [Recorder()], evaluates_beside=True), []
+    advance = trainer.population.advance
+
+    def stop_after_10(num_updates: int) -> None:
+        if trainer.population.num_updates >= 10:
+            raise Stopped
+        advance(num_updates)
+
+    def without_end(on_step: Callable[[int, int], object]) -> Evaluation:
+        try:
+            while True:
+                on_step(0, 1)
+        except CancelledError:
+            ended.append(True)
+            raise
+
+    trainer.population.advance = stop_after_10
+    trainer.members[0].evaluate = without_end
+    with pytest.raises(Stopped):
+        trainer.run()
+    assert ended
 
 
 def test_a_member_that_diverges_ends_as_failed_and_the_others_go_on(tmp_path: Path, caplog: pytest.LogCaptureFixture):
