@@ -37,7 +37,7 @@ _programs = itertools.count()
 class Part:
     """Neighbouring members that one call of the program updates: their slices of all that it reads and writes.
 
-    `failed_at_P` holds the first update whose loss was not finite, or -1.
+    `failed_at_P` holds the first update whose loss was not finite, or -1; `clock` the number of updates made.
     """
 
     members: slice
@@ -46,6 +46,7 @@ class Part:
     hp: Tensors
     sums: Tensors
     failed_at_P: Tensor
+    clock: Tensor
     optimizer: StackedAdam
 
 
@@ -92,7 +93,6 @@ class Population:
         self.metric_names = list(dict.fromkeys(name for names in self.metrics_of for name in names))
         self.sums = {name: torch.zeros(len(self.policies), device=self.device) for name in self.metric_names}
         self.counts = dict.fromkeys(self.metric_names, 0)
-        self.clock = torch.zeros((), dtype=torch.int64, device=self.device)
         self.failed_at_P = torch.full((len(self.policies),), -1, device=self.device)
         self.part_size = self._members_at_once()
         self._adopt()
@@ -128,7 +128,6 @@ class Population:
     def _adopt(self) -> None:
         """Stack what the policies hold, and leave them views of it."""
         self.num_updates = self.policies[0].num_updates
-        self.clock.fill_(self.num_updates)
         self.nets = Stack([dict(policy.nets.items()) for policy in self.policies])
         self.slow = Stack([dict(policy.targets.items()) for policy in self.policies])
         self.hp = {
@@ -144,7 +143,7 @@ class Population:
         )
         starts = range(0, len(self.policies), self.part_size)
         self.parts = [self._part(slice(start, start + self.part_size)) for start in starts]
-        owned = [self.clock, *((vars(part), vars(part.optimizer)) for part in self.parts)]
+        owned = [(vars(part), vars(part.optimizer)) for part in self.parts]
         for tensor in tree_leaves(owned):
             if isinstance(tensor, Tensor):
                 torch._dynamo.mark_static_address(tensor)  # CUDA graphs write into what never moves
@@ -152,7 +151,8 @@ class Population:
     def _part(self, members: slice) -> Part:
         groups = (self.nets.tensors, self.slow.tensors, self.hp, self.sums)
         weights, slow, hp, sums = ({key: tensor[members] for key, tensor in group.items()} for group in groups)
-        return Part(members, weights, slow, hp, sums, self.failed_at_P[members], self.optimizer.part(members))
+        clock = torch.tensor(self.num_updates, device=self.device)
+        return Part(members, weights, slow, hp, sums, self.failed_at_P[members], clock, self.optimizer.part(members))
 
     # ------------------------------------------------------------------ one update
 
@@ -206,10 +206,11 @@ class Population:
             for name, value_P in metrics.items():
                 part.sums[name].add_(value_P)
             failed_P = (part.failed_at_P < 0) & ~loss_P.isfinite()
-            part.failed_at_P.copy_(torch.where(failed_P, self.clock, part.failed_at_P))
+            part.failed_at_P.copy_(torch.where(failed_P, part.clock, part.failed_at_P))
             part.optimizer.step(index, part.weights, grads)
         for name in soft:
             self._synchronise(name, part)
+        part.clock.add_(1)
 
     def _batch(self, rows_PB: Tensor) -> Tensors:
         batch = window(self.columns, self.steps_to_end, rows_PB.flatten(), *self.wanted)
@@ -247,7 +248,6 @@ class Population:
                     for name in due:
                         if name not in soft:  # rare, and not worth a graph of its own
                             self._synchronise(name, part)
-            self.clock.add_(1)
             self.num_updates += 1
             if schedulers:
                 with warnings.catch_warnings():  # torch cannot know that this engine steps in its optimizers' place

@@ -13,6 +13,8 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from bcq_exp.stacking import expand, stack
 
+STEPS = 64  # whose corrections are brought to the device at once
+
 
 class StackedAdam:
     """Adam (arXiv:1412.6980, algorithm 1) with each member's rate, in the form of `torch.optim.Adam`.
@@ -67,6 +69,7 @@ class StackedAdam:
         self.squares = {key: stack([state["exp_avg_sq"] for state in states]) for key, states in self.states.items()}
         self.num_steps = [int(self.states[keys[0]][0]["step"]) for keys in groups]
         self.corrections = [self.means[keys[0]].new_ones(2) for keys in groups]
+        self.coming: list[dict[int, Tensor]] = [{} for _ in groups]  # corrections of the next steps
         self.rates = {key: self._numbers(key, "lr") for key in params}
         self.decays = {key: self._numbers(key, "weight_decay") for key in params}
 
@@ -90,9 +93,13 @@ class StackedAdam:
     def begin(self, group: int) -> None:
         """Count a step of the group, and write its corrections, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)."""
         self.num_steps[self.first[group]] += 1
-        t = self.num_steps[self.first[group]]
-        corrections = [1 / (1 - self.beta1**t), (1 - self.beta2**t) ** -0.5]
-        self.corrections[group].copy_(torch.tensor(corrections, dtype=torch.float64))
+        t, written = self.num_steps[self.first[group]], self.corrections[group]
+        if t not in self.coming[group]:
+            steps = range(t, t + STEPS)
+            corrections = [[1 / (1 - self.beta1**step), (1 - self.beta2**step) ** -0.5] for step in steps]
+            coming = torch.tensor(corrections, dtype=torch.float64).to(written)
+            self.coming[group] = dict(zip(steps, coming.unbind(), strict=True))
+        written.copy_(self.coming[group][t])
 
     def step(self, group: int, params: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
         """Move the group's stacked parameters (P, ...) against their gradients, in place."""

@@ -72,16 +72,19 @@ class Streams:
         offset = update % BLOCK
         if offset == 0 or not self.is_drawn:
             self._draw(update - offset)
-        return self.rows_KPB[offset], [{name: k[offset] for name, k in blocks.items()} for blocks in self.noise_KPB]
+        return self.rows_K[offset], [{name: noise_K[offset] for name, noise_K in of.items()} for of in self.noise_K]
 
     def _draw(self, first: int) -> None:
         """Draw the block that begins with an update."""
         self.starts = [self._states(member) for member in range(len(self.samplers))]
         size = (BLOCK, self.batch_size)
-        self.rows_KPB = torch.stack([self._rows(first, size, sampler) for sampler in self.samplers], 1)
-        self.noise_KPB: list[dict[str, Tensor]] = [
+        # Each update's tensors, (P, B, ...), taken apart here, once for all of a block.
+        self.rows_K = torch.stack([self._rows(first, size, sampler) for sampler in self.samplers], 1).unbind()
+        self.noise_K = [
             {
-                name: torch.stack([draw.sample(size[0] * size[1], g).view(*size, *draw.shape) for g in self.noises], 1)
+                name: torch.stack(
+                    [draw.sample(size[0] * size[1], g).view(*size, *draw.shape) for g in self.noises], 1
+                ).unbind()
                 for name, draw in stage.noise.items()
             }
             for stage in self.stages
