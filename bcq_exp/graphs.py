@@ -60,13 +60,13 @@ def _compute_once(graph: Graph) -> None:
 def _rectify_in_convolutions(graph: Graph) -> None:
     """relu(convolution(x)) as one call: the result is written once, where it was written, read and written again.
 
-    Left alone is what oneDNN has no kernel for, and images of one channel, whose axes lie in an order that the compiler
-    and the kernel do not agree on.
+    Left alone is what oneDNN does not compute on this machine, and images of one channel, whose axes lie in an order
+    that the compiler and the kernel do not agree on.
     """
     for conv in graph.find_nodes(op="call_function", target=aten.convolution.default):
         x, weight, bias, stride, padding, dilation, is_transposed, _, groups = conv.args
         (user,) = conv.users if len(conv.users) == 1 else (None,)
-        is_served = not is_transposed and _value(x).dtype != torch.float64 and _value(x).shape[1] > 1
+        is_served = not is_transposed and _value(x).shape[1] > 1 and _has_kernels(_value(x).dtype)
         if user is None or user.target != aten.relu.default or not is_served:
             continue
         with graph.inserting_before(user):
@@ -74,6 +74,13 @@ def _rectify_in_convolutions(graph: Graph) -> None:
             rectified = _call(graph, mkldnn._convolution_pointwise.default, x, weight, bias, *sizes, "relu", [], "")
         _replace(graph, user, rectified)
         graph.erase_node(conv)
+
+
+def _has_kernels(dtype: torch.dtype) -> bool:
+    """Whether torch has oneDNN here, and oneDNN convolutions of these numbers."""
+    is_there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    served = {torch.float32: is_there, torch.bfloat16: is_there and mkldnn._is_mkldnn_bf16_supported()}
+    return bool(served.get(dtype))
 
 
 def _multiply_weights_first(graph: Graph) -> None:

@@ -74,3 +74,8 @@ def test_few_rows_are_multiplied_by_many_weights_from_the_other_side(
     x, weight = (torch.randn(size, fan_in, generator=generator) / fan_in**0.5 for size in (num_rows, fan_out))
     calls = passed(lambda x, weight: (x @ weight.permute(1, 0),), x, weight)
     assert calls == (["permute", "permute", "mm", "permute"] if is_turned else ["permute", "mm"])
+
+
+def test_without_onednn_convolutions_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    assert "convolution" in passed(lambda x, w, b: (F.conv2d(x, w, b).relu(),), *images_and_kernels())
