@@ -1,11 +1,16 @@
 """Train one run, or a sweep with `-m`: `python -m bcq_exp.train algorithm=bcq dataset=pendulum-noisy seed=1`."""
 
 import logging
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
+from hydra.errors import OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -16,9 +21,32 @@ from bcq_exp.trainer import Trainer
 log = logging.getLogger(__name__)
 
 
+def main() -> None:
+    """Train what is typed."""
+    if {"-m", "--multirun"} & {*sys.argv}:
+        sys.argv[1:] = with_their_group(sys.argv[1:])
+    train()
+
+
+def with_their_group(arguments: Sequence[str]) -> list[str]:
+    """What is typed for a sweep; keys of a swept group become sweeps too, of one value.
+
+    Hydra looks for a key that is not swept in the group's default choice: `algorithm=bcq,awac algorithm.lmbda=0.5`
+    would fail, since discrete BCQ has none.
+    """
+    try:
+        typed = OverridesParser.create().parse_overrides([each for each in arguments if not each.startswith("-")])
+    except OverrideParseException:
+        return list(arguments)  # Hydra says what is wrong with them
+    swept = {override.key_or_group for override in typed if override.is_sweep_override()}
+    plain = [each for each in typed if each.type == OverrideType.CHANGE and each.key_or_group not in swept]
+    fixed = {each.input_line for each in plain if each.key_or_group.split(".")[0] in swept}
+    return ["{}=choice({})".format(*each.split("=", 1)) if each in fixed else each for each in arguments]
+
+
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")
-def main(cfg: DictConfig) -> float | None:
-    """Train; returns the final mean return, for sweepers that optimise it."""
+def train(cfg: DictConfig) -> float | None:
+    """One run; returns the final mean return, for sweepers that optimise it."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     try:
         trainer = prepare(cfg, run_dir)

@@ -175,7 +175,7 @@ class PopulationLauncher(Launcher):
         Raises:
             HydraException: the program is not the training entry point.
         """
-        if task_function.__name__ != "main" or "bcq_exp.train" not in (task_function.__module__, _main_module()):
+        if task_function.__name__ != "train" or "bcq_exp.train" not in (task_function.__module__, _main_module()):
             raise HydraException("hydra/launcher=population serves bcq_exp.train only; use hydra/launcher=basic")
         self.context, self.config = hydra_context, config
 

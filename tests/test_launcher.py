@@ -177,6 +177,7 @@ def test_a_killed_sweep_goes_on_by_the_same_command_to_the_same_weights(tmp_path
         (["algorithm=discrete_bcq,dqn", "algorithm.tau=0.1,0.2"],
          ["algorithm=dqn has no such key; nearest: target_update_freq",
           "algorithm=discrete_bcq has no such key; nearest: target_update_freq, unlikely_action_threshold"]),
+        (["algorithm=dqn,discrete_bcq", "algorithm.kappa=1"], ["algorithm=dqn has no such key", "discrete_bcq has no"]),
         (["algorithm=discrete_bcq,bcq"], ["algorithm=bcq is for continuous actions"]),
         (["seed=0,1", "algorithm.gamma=2"], ["algorithm.gamma=2.0 is outside [0, 1]"]),
         (["seed=0,1", "dataset=h5", "dataset.path=nowhere.h5", "dataset.env=CartPole-v1"], ["nowhere.h5"]),
@@ -191,6 +192,17 @@ def test_what_is_wrong_with_any_job_is_said_before_any_has_started(
         assert done.stderr.count(words) == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_the_default_choice_lacks_may_stand_beside_a_sweep_over_choices(
+    tmp_path: Path, continuous_file: Path
+):
+    data = ["dataset=h5", f"dataset.path={continuous_file}", "dataset.env=Pendulum-v1"]
+    done = sweep(tmp_path, *QUICK, *data, "algorithm=bcq,awac", "algorithm.lmbda=0.5", "hydra.sweep.dir=sweep")
+    assert done.returncode == 0, done.stderr
+    found = {summary["algorithm"]: summary["overrides"] for summary in summaries(tmp_path / "sweep")}
+    assert found.keys() == {"bcq", "awac"}
+    assert all("algorithm.lmbda=0.5" in overrides for overrides in found.values())
 
 
 def test_hydras_own_launcher_and_sweeper_serve_too(tmp_path: Path, discrete_file: Path):

@@ -14,6 +14,7 @@ import pytest
 from safetensors.torch import load_file
 
 from bcq_exp.files import read_json
+from bcq_exp.train import with_their_group
 
 REPLAYS = Path(__file__).parents[1].parent / "shared" / "data"
 QUICK = [
@@ -162,3 +163,15 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, continuous_fil
     refused = train(tmp_path, "resume=killed")
     assert refused.returncode != 0
     assert "Traceback" not in refused.stderr
+
+
+def test_keys_of_a_swept_group_are_swept_with_it_and_all_else_stays():
+    typed = ["-m", "algorithm=bcq,awac", "algorithm.lmbda=0.5", "algorithm.gamma=0.9,0.99", "+algorithm.note=1",
+             "network=mlp", "network.hidden_sizes=[8,8]", "seed=range(3)", "hydra.sweep.dir=out"]  # fmt: skip
+    assert with_their_group(typed) == [*typed[:2], "algorithm.lmbda=choice(0.5)", *typed[3:]]
+    assert with_their_group(["network=mlp,nature_cnn", "network.hidden_sizes=[8,8]"])[1] == (
+        "network.hidden_sizes=choice([8,8])"
+    )
+    assert with_their_group(["algorithm=bcq,awac", "algorithm.lmbda=[", "x"]) == [
+        "algorithm=bcq,awac", "algorithm.lmbda=[", "x",
+    ]  # fmt: skip
