@@ -22,7 +22,8 @@ from experiments.benchmark.cases import CASES, flop, population, typed
 from experiments.benchmark.machine import machine, matrix_rate, seconds_a_call
 
 MEMBERS = {"bcq": (1,), "discrete-64": (1, 8, 16), "nature-cnn": (1,)}
-PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mkldnn_convolution", "cudnn_convolution", "convolution_backward"}
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mkldnn_convolution", "mkldnn__convolution_pointwise", "cudnn_convolution",
+            "convolution_backward"}  # fmt: skip
 
 
 def kernel_calls(members: Population) -> int:
