@@ -13,6 +13,8 @@ from torch._functorch.compile_utils import fx_graph_cse
 from torch._inductor.custom_graph_pass import CustomGraphPass, get_hash_for_files
 from torch.fx import Graph, Node
 
+from bcq_exp.machine import has_onednn
+
 aten, mkldnn = torch.ops.aten, torch.ops.mkldnn
 
 # Milliseconds of a product by 512 x 3136 weights that lie outside the cache, two cores: at 32 rows 0.42 weights first,
@@ -66,7 +68,7 @@ def _rectify_in_convolutions(graph: Graph) -> None:
     for conv in graph.find_nodes(op="call_function", target=aten.convolution.default):
         x, weight, bias, stride, padding, dilation, is_transposed, _, groups = conv.args
         (user,) = conv.users if len(conv.users) == 1 else (None,)
-        is_served = not is_transposed and _value(x).shape[1] > 1 and _has_kernels(_value(x).dtype)
+        is_served = not is_transposed and _value(x).shape[1] > 1 and has_onednn(_value(x).dtype)
         if user is None or user.target != aten.relu.default or not is_served:
             continue
         with graph.inserting_before(user):
@@ -74,13 +76,6 @@ def _rectify_in_convolutions(graph: Graph) -> None:
             rectified = _call(graph, mkldnn._convolution_pointwise.default, x, weight, bias, *sizes, "relu", [], "")
         _replace(graph, user, rectified)
         graph.erase_node(conv)
-
-
-def _has_kernels(dtype: torch.dtype) -> bool:
-    """Whether torch has oneDNN here, and oneDNN convolutions of these numbers."""
-    is_there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    served = {torch.float32: is_there, torch.bfloat16: is_there and mkldnn._is_mkldnn_bf16_supported()}
-    return bool(served.get(dtype))
 
 
 def _multiply_weights_first(graph: Graph) -> None:

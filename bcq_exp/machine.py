@@ -35,10 +35,16 @@ def prepare_process(num_threads: int) -> None:
 
 def checked_precision(precision: str, device: torch.device) -> str:
     """The precision of matrix products; says where the machine has no units for it."""
-    has_units = device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if precision == "bf16" and not has_units:
+    if precision == "bf16" and device.type == "cpu" and not has_onednn(torch.bfloat16):
         log.warning("precision=bf16: this processor has no units for it, so the run is slower than with fp32")
     return precision
+
+
+def has_onednn(dtype: torch.dtype) -> bool:
+    """Whether torch has oneDNN here, and oneDNN products and convolutions of these numbers at full speed."""
+    is_there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    served = {torch.float32: is_there, torch.bfloat16: is_there and torch.ops.mkldnn._is_mkldnn_bf16_supported()}
+    return bool(served.get(dtype))
 
 
 def should_compile(setting: str, num_updates: int) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from bcq_exp.machine import COMPILE_FROM, has_compiler, prepare_process, should_compile
+from bcq_exp.machine import COMPILE_FROM, checked_precision, has_compiler, prepare_process, should_compile
 
 
 @pytest.fixture
@@ -71,3 +71,14 @@ def test_without_a_compiler_the_update_runs_as_it_is_and_a_process_says_so_once(
     assert not should_compile("always", 10)
     assert not should_compile("auto", COMPILE_FROM)
     assert caplog.text.count("no C++ compiler") == 1
+
+
+def test_a_processor_without_units_for_bf16_is_said_and_serves(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    assert checked_precision("fp32", torch.device("cpu")) == "fp32"
+    assert checked_precision("bf16", torch.device("cuda")) == "bf16"
+    assert caplog.text == ""
+    assert checked_precision("bf16", torch.device("cpu")) == "bf16"
+    assert caplog.text.count("no units for it") == 1
