@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from rich import progress
 from torch import nn
 
+from bcq_exp.agent_state import STATE, restore, save
 from bcq_exp.algorithms.schema import one_of, violations, within
 from bcq_exp.data import behaviour
 from bcq_exp.envs import make_env, spaces
-from bcq_exp.files import read_json, replacing, write_json
+from bcq_exp.files import read_json, write_json
+from bcq_exp.identity import flatten, refusal
 from bcq_exp.networks.mlp import ACTIVATIONS
 from bcq_exp.progress import terminal
+from bcq_exp.source import source_digest
 
 if TYPE_CHECKING:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -34,11 +38,7 @@ ALGORITHMS: dict[str, Callable[[Any], list[nn.Module]]] = {
     "SAC": lambda policy: [policy.actor.latent_pi, policy.actor.mu],
 }
 INSTALL = "pip install 'bcq_exp[collect]'"
-STATE = "training.pt"  # what a training that was killed goes on from
-STEPS = ("num_timesteps", "_n_calls")  # counters of environment steps; DQN counts those that its target waits for
-COUNTERS = (*STEPS, "_n_updates")
-# Columns of a replay buffer, (N, 1, ...).
-ROWS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+ACCOUNT = "training.json"  # what a training is, and the code that made it
 
 log = logging.getLogger(__name__)
 
@@ -143,16 +143,22 @@ def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
 
 
 @one_thread()
-def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> None:
+def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str, *, allow_code_change: bool) -> None:
     """Trains until every agent is kept: its weights and its account are written to `folder`, for `Behaviour.load`.
 
     Where `folder` has a checkpoint of the same configuration the training goes on from there, with a new episode.
 
     Raises:
-        ValueError: a library is missing, the folder holds another training, or an agent's return was never reached.
+        ValueError: a library is missing, the folder holds another training or one that another process or other code
+            began, or an agent's return was never reached.
     """
     agent = new_agent(cfg, seeds.seed)
-    go_on(agent, folder, {**asdict(cfg), **asdict(seeds)})
+    with claimed(folder, cfg.agents):
+        go_on(agent, folder, {**asdict(cfg), **asdict(seeds)}, allow_code_change=allow_code_change)
+        _train(agent, cfg, seeds, folder, command)
+
+
+def _train(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> None:
     from stable_baselines3.common import env_util, evaluation
 
     eval_env = env_util.make_vec_env(partial(make_env, cfg.env), cfg.eval_episodes, seed=seeds.eval_seed)
@@ -184,17 +190,59 @@ def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> Non
         raise ValueError(f"behaviour.agents: {wanted} was not reached in max_steps={cfg.max_steps}, only {best:.1f}")
 
 
-def go_on(agent: "OffPolicyAlgorithm", folder: Path, settings: Mapping[str, Any]) -> None:
-    """Takes up the training that a folder holds, if it holds one; raises ValueError where it is of other settings."""
-    path = folder / "training.json"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, settings)
-    elif read_json(path) != json.loads(json.dumps(settings)):
-        raise ValueError(f"{path}: another training is there; remove {folder}, or give another hydra.run.dir=DIR")
-    elif (folder / STATE).exists():
+def go_on(agent: "OffPolicyAlgorithm", folder: Path, settings: Mapping[str, Any], *, allow_code_change: bool) -> None:
+    """Takes up the training that a folder holds, if it holds one.
+
+    Raises:
+        ValueError: it is another training, or one that other code began.
+    """
+    path, now = folder / ACCOUNT, json.loads(json.dumps(settings))
+    before = read_json(path) if path.exists() else {"settings": now, "code": [source_digest()]}
+    begun, asked, code = flatten(before["settings"]), flatten(now), list(before["code"])
+    lines = [
+        f"{key}: {begun.get(key, 'absent')} before, {asked.get(key, 'absent')} now"
+        for key in {**begun, **asked}
+        if begun.get(key) != asked.get(key)
+    ]
+    if code[-1] != source_digest():
+        if not allow_code_change:
+            lines.append(
+                f"the code: {code[-1][:12]} before, {source_digest()[:12]} now;"
+                " allow_code_change=true goes on all the same"
+            )
+        code.append(source_digest())
+    if lines:
+        raise refusal({folder: lines}, "give another hydra.run.dir=DIR to begin anew")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"settings": now, "code": code})
+    if (folder / STATE).exists():
         restore(agent, folder / STATE)
         log.info("going on from step %d", agent.num_timesteps)
+
+
+@contextmanager
+def claimed(folder: Path, agents: Iterable[str]) -> Iterator[None]:
+    """Keeps other processes from training in a folder.
+
+    Args:
+        folder: of the training.
+        agents: names of those that it will keep.
+
+    Raises:
+        ValueError: another process trains there, or agents lie there that no training there has kept.
+    """
+    others = [name for name in agents if (folder / f"{name}.json").exists()]
+    if others and not (folder / ACCOUNT).exists():
+        raise ValueError(
+            f"{folder} has {', '.join(others)} but no {ACCOUNT}, so no training there has kept them, and nothing is"
+            " written over; give another hydra.run.dir=DIR"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "training.lock").acquire(timeout=0):
+            yield
+    except Timeout:
+        raise ValueError(f"another process trains in {folder}; wait for its end") from None
 
 
 def learn(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, folder: Path, is_wanted: Callable[[], bool]) -> None:
@@ -246,49 +294,3 @@ def write(
     weighted: list[Any] = [module for module in modules if isinstance(module, nn.Linear | nn.Conv2d)]
     layers = [(module.weight.numpy(force=True), module.bias.numpy(force=True)) for module in weighted]
     behaviour.write_behaviour(name, folder, layers, description)
-
-
-def save(agent: "OffPolicyAlgorithm", path: Path) -> None:
-    """Writes all that a training goes on from, while a step is taken that is not yet in its replay buffer.
-
-    Networks, optimizers, the replay buffer, random streams and counters; that step will be another.
-    """
-    buffer, (_, variables) = agent.replay_buffer, agent._get_torch_save_params()
-    assert buffer is not None
-    numbers = np.random.get_state(legacy=False)
-    assert isinstance(numbers, dict)
-    state = {
-        "parameters": agent.get_parameters(),
-        "variables": {name: getattr(agent, name).detach() for name in variables},
-        "counters": {name: getattr(agent, name) - (name in STEPS) for name in COUNTERS if hasattr(agent, name)},
-        "rows": {name: torch.from_numpy(getattr(buffer, name)[: buffer.size()]) for name in ROWS},
-        "buffer": {"pos": buffer.pos, "full": buffer.full},
-        "torch": torch.get_rng_state(),
-        "numpy": {**numbers["state"], "key": torch.from_numpy(numbers["state"]["key"].astype(np.int64))},
-    }
-    with replacing(path) as partial_path:
-        torch.save(state, partial_path)
-
-
-def restore(agent: "OffPolicyAlgorithm", path: Path) -> None:
-    """Reads what `save` wrote into an untrained agent; its next step begins an episode.
-
-    Nothing that could execute code is loaded.
-    """
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    agent.set_parameters(state["parameters"])
-    with torch.no_grad():
-        for name, value in state["variables"].items():
-            getattr(agent, name).copy_(value)
-    for name, number in state["counters"].items():
-        setattr(agent, name, number)
-    buffer = agent.replay_buffer
-    assert buffer is not None
-    for name, rows in state["rows"].items():
-        getattr(buffer, name)[: len(rows)] = rows.numpy()
-    buffer.pos, buffer.full = state["buffer"]["pos"], state["buffer"]["full"]
-    if buffer.size() and not buffer.dones[buffer.pos - 1]:
-        buffer.dones[buffer.pos - 1] = buffer.timeouts[buffer.pos - 1] = 1
-    torch.set_rng_state(state["torch"])
-    numbers = {**state["numpy"], "key": state["numpy"]["key"].numpy().astype(np.uint32)}
-    np.random.set_state({"bit_generator": "MT19937", "state": numbers})

@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from bcq_exp import agents, inspection
 from bcq_exp.config import CONF_DIR, checked_dataset
 from bcq_exp.data import convert
+from bcq_exp.datasets import with_absolute_paths
 from bcq_exp.experiment import read_dataset
 
 COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; all else is an override
@@ -21,7 +22,8 @@ COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; al
 
 def make_dataset(config: DictConfig) -> None:
     """Makes the configured dataset, where the cache has it not, and says where it lies and what it is."""
-    transitions = read_dataset(checked_dataset(config))
+    dataset = checked_dataset(with_absolute_paths(config, Path.cwd()))
+    transitions = read_dataset(dataset, allow_code_change=config.allow_code_change)
     returns = transitions.episode_returns
     account = Path(transitions.source).with_suffix(".json")
     facts: dict[str, Any] = json.loads(account.read_text()) if account.exists() else {}
@@ -39,7 +41,8 @@ def train_agents(config: DictConfig) -> None:
     section: Any = OmegaConf.to_container(config.behaviour, resolve=True)
     cfg = agents.BehaviourConfig(**section)
     seeds = agents.Seeds(**{key: config[key] for key in ("seed", "eval_seed", "report_seed", "report_episodes")})
-    agents.train(cfg, seeds, folder, " ".join(["python -m bcq_exp.collect", *job.overrides.task]))
+    command = " ".join(["python -m bcq_exp.collect", *job.overrides.task])
+    agents.train(cfg, seeds, folder, command, allow_code_change=config.allow_code_change)
     print(f"{', '.join(cfg.agents)}: written to {folder}")
 
 

@@ -29,6 +29,7 @@ from bcq_exp.algorithms.schema import (
 from bcq_exp.data.storage import STORAGES
 from bcq_exp.datasets import FORMATS, DatasetConfig, completed, dataset_errors, observation_errors
 from bcq_exp.envs import spaces
+from bcq_exp.identity import FREE
 from bcq_exp.networks import SMALLEST_SIDE
 from bcq_exp.optim import DECAYS, OPTIMIZERS
 from bcq_exp.policies.actions import ActionMap
@@ -52,9 +53,11 @@ NEAREST = {
     "unlikely_action_threshold": ("unlikely_action_threshold", "lmbda", "phi"),
 }
 
-# Keeps what Hydra would write beside a new run away from a run that is resumed.
 OmegaConf.register_new_resolver("run_dir", lambda resume, fresh: resume or fresh, replace=True)
-OmegaConf.register_new_resolver("hydra_dir", lambda resume: None if resume else ".hydra", replace=True)
+
+
+# Free keys by which no directory is named, so that the same command goes on there whatever they say.
+UNNAMED = FREE - {"dataset.path"}
 
 
 def digest(content: Any) -> str:
@@ -64,12 +67,12 @@ def digest(content: Any) -> str:
 
 def _sweep_hash(overrides: ListConfig) -> str:
     """The same for the same sweep, in whatever order it is typed."""
-    return digest(sorted(line for line in overrides if not line.startswith("resume=")))[:8]
+    return digest(sorted(line for line in overrides if line.split("=")[0] not in UNNAMED))[:8]
 
 
 def _config_hash(*, _root_: DictConfig) -> str:
     """The same for the same run, whatever its number in a sweep."""
-    task = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != "hydra"])
+    task = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key not in ("hydra", *UNNAMED)])
     return digest(OmegaConf.to_container(task, resolve=True))[:8]
 
 
@@ -118,6 +121,7 @@ class ScheduleConfig:
     checkpoint_freq: int = within(1)
     num_checkpoints: int = within(1)
     resume: str | None
+    allow_code_change: bool
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
 """Typed schemas of datasets, and what a configuration leaves to a dataset's own metadata."""
 
+import copy
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium as gym
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bcq_exp.agents import BehaviourConfig
 from bcq_exp.algorithms.schema import one_of, within
@@ -15,6 +17,8 @@ from bcq_exp.data.d4rl import entry
 from bcq_exp.data.minari_reader import minari_folder, read_facts
 from bcq_exp.envs import normalized_score
 from bcq_exp.streams import Growth
+
+PATHS = ("dataset.path", "dataset.behaviour")
 
 # A name for run directories, where the slashes of an id would be folders.
 OmegaConf.register_new_resolver(
@@ -127,6 +131,22 @@ FORMATS: dict[str, type[DatasetConfig]] = {
     "minari": MinariDatasetConfig,
     "atari_replay": AtariReplayDatasetConfig,
 }
+
+
+def with_absolute_paths(cfg: DictConfig, folder: Path) -> DictConfig:
+    """A copy in which the files that the dataset names are found from anywhere.
+
+    Args:
+        cfg: a composed configuration.
+        folder: what relative paths begin at: where the command was given.
+    """
+    found: DictConfig = copy.deepcopy(cfg)
+    with open_dict(found):
+        for key in PATHS:
+            value = OmegaConf.select(found, key)
+            if isinstance(value, str) and (key == "dataset.path" or "/" in value):  # an agent that ships has a name
+                OmegaConf.update(found, key, str(folder / Path(value).expanduser()))
+    return found
 
 
 def completed(section: DictConfig) -> DictConfig:

@@ -1,11 +1,9 @@
 """Runs, put together from their checked configurations."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,12 +29,15 @@ from bcq_exp.datasets import (
     MinariDatasetConfig,
     ReplayDatasetConfig,
 )
+from bcq_exp.directories import Claim, claim
 from bcq_exp.envs import normalized_score
 from bcq_exp.evaluation import evaluate
 from bcq_exp.files import read_json, write_json
+from bcq_exp.identity import dataset_digest
+from bcq_exp.job import Job
 from bcq_exp.logger import Logger, WandbLogger, own_settings
 from bcq_exp.machine import checked_precision, prepare_process, should_compile
-from bcq_exp.manifest import manifest
+from bcq_exp.manifest import dataset_account, process_account
 from bcq_exp.optim import make_optimizer, make_schedule
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
@@ -49,42 +50,27 @@ from bcq_exp.trainer import Member, Trainer
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Job:
-    """A run to be made.
-
-    Args:
-        cfg: its checked configuration.
-        run_dir: where it leaves what it makes.
-        resolved: its whole configuration as plain values, for the logger.
-        overrides: what was typed for it.
-        sweep: name of the sweep that it belongs to; None for a run of its own.
-    """
-
-    cfg: RunConfig
-    run_dir: Path
-    resolved: Mapping[str, Any]
-    overrides: tuple[str, ...]
-    sweep: str | None = None
-
-
 def build(jobs: Sequence[Job]) -> Trainer:
     """Runs that train as one population, ready to start or, where their directories have checkpoints, to go on.
 
-    Nothing is written before the dataset has been read and checked.
+    Nothing is written before the dataset has been read and checked, and the directories have been claimed.
 
     Args:
         jobs: they differ only in what members of a population may differ in.
 
     Raises:
-        ValueError: the dataset does not fit the environment, or the algorithm cannot use it.
+        ValueError: the dataset does not fit the environment, the algorithm cannot use it, or a directory holds another
+            run or is written to by another process.
         FileNotFoundError: there is no such dataset.
     """
     cfg = jobs[0].cfg
     schedule = cfg.schedule
     prepare_process(schedule.num_threads)
     transitions = check_against(
-        load_transitions(cfg.dataset), cfg.observation_space, cfg.action_space, schedule.batch_size
+        load_transitions(cfg.dataset, allow_code_change=schedule.allow_code_change),
+        cfg.observation_space,
+        cfg.action_space,
+        schedule.batch_size,
     )
     population = make_population([job.cfg for job in jobs], transitions)
     # A device trains while the processor evaluates. On a processor both would share its cores: with an evaluation each
@@ -98,14 +84,19 @@ def build(jobs: Sequence[Job]) -> Trainer:
                 target.every,
                 schedule.num_updates,
             )
-    account = manifest(transitions, torch.device(schedule.device))
-    for job in jobs:
-        write_json(job.run_dir / "manifest.json", account)
+    sha256 = dataset_digest(transitions)
+    claims = claim(
+        {job.run_dir: job.identity(sha256) for job in jobs},
+        allow_code_change=schedule.allow_code_change,
+        remedy=jobs[0].remedy,
+    )
+    account = {"dataset": dataset_account(transitions, sha256), **process_account(torch.device(schedule.device))}
+    shorter = [claimed.begin(job.kept, account) for claimed, job in zip(claims, jobs, strict=True)]
     trainer = Trainer(
         population,
         [
-            _member(job, policy, transitions, evaluates_beside=evaluates_beside)
-            for job, policy in zip(jobs, population.policies, strict=True)
+            _member(job, policy, transitions, claimed, evaluates_beside=evaluates_beside)
+            for job, policy, claimed in zip(jobs, population.policies, claims, strict=True)
         ],
         num_updates=schedule.num_updates,
         eval_freq=schedule.eval_freq,
@@ -114,11 +105,11 @@ def build(jobs: Sequence[Job]) -> Trainer:
         num_checkpoints=schedule.num_checkpoints,
         evaluates_beside=evaluates_beside,
     )
-    trainer.resume()
+    trainer.resume(shorter[0])
     return trainer
 
 
-def _member(job: Job, policy: Policy, transitions: Transitions, *, evaluates_beside: bool) -> Member:
+def _member(job: Job, policy: Policy, transitions: Transitions, claimed: Claim, *, evaluates_beside: bool) -> Member:
     cfg = job.cfg
     acting = blank_policy(cfg, torch.device("cpu")) if evaluates_beside else policy
     seed = _streams(cfg.schedule.seed)["evaluation"]
@@ -139,12 +130,13 @@ def _member(job: Job, policy: Policy, transitions: Transitions, *, evaluates_bes
         take_weights=lambda: acting.load_state_dict(policy.state_dict()) if evaluates_beside else None,
         score=score,
         loggers=_loggers(job),
+        release=claimed.release,
     )
 
 
-def load_transitions(cfg: DatasetConfig) -> Transitions:
+def load_transitions(cfg: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:
     """The dataset that a configuration names, preprocessed; all but the rewards in environment units."""
-    whole = read_dataset(cfg)
+    whole = read_dataset(cfg, allow_code_change=allow_code_change)
     kept = subset(whole, fraction=cfg.fraction, seed=cfg.fraction_seed, top_return_fraction=cfg.top_return_fraction)
     if kept is not whole:
         log.info("%d of %d transitions are left, %d episodes", len(kept), len(whole), len(kept.episode_returns))
@@ -152,8 +144,13 @@ def load_transitions(cfg: DatasetConfig) -> Transitions:
     return replace(kept, rew=rew)
 
 
-def read_dataset(cfg: DatasetConfig) -> Transitions:
-    """The dataset that a configuration names, as it was recorded."""
+def read_dataset(cfg: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:
+    """The dataset that a configuration names, as it was recorded.
+
+    Args:
+        cfg: what names it.
+        allow_code_change: whether a collection that other code began may go on.
+    """
     if isinstance(cfg, H5DatasetConfig):
         return read_transitions(cfg.path)
     if isinstance(cfg, D4RLDatasetConfig):
@@ -166,7 +163,12 @@ def read_dataset(cfg: DatasetConfig) -> Transitions:
         return load_atari_replay(cfg.path, checkpoints=cfg.checkpoints, max_episode_steps=cfg.max_episode_steps)
     if isinstance(cfg, ReplayDatasetConfig):
         return final_buffer(
-            name=cfg.name, env=cfg.env, training=cfg.training, num_transitions=cfg.num_transitions, seed=cfg.seed
+            name=cfg.name,
+            env=cfg.env,
+            training=cfg.training,
+            num_transitions=cfg.num_transitions,
+            seed=cfg.seed,
+            allow_code_change=allow_code_change,
         )
     assert isinstance(cfg, CollectedDatasetConfig)
     return embedded_dataset(
@@ -176,6 +178,7 @@ def read_dataset(cfg: DatasetConfig) -> Transitions:
         noise=cfg.noise,
         num_transitions=cfg.num_transitions,
         seed=cfg.seed,
+        allow_code_change=allow_code_change,
     )
 
 

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+import logging
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 
 @contextmanager
@@ -27,6 +30,33 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+class HeldLog(MemoryHandler):
+    """Records of the root logger while it is entered, held back until there is a place to write them to."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.maxsize, flushLevel=sys.maxsize)
+
+    def __enter__(self) -> Self:
+        logging.getLogger().addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self)
+        file = self.target
+        self.close()
+        if file is not None:
+            file.close()
+
+    def write_to(self, path: Path) -> None:
+        """Append to a file what was held back, and from now on each record as it comes."""
+        file = logging.FileHandler(path)
+        formatters = [handler.formatter for handler in logging.getLogger().handlers if handler.formatter]
+        file.setFormatter(formatters[0] if formatters else None)
+        self.setTarget(file)
+        self.capacity = 0
+        self.flush()
 
 
 def sync(path: Path) -> None:

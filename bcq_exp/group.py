@@ -6,7 +6,7 @@ SWEEP/groups/<name>.json    the manifest; beside it <name>.lock, and <name>.log 
 import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,9 +16,9 @@ from omegaconf import OmegaConf
 
 from bcq_exp.checkpoint import latest_checkpoints
 from bcq_exp.config import check, digest, saved_config
-from bcq_exp.experiment import Job, build
+from bcq_exp.experiment import build
 from bcq_exp.files import read_json, write_json
-from bcq_exp.machine import has_compiler, should_compile
+from bcq_exp.job import Job
 
 FOLDER = "groups"
 
@@ -31,16 +31,14 @@ class Group:
 
     Args:
         sweep_dir: of the sweep, absolute.
-        runs: the members in their order: directory in the sweep's, and digest of the configuration.
+        runs: the members' directories in the sweep's, in their order.
         num_threads: of its process.
-        is_compiled: whether its update is compiled.
         device: as its configurations name it.
     """
 
     sweep_dir: Path
-    runs: Mapping[str, str]
+    runs: Sequence[str]
     num_threads: int
-    is_compiled: bool
     device: str
 
     @classmethod
@@ -55,9 +53,8 @@ class Group:
         schedule = jobs[0].cfg.schedule
         return cls(
             sweep_dir,
-            {name_of(job, sweep_dir): digest(job.resolved) for job in jobs},
+            [name_of(job, sweep_dir) for job in jobs],
             num_threads=min(schedule.num_threads, max_threads),
-            is_compiled=should_compile(schedule.compile, schedule.num_updates),
             device=jobs[0].resolved["device"],
         )
 
@@ -76,7 +73,12 @@ class Group:
     @property
     def path(self) -> Path:
         """Of the manifest; the same runs in the same order have the same."""
-        return self.sweep_dir / FOLDER / f"{digest(list(self.runs.items()))[:12]}.json"
+        return self.sweep_dir / FOLDER / f"{digest(list(self.runs))[:12]}.json"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by the process that runs it."""
+        return self.path.with_suffix(".lock")
 
     @property
     def log_path(self) -> Path:
@@ -108,15 +110,10 @@ def train(group: Group, jobs: Sequence[Job]) -> None:
         jobs: its members, in their order.
 
     Raises:
-        ValueError: the dataset cannot be used, or this machine cannot compile what was begun compiled.
+        ValueError: the dataset cannot be used, or a directory holds another run than its job.
         FileNotFoundError: there is no such dataset.
     """
-    if group.is_compiled and not has_compiler():
-        raise ValueError(
-            f"{group.path} began with a compiled update, and this machine has no C++ compiler (g++, or $CXX):"
-            " install one, or begin anew with resume=false"
-        )
-    lock = FileLock(group.path.with_suffix(".lock"))
+    lock = FileLock(group.lock_path)
     try:
         held = lock.acquire(timeout=0)
     except Timeout:
@@ -128,9 +125,8 @@ def train(group: Group, jobs: Sequence[Job]) -> None:
 
 
 def _as_begun(job: Job, group: Group) -> Job:
-    """The job with what its group keeps in its configuration's place."""
-    setting = "always" if group.is_compiled else "never"
-    schedule = replace(job.cfg.schedule, num_threads=group.num_threads, compile=setting)
+    """The job with the threads that its group may have."""
+    schedule = replace(job.cfg.schedule, num_threads=group.num_threads)
     return replace(job, cfg=replace(job.cfg, schedule=schedule))
 
 
@@ -170,16 +166,12 @@ def read_jobs(group: Group) -> list[Job]:
     """A group's jobs, from what lies in their directories.
 
     Raises:
-        ValueError: a configuration is not as it was when the group began, or does not pass its check.
+        ValueError: a configuration does not pass its check.
     """
     jobs = []
-    for run_dir, known in zip(group.run_dirs, group.runs.values(), strict=True):
+    for run_dir in group.run_dirs:
         cfg = saved_config(run_dir)
         resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-        if digest(resolved) != known:
-            raise ValueError(
-                f"the configuration in {run_dir} has changed since its sweep began; the same command writes it anew"
-            )
         overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))
         jobs.append(Job(check(cfg), run_dir, resolved, overrides, group.sweep_dir.name))
     return jobs

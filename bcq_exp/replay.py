@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
-from bcq_exp.agents import INSTALL, ROWS, BehaviourConfig, go_on, learn, new_agent, one_thread
+from bcq_exp.agent_state import ROWS
+from bcq_exp.agents import INSTALL, BehaviourConfig, go_on, learn, new_agent, one_thread
 from bcq_exp.data import Transitions
 from bcq_exp.data.collection import cached
 from bcq_exp.data.transitions import episode_sums
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 
-def final_buffer(*, name: str, env: str, training: Mapping[str, Any], num_transitions: int, seed: int) -> Transitions:
+def final_buffer(
+    *,
+    name: str,
+    env: str,
+    training: Mapping[str, Any],
+    num_transitions: int,
+    seed: int,
+    allow_code_change: bool,
+) -> Transitions:
     """Every transition of an agent's training, from its first random steps on (arXiv:1812.02900, section 3).
 
     The training stays beside the dataset until that is whole, and goes on from its checkpoint where it was killed: with
@@ -31,9 +40,10 @@ def final_buffer(*, name: str, env: str, training: Mapping[str, Any], num_transi
         training: keys of `BehaviourConfig`; how long it takes and what it keeps is decided here.
         num_transitions: N, the steps of the training.
         seed: of the training.
+        allow_code_change: whether a training that other code began may go on.
 
     Raises:
-        ValueError: as `new_agent` and `BehaviourConfig`, no episode ends in N, or the cache is not writable.
+        ValueError: as `new_agent`, `go_on` and `BehaviourConfig`, no episode ends in N, or the cache is not writable.
     """
     arguments = {**training["arguments"], "buffer_size": num_transitions}
     settings = {**training, "env": env, "max_steps": num_transitions, "arguments": arguments, "clip_rewards": False}
@@ -48,7 +58,7 @@ def final_buffer(*, name: str, env: str, training: Mapping[str, Any], num_transi
     @one_thread()
     def make(path: Path) -> Transitions:
         folder, agent = path.with_name(f"{path.stem}.training"), new_agent(cfg, seed)
-        go_on(agent, folder, {**settings, "seed": seed})
+        go_on(agent, folder, {**settings, "seed": seed}, allow_code_change=allow_code_change)
         learn(agent, cfg, folder, lambda: True)
         transitions = recorded(agent, name)
         shutil.rmtree(folder)

@@ -3,25 +3,32 @@
 import csv
 import json
 import logging
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.config import digest
 from bcq_exp.data import Transitions, check_against
+from bcq_exp.directories import MANIFEST, check_vacant_or_same, make_new, read_manifest, remove_empty
 from bcq_exp.executors import run_groups
-from bcq_exp.experiment import Job, load_transitions
+from bcq_exp.experiment import load_transitions
 from bcq_exp.files import read_json, write_json
 from bcq_exp.group import FOLDER, Group, describe, name_of, train
+from bcq_exp.identity import Identity, dataset_digest, flatten, refusal
+from bcq_exp.job import SWEEP_REMEDY, Job
 from bcq_exp.launch import Launch
-from bcq_exp.manifest import source_digest
 from bcq_exp.memory import need
 from bcq_exp.report import present
 
 ACCOUNT = "sweep.json"
+START_LOCK = f"{FOLDER}/start.lock"
+OURS = (ACCOUNT, "sweep.csv", "learning_curves.png", "submitit", FOLDER)  # what a sweep writes beside its runs
 OWN_KEYS = frozenset({"seed", "optimizer.lr", "optimizer.weight_decay"})  # what members may differ in, besides swept
 
 log = logging.getLogger(__name__)
@@ -34,9 +41,10 @@ class GroupsDied(RuntimeError):
 def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> list[dict[str, Any]]:
     """Run every job that has not ended; jobs that differ in numbers only train together.
 
-    The sweep's directory holds `sweep.json`, the code that it was begun with and the groups of each batch, and a
-    manifest for each group. The same jobs, in any order, go on where stopped ones were: ended groups are not run again,
-    the others continue from their last checkpoints as their manifests say.
+    The sweep's directory holds `sweep.json`, the groups of each batch, and a manifest for each group; each job's
+    directory says what its run is. The same jobs, in any order, go on where stopped ones were: ended groups are not run
+    again, the others continue from their last checkpoints. Nothing is written before all data have been read and
+    checked.
 
     Args:
         jobs: all of the batch, checked.
@@ -48,16 +56,14 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
         The summary of each job.
 
     Raises:
-        ValueError: the directory holds a sweep of other jobs or of other code, or a dataset cannot be used.
+        ValueError: the directory holds another sweep, or a dataset cannot be used.
         FileNotFoundError: there is no such dataset.
         GroupsDied: processes of groups have ended before their time; all others have run.
     """
     sweep_dir = sweep_dir.absolute()
     by_name = named(jobs, sweep_dir)
-    begun = begun_groups(sweep_dir, batch, by_name)
-    found = begun or plan(list(by_name.values()), sweep_dir, launch)
-    if not begun:
-        begin(found, sweep_dir, batch)
+    planned, identities = plan(list(by_name.values()), sweep_dir, launch)
+    found, made = begin(planned, by_name, identities, sweep_dir, batch)
     waiting = []
     for number, group in enumerate(found, start=1):
         if group.has_ended():
@@ -72,7 +78,8 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
                 log.info("group %d of %d: %s", found.index(group) + 1, len(found), describe(members))
                 train(group, members)
         except (ValueError, FileNotFoundError):
-            forget(sweep_dir)
+            if not any((job.run_dir / "metrics.csv").exists() for job in jobs):
+                undo(made)
             raise
     elif waiting:
         died = run_groups(waiting, launch, sweep_dir)
@@ -95,50 +102,101 @@ def named(jobs: Sequence[Job], sweep_dir: Path) -> dict[str, Job]:
     return found
 
 
-def begun_groups(sweep_dir: Path, batch: int, jobs: Mapping[str, Job]) -> list[Group]:
-    """The groups that the batch began with; none if it has not begun.
+def begin(
+    planned: Sequence[Group],
+    jobs: Mapping[str, Job],
+    identities: Mapping[str, Identity],
+    sweep_dir: Path,
+    batch: int,
+) -> tuple[list[Group], list[Path]]:
+    """Write down what a batch begins with, or find what it began with before.
+
+    Args:
+        planned: its groups, should it begin now.
+        jobs: by name.
+        identities: what each job is, by name.
+        sweep_dir: of the sweep, absolute.
+        batch: as for `run`.
+
+    Returns:
+        The groups, those of the batch's first start where it has begun; and what was made here, to be undone.
 
     Raises:
-        ValueError: the sweep was begun with other code, or the batch with other jobs than these, by directory.
+        ValueError: the batch began with other jobs than these, or a directory is not vacant.
     """
-    if not (sweep_dir / ACCOUNT).exists():
-        return []
-    account, changed = read_json(sweep_dir / ACCOUNT), []
-    found: list[Group] = []
-    if account["source_sha256"] != source_digest():
-        changed.append("the code has changed")
-    else:
-        found = [Group.read(sweep_dir / name) for name in account["batches"].get(str(batch), [])]
-        begun = {name: known for group in found for name, known in group.runs.items()}
-        if found and begun != {name: digest(job.resolved) for name, job in jobs.items()}:
-            changed.append("its configuration has changed")
-    if changed:
-        raise ValueError(
-            f"{sweep_dir} holds a sweep that cannot go on: {changed[0]} since it began; "
-            "resume=false puts it aside and begins anew"
-        )
-    return found
+    begun_groups(jobs, identities, sweep_dir, batch)  # a refusal leaves the directory as it is
+    made = [path for path in [sweep_dir / ACCOUNT, sweep_dir / START_LOCK] if not path.exists()]
+    with starting(sweep_dir):
+        begun = begun_groups(jobs, identities, sweep_dir, batch)
+        made += [path for group in planned for path in (group.path, group.lock_path) if not path.exists()]
+        for name, job in jobs.items():
+            if not (job.run_dir / MANIFEST).exists():
+                made += [job.run_dir / MANIFEST, *job.kept.files(job.run_dir)]
+                job.run_dir.mkdir(parents=True, exist_ok=True)
+                write_json(job.run_dir / MANIFEST, identities[name].account())
+            job.kept.write(job.run_dir)
+        threads = {name: group.num_threads for group in planned for name in group.runs}
+        groups = [replace(group, num_threads=threads[group.runs[0]]) for group in begun] or list(planned)
+        for group in groups:
+            group.write()
+        account = read_account(sweep_dir)
+        account["batches"][str(batch)] = [group.path.relative_to(sweep_dir).as_posix() for group in groups]
+        write_json(sweep_dir / ACCOUNT, account)
+    return groups, made
 
 
-def begin(groups: Sequence[Group], sweep_dir: Path, batch: int) -> None:
-    """Write down what a batch begins with."""
-    for group in groups:
-        group.write()
+def begun_groups(
+    jobs: Mapping[str, Job], identities: Mapping[str, Identity], sweep_dir: Path, batch: int
+) -> list[Group]:
+    """The groups that a batch began with; none if it has not begun. Arguments and errors as for `begin`."""
+    names = read_account(sweep_dir)["batches"].get(str(batch), [])
+    begun = [Group.read(sweep_dir / name) for name in names]
+    if begun and {name for group in begun for name in group.runs} != jobs.keys():
+        raise refusal({sweep_dir: changed_values(begun, identities)}, SWEEP_REMEDY)
+    check_vacant_or_same(
+        {jobs[name].run_dir: identity for name, identity in identities.items()},
+        allow_code_change=all(job.cfg.schedule.allow_code_change for job in jobs.values()),
+        remedy=SWEEP_REMEDY,
+    )
+    return begun
+
+
+def read_account(sweep_dir: Path) -> dict[str, Any]:
+    """What `sweep.json` holds: the manifests of the groups of each batch, by the number of its first job."""
     path = sweep_dir / ACCOUNT
-    batches = read_json(path)["batches"] if path.exists() else {}
-    batches[str(batch)] = [group.path.relative_to(sweep_dir).as_posix() for group in groups]
-    write_json(path, {"source_sha256": source_digest(), "batches": batches})
+    return read_json(path) if path.exists() else {"batches": {}}
 
 
-def forget(sweep_dir: Path) -> None:
-    """Remove what `begin` wrote, where no run has come to its own manifest."""
-    if not any(sweep_dir.rglob("manifest.json")):
-        (sweep_dir / ACCOUNT).unlink()
-        shutil.rmtree(sweep_dir / FOLDER)
+@contextmanager
+def starting(sweep_dir: Path) -> Iterator[None]:
+    """Of several processes that begin sweeps in one directory one goes on, and the others wait for it."""
+    (sweep_dir / FOLDER).mkdir(parents=True, exist_ok=True)
+    with FileLock(sweep_dir / START_LOCK):
+        yield
 
 
-def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> list[Group]:
-    """The groups that a batch begins with; their datasets are read and checked, and nothing is written.
+def changed_values(begun: Sequence[Group], identities: Mapping[str, Identity]) -> list[str]:
+    """The keys whose values, over all runs, are others than those that groups began with, a line each."""
+    manifests = [(run_dir, read_manifest(run_dir)) for group in begun for run_dir in group.run_dirs]
+    before = [Identity.kept(known, run_dir / MANIFEST).config for run_dir, known in manifests if known]
+    now = [identity.config for identity in identities.values()]
+    lines = []
+    for key in dict.fromkeys(key for config in (*before, *now) for key in config):
+        old, new = (list(dict.fromkeys(str(c.get(key, "absent")) for c in configs)) for configs in (before, now))
+        if set(old) != set(new):
+            lines.append(f"{key}: {', '.join(old)} before, {', '.join(new)} now")
+    return lines or ["the same values in other combinations"]
+
+
+def undo(made: Sequence[Path]) -> None:
+    """Remove files that this process made, and the folders that they leave empty."""
+    for path in made:
+        path.unlink(missing_ok=True)
+    remove_empty(dict.fromkeys(folder for path in made for folder in path.parents[:2]))
+
+
+def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Group], dict[str, Identity]]:
+    """The groups that a batch begins with, and what each run is; datasets are read and checked, nothing is written.
 
     A group is split, in equal parts, where it has more members than `max_members` or than fit into memory.
 
@@ -152,7 +210,8 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> list[Group]:
         FileNotFoundError: there is no such dataset.
     """
     found: list[Group] = []
-    dataset, transitions = None, None
+    identities: dict[str, Identity] = {}
+    dataset, transitions, sha256 = None, None, ""
     for members in groups(jobs):
         cfg, device = members[0].cfg, members[0].resolved["device"]
         if launch.executor != "inprocess" and device not in ("cpu", "cuda"):
@@ -160,15 +219,19 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> list[Group]:
                 f"device={device}: hydra.launcher.executor={launch.executor} deals the GPUs itself; give device=cuda"
             )
         if transitions is None or members[0].resolved["dataset"] != dataset:
-            dataset, transitions = members[0].resolved["dataset"], load_transitions(cfg.dataset)
+            dataset = members[0].resolved["dataset"]
+            transitions = load_transitions(cfg.dataset, allow_code_change=cfg.schedule.allow_code_change)
+            sha256 = ""
         checked = check_against(transitions, cfg.observation_space, cfg.action_space, cfg.schedule.batch_size)
+        sha256 = sha256 or dataset_digest(checked)
+        identities |= {name_of(job, sweep_dir): job.identity(sha256) for job in members}
         size = launch.max_members or len(members)
         at_hand = launch.bytes_at_hand(cfg.schedule.num_threads, device)
         if at_hand is not None and min(size, len(members)) > 1:
             size = min(size, fitting(members, checked, at_hand))
         max_threads = launch.max_threads(cfg.schedule.num_threads, device)
         found += [Group.of(part, sweep_dir, max_threads=max_threads) for part in split(members, size)]
-    return found
+    return found, identities
 
 
 def fitting(members: Sequence[Job], transitions: Transitions, at_hand: int) -> int:
@@ -210,24 +273,18 @@ def program(job: Job) -> str:
     return json.dumps({key: value for key, value in flat.items() if not key.startswith("logger.")}, sort_keys=True)
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
-
-
 def put_aside(sweep_dir: Path) -> None:
-    """Move what an earlier sweep left in its directory to a directory beside it."""
+    """Move what an earlier sweep left in its directory, and nothing else, to a directory beside it."""
     if not (sweep_dir / ACCOUNT).exists():
         return
-    number = 1
-    while (aside := sweep_dir.with_name(f"{sweep_dir.name}-aside-{number}")).exists():
-        number += 1
-    aside.mkdir()
-    for path in sweep_dir.iterdir():
-        path.rename(aside / path.name)
+    with starting(sweep_dir):
+        batches = read_json(sweep_dir / ACCOUNT)["batches"].values()
+        runs = [run for names in batches for name in names for run in Group.read(sweep_dir / name).runs]
+        aside = make_new(sweep_dir.with_name(f"{sweep_dir.name}-aside"))
+        for name in (*OURS, *runs):
+            if (sweep_dir / name).exists():
+                (aside / name).parent.mkdir(parents=True, exist_ok=True)
+                (sweep_dir / name).rename(aside / name)
     log.info("what %s held lies in %s", sweep_dir, aside)
 
 

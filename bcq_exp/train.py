@@ -9,13 +9,17 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
-from hydra.errors import OverrideParseException
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bcq_exp import experiment
-from bcq_exp.config import CONF_DIR, check, saved_config
+from bcq_exp.config import CONF_DIR, check
+from bcq_exp.datasets import with_absolute_paths
+from bcq_exp.experiment import build
+from bcq_exp.files import HeldLog
+from bcq_exp.job import Job
+from bcq_exp.resuming import resumed
 from bcq_exp.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -34,66 +38,55 @@ def with_their_group(arguments: Sequence[str]) -> list[str]:
     Hydra looks for a key that is not swept in the group's default choice: `algorithm=bcq,awac algorithm.lmbda=0.5`
     would fail, since discrete BCQ has none.
     """
-    try:
-        typed = OverridesParser.create().parse_overrides([each for each in arguments if not each.startswith("-")])
-    except OverrideParseException:
-        return list(arguments)  # Hydra says what is wrong with them
+    typed = [override for argument in arguments if (override := parsed(argument))]
     swept = {override.key_or_group for override in typed if override.is_sweep_override()}
     plain = [each for each in typed if each.type == OverrideType.CHANGE and each.key_or_group not in swept]
     fixed = {each.input_line for each in plain if each.key_or_group.split(".")[0] in swept}
     return ["{}=choice({})".format(*each.split("=", 1)) if each in fixed else each for each in arguments]
 
 
+def parsed(argument: str) -> Override | None:
+    """An override that is typed; None for a flag, a flag's value, and what Hydra will say is wrong."""
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")
 def train(cfg: DictConfig) -> float | None:
     """One run; returns the final mean return, for sweepers that optimise it."""
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        trainer = prepare(cfg, run_dir)
-    except (ValueError, FileNotFoundError) as error:
-        discard(run_dir)
-        raise SystemExit(f"error: {error}") from None
-    try:
-        (summary,) = trainer.run()
-    except KeyboardInterrupt:
-        raise SystemExit(f"interrupted; go on with: python -m bcq_exp.train resume={run_dir}") from None
-    if summary["status"] == "failed":
-        raise SystemExit(f"error: the loss is not finite at update {summary['failed_at']}; see {run_dir}")
-    final_return: float = summary["final_return"]
-    log.info("final return %.1f in %s", final_return, run_dir)
+    with HeldLog() as held:
+        try:
+            trainer = prepare(cfg)
+        except (ValueError, FileNotFoundError) as error:
+            raise SystemExit(f"error: {error}") from None
+        run_dir = trainer.members[0].run_dir
+        held.write_to(run_dir / "train.log")
+        try:
+            (summary,) = trainer.run()
+        except KeyboardInterrupt:
+            raise SystemExit(f"interrupted; go on with: python -m bcq_exp.train resume={run_dir}") from None
+        if summary["status"] == "failed":
+            raise SystemExit(f"error: the loss is not finite at update {summary['failed_at']}; see {run_dir}")
+        final_return: float = summary["final_return"]
+        log.info("final return %.1f in %s", final_return, run_dir)
     return final_return
 
 
-def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
+def prepare(cfg: DictConfig) -> Trainer:
     """Check the configuration, the run directory's own where a run is resumed, and put the run together."""
-    if cfg.resume:
-        others = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
-        if others:
-            raise ValueError(f"resume goes on with the run's own configuration: drop {' '.join(others)}")
-        try:
-            cfg = saved_config(run_dir)
-        except ValueError as error:
-            raise ValueError(f"resume={cfg.resume}: {error}") from None
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-    overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))  # of the run's first start
     hydra_cfg = HydraConfig.get()
+    run_dir, typed = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
+    kept: Any = None
+    if cfg.resume:
+        cfg, typed = resumed(run_dir, cfg, typed)
+    else:
+        cfg = with_absolute_paths(cfg, Path(hydra_cfg.runtime.cwd))
+        kept = OmegaConf.to_container(hydra_cfg, enum_to_str=True)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     sweep = Path(hydra_cfg.sweep.dir).name if hydra_cfg.mode == RunMode.MULTIRUN else None
-    return experiment.build([experiment.Job(check(cfg), run_dir, resolved, overrides, sweep)])
-
-
-def discard(run_dir: Path) -> None:
-    """Remove what Hydra wrote for a run or a sweep that never began, and the folders that are left empty."""
-    if any((run_dir / name).exists() for name in ("manifest.json", "sweep.json")):
-        return
-    logging.shutdown()
-    run_dir = run_dir.absolute()
-    for path in [*run_dir.glob(".hydra/*.yaml"), run_dir / "train.log", run_dir / "multirun.yaml"]:
-        path.unlink(missing_ok=True)
-    for folder in (run_dir / ".hydra", run_dir, *run_dir.parents):
-        if folder == Path.cwd() or (folder.exists() and any(folder.iterdir())):
-            return
-        if folder.exists():
-            folder.rmdir()
+    return build([Job(check(cfg), run_dir, resolved, tuple(typed), sweep, kept)])
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ class Member:
         take_weights: brings the weights as they are now to where `evaluate` reads them; it is called first.
         score: a return in per cent of the reference returns, or None where there are none.
         loggers: sinks of metrics besides `metrics.csv`.
+        release: lets other processes into `run_dir`; called at the end.
         last_evaluation: metrics of the last one.
     """
 
@@ -52,6 +53,7 @@ class Member:
     take_weights: Callable[[], object]
     score: Callable[[float], float | None]
     loggers: Sequence[Logger]
+    release: Callable[[], object]
     last_evaluation: dict[str, float] = field(default_factory=dict)
 
 
@@ -97,8 +99,17 @@ class Trainer:
         self._evaluations: dict[int, Future[Evaluation]] = {}  # by member: those that nobody has waited for
         self._held: list[tuple[int, list[dict[str, float]]]] = []  # updates and each member's metrics, not yet logged
 
-    def resume(self) -> None:
-        """Continue from the last checkpoint that all members have; without one, from the beginning."""
+    def resume(self, shorter: int | None = None) -> None:
+        """Continue from the last checkpoint that all members have; without one, from the beginning.
+
+        Args:
+            shorter: the number of updates that these runs ended with before they were asked for more. Their last
+                update was an event of every kind; where it would not be one in the longer run, they continue from a
+                checkpoint before it.
+
+        Raises:
+            ValueError: there is no such checkpoint.
+        """
         paths = latest_checkpoints([member.run_dir for member in self.members])
         if paths:
             states = [load_checkpoint(path) for path in paths]
@@ -219,6 +230,8 @@ class Trainer:
             timedelta(seconds=round(self.seconds)),
             f", besides {compiling:.1f} s of compiling" if compiling else "",
         )
+        for member in self.members:
+            member.release()
         return summaries
 
     def _summary(self, member: Member, failed_at: int | None) -> dict[str, Any]:

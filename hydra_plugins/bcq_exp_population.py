@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
@@ -22,21 +21,6 @@ from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
-
-
-class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """YAML as OmegaConf reads it: a string that it would take for a number is quoted."""
-
-
-def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    try:
-        float(text)
-    except ValueError:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'")
-
-
-Dumper.add_representer(str, _quoted)
 
 
 @dataclass
@@ -65,11 +49,20 @@ ConfigStore.instance().store(group="hydra/sweeper", name="once", node=OnceSweepe
 
 class OnceSweeper(BasicSweeper):
     """Hydra's basic sweeper without its first pass, which composes every job a time more: the launcher composes all
-    jobs before it starts any.
+    jobs before it starts any. Nor does it write a file of its own: what was typed stands in each run's directory.
     """
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Left to the launcher."""
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch batch after batch of what is typed."""
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        typed = parser.parse_overrides([*self._parse_config(), *arguments])
+        results, num_jobs = [], 0
+        for batch in self.split_arguments(typed, self.max_batch_size):
+            results.append(self.launcher.launch(batch, initial_job_idx=num_jobs))
+            num_jobs += len(batch)
+        return results
 
 
 @dataclass
@@ -112,18 +105,6 @@ class Composition:
         runtime = {**self.hydra["runtime"], "output_dir": str(run_dir)}
         self.hydra = {**self.hydra, "job": job, "runtime": runtime}
         return run_dir
-
-    def write(self, folder: Path) -> None:
-        """Write `.hydra`, as Hydra does for a single run."""
-        folder.mkdir(parents=True, exist_ok=True)
-        files = {
-            "config.yaml": OmegaConf.to_container(self.task),
-            "hydra.yaml": {"hydra": self.hydra},
-            "overrides.yaml": self.hydra["overrides"]["task"],
-        }
-        for name, content in files.items():
-            with (folder / name).open("w", encoding="utf-8") as file:
-                yaml.dump(content, file, Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
 
 class Composer:
@@ -190,16 +171,15 @@ class PopulationLauncher(Launcher):
         """
         from bcq_exp import sweep
         from bcq_exp.config import check
-        from bcq_exp.experiment import Job
+        from bcq_exp.datasets import with_absolute_paths
+        from bcq_exp.job import Job
         from bcq_exp.launch import Launch
-        from bcq_exp.train import discard
 
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep_dir = Path(self.config.hydra.sweep.dir)
         try:
             launch = Launch(**self.keys | {"options": self.keys["options"] or {}})
         except ValueError as error:
-            discard(sweep_dir)
             raise SystemExit(f"error: {error}") from None
         composer, errors = Composer(self.context, self.config), dict[str, None]()
         jobs: list[Job] = []
@@ -208,30 +188,24 @@ class PopulationLauncher(Launcher):
             try:
                 made = composer.compose([override for override in overrides if not override.startswith("resume=")])
                 run_dir = made.place(number, sweep_dir)
+                made.task = with_absolute_paths(made.task, Path(made.hydra["runtime"]["cwd"]))
                 resolved: Any = OmegaConf.to_container(made.task, resolve=True)
                 # A GPU is looked for where the job will run: the machine that hands jobs to SLURM may have none.
                 checkable = made.task
                 if not launch.is_here:
                     checkable = made.task.copy()
                     checkable.device = "cpu"
-                jobs.append(Job(check(checkable), run_dir, resolved, tuple(overrides), sweep_dir.name))
+                jobs.append(Job(check(checkable), run_dir, resolved, tuple(overrides), sweep_dir.name, made.hydra))
                 compositions.append(made)
             except (HydraException, ValueError) as error:
                 errors[explain(error, overrides)] = None
         if errors:
-            discard(sweep_dir)
             raise SystemExit("error: " + "\n".join(errors))
         if self.config.resume is False and initial_job_idx == 0:
             sweep.put_aside(sweep_dir)
-        for job, made in zip(jobs, compositions, strict=True):
-            made.write(job.run_dir / ".hydra")
         try:
             summaries = sweep.run(jobs, sweep_dir, launch, batch=initial_job_idx)
-        except (ValueError, FileNotFoundError) as error:
-            for folder in (*(job.run_dir for job in jobs), sweep_dir):
-                discard(folder)
-            raise SystemExit(f"error: {error}") from None
-        except sweep.GroupsDied as error:
+        except (ValueError, FileNotFoundError, sweep.GroupsDied) as error:
             raise SystemExit(f"error: {error}") from None
         except KeyboardInterrupt:
             raise SystemExit("interrupted; the same command goes on from the last checkpoints") from None

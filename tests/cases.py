@@ -10,10 +10,11 @@ import h5py
 import numpy as np
 from hydra import compose, initialize_config_dir
 from hypothesis import strategies as st
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.config import CONF_DIR, RunConfig, check
 from bcq_exp.data import Transitions
+from bcq_exp.job import Job
 
 
 def composed(*overrides: str, config: str = "config") -> DictConfig:
@@ -24,6 +25,13 @@ def composed(*overrides: str, config: str = "config") -> DictConfig:
 
 def checked(*overrides: str) -> RunConfig:
     return check(composed(*overrides))
+
+
+def job(run_dir: Path, *overrides: str, sweep: str | None = None) -> Job:
+    """A run to be made, as the entry points make it of a command line."""
+    cfg = composed(*overrides)
+    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
+    return Job(check(cfg), run_dir, resolved, overrides, sweep)
 
 
 def random_walk(num_episodes: int, *, is_discrete: bool, seed: int = 0) -> Transitions:

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 import pixels
-from bcq_exp.agents import STATE, BehaviourConfig, Seeds, go_on, learn, new_agent, restore, train
+from bcq_exp.agent_state import STATE, restore
+from bcq_exp.agents import BehaviourConfig, Seeds, go_on, learn, new_agent, train
 from bcq_exp.config import CONF_DIR
 from bcq_exp.data.behaviour import SHIPPED, Behaviour
+from bcq_exp.source import source_digest
 
 SEEDS = Seeds(seed=0, eval_seed=1, report_seed=2, report_episodes=3)
 TINY: dict[str, Any] = {
@@ -65,7 +68,7 @@ def test_written_agent_acts_like_the_trained_one(
         cfg.arguments["ent_coef"] = "auto_0.1"
     kept: list[Any] = []
     monkeypatch.setattr("bcq_exp.agents.new_agent", lambda *args: kept.append(new_agent(*args)) or kept[0])
-    train(cfg, SEEDS, tmp_path, "as in the test")
+    train(cfg, SEEDS, tmp_path, "as in the test", allow_code_change=False)
     obs = OBS[:, : sizes[0]]
     expected, _ = kept[0].predict(obs, deterministic=True)
     np.testing.assert_allclose(Behaviour.load(name, tmp_path).act(obs), expected, atol=1e-5)
@@ -82,7 +85,7 @@ def test_agent_that_sees_images_acts_like_the_trained_one(tmp_path: Path, monkey
     cfg = tiny("cartpole", env=pixels.ENV, agents={"blocks": None}, max_steps=150, eval_freq=150)
     kept: list[Any] = []
     monkeypatch.setattr("bcq_exp.agents.new_agent", lambda *args: kept.append(new_agent(*args)) or kept[0])
-    train(cfg, SEEDS, tmp_path, "")
+    train(cfg, SEEDS, tmp_path, "", allow_code_change=False)
     images = pixels.recording(10, is_perfect=False).obs
     outputs = kept[0].q_net(torch.from_numpy(images)).detach().numpy()
     assert len(set(outputs.argmax(1).tolist())) > 1
@@ -90,10 +93,10 @@ def test_agent_that_sees_images_acts_like_the_trained_one(tmp_path: Path, monkey
 
 
 def test_an_agent_is_that_of_the_first_evaluation_that_is_good_enough(tmp_path: Path) -> None:
-    train(tiny("cartpole", agents={"poor": 1, "end": None}), SEEDS, tmp_path, "")
+    train(tiny("cartpole", agents={"poor": 1, "end": None}), SEEDS, tmp_path, "", allow_code_change=False)
     steps = {name: json.loads((tmp_path / f"{name}.json").read_text())["num_steps"] for name in ("poor", "end")}
     assert steps == {"poor": 150, "end": 300}
-    train(tiny("cartpole", agents={"poor": 1}), SEEDS, tmp_path / "alone", "")
+    train(tiny("cartpole", agents={"poor": 1}), SEEDS, tmp_path / "alone", "", allow_code_change=False)
     assert json.loads((tmp_path / "alone" / "poor.json").read_text())["num_steps"] == 150
     weights = [(folder / "poor.safetensors").read_bytes() for folder in (tmp_path, tmp_path / "alone")]
     assert weights[0] == weights[1]
@@ -101,7 +104,7 @@ def test_an_agent_is_that_of_the_first_evaluation_that_is_good_enough(tmp_path: 
 
 def test_return_that_is_never_reached_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"behaviour\.agents: good=501 was not reached in max_steps=300, only \d"):
-        train(tiny("cartpole", agents={"poor": 1, "good": 501}), SEEDS, tmp_path, "")
+        train(tiny("cartpole", agents={"poor": 1, "good": 501}), SEEDS, tmp_path, "", allow_code_change=False)
     assert Behaviour.load("poor", tmp_path).env == "CartPole-v1"
 
 
@@ -114,7 +117,7 @@ def test_killed_training_goes_on_from_its_checkpoint(name: str, tmp_path: Path) 
         "from test_agents import *\n"
         f"cfg, steps = tiny({name!r}, **{changes!r}), []\n"
         "agent, folder = new_agent(cfg, 0), pathlib.Path('run')\n"
-        "go_on(agent, folder, {})\n"
+        "go_on(agent, folder, {}, allow_code_change=False)\n"
         "agents.learn(agent, cfg, folder, lambda: agent.num_timesteps < 250 or os.kill(os.getpid(), 9))\n"
     )
     environment = {"PYTHONPATH": str(Path(__file__).parent), "PATH": ""}
@@ -122,7 +125,7 @@ def test_killed_training_goes_on_from_its_checkpoint(name: str, tmp_path: Path) 
     assert done.returncode == -9
     cfg, folder = tiny(name, **changes), tmp_path / "run"
     after = new_agent(cfg, 1)
-    go_on(after, folder, {})
+    go_on(after, folder, {}, allow_code_change=False)
     # The step in which the checkpoint was written is not in the buffer, and is taken anew.
     assert after.num_timesteps == 199
     assert after.replay_buffer.size() == 199
@@ -139,11 +142,37 @@ def test_killed_training_goes_on_from_its_checkpoint(name: str, tmp_path: Path) 
 
 
 def test_folder_of_another_training_is_refused(tmp_path: Path) -> None:
-    train(tiny("cartpole"), SEEDS, tmp_path, "")
-    with pytest.raises(ValueError, match=r"training\.json: another training is there; remove "):
-        train(tiny("cartpole"), replace(SEEDS, seed=1), tmp_path, "")
+    train(tiny("cartpole"), SEEDS, tmp_path, "", allow_code_change=False)
+    with pytest.raises(
+        ValueError,
+        match=r"another run than what is asked for:\n  seed: 0 before, 1 now\ngive another hydra.run.dir=DIR",
+    ):
+        train(tiny("cartpole"), replace(SEEDS, seed=1), tmp_path, "", allow_code_change=False)
     shutil.rmtree(tmp_path)
-    train(tiny("cartpole"), replace(SEEDS, seed=1), tmp_path, "")
+    train(tiny("cartpole"), replace(SEEDS, seed=1), tmp_path, "", allow_code_change=False)
+
+
+def test_training_that_other_code_began_goes_on_where_that_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, settings = new_agent(tiny("cartpole"), 0), {"seed": 0}
+    monkeypatch.setattr("bcq_exp.agents.source_digest", lambda: "a" * 64)
+    go_on(agent, tmp_path, settings, allow_code_change=False)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"the code: aaaaaaaaaaaa before, .* allow_code_change=true goes on"):
+        go_on(agent, tmp_path, settings, allow_code_change=False)
+    go_on(agent, tmp_path, settings, allow_code_change=True)
+    go_on(agent, tmp_path, settings, allow_code_change=False)  # by the code that went on with it
+    assert json.loads((tmp_path / "training.json").read_text())["code"] == ["a" * 64, source_digest()]
+
+
+def test_folder_is_trained_in_by_one_process_and_what_others_left_there_stays(tmp_path: Path) -> None:
+    with FileLock(tmp_path / "training.lock"), pytest.raises(ValueError, match="another process trains in"):
+        train(tiny("cartpole"), SEEDS, tmp_path, "", allow_code_change=False)
+    (tmp_path / "mine" / "cartpole.json").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"has cartpole but no training\.json"):
+        train(tiny("cartpole"), SEEDS, tmp_path / "mine", "", allow_code_change=False)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["cartpole.json"]
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,10 @@ import torch
 
 from bcq_exp import experiment
 from bcq_exp.data import read_transitions
-from bcq_exp.experiment import (
-    Job,
-    build,
-    load_transitions,
-    make_population,
-)
+from bcq_exp.directories import claim
+from bcq_exp.experiment import build, load_transitions, make_population
 from bcq_exp.files import read_json
-from cases import checked, random_walk
+from cases import checked, job, random_walk
 
 SMALL = ("network.hidden_sizes=[8]", "network.vae_hidden_sizes=[8]", "batch_size=16", "compile=never")
 
@@ -76,8 +72,7 @@ def test_returns_stay_in_the_environments_units_whatever_rewards_are_learned_fro
     short = ("num_updates=2", "eval_freq=2", "eval_episodes=2", "algorithm=bc_discrete")
     typed, summaries, accounts = (*SMALL, *on_file(discrete_file), *short), [], []
     for name, more in {"plain": (), "scaled": ("dataset.reward_scale=10", "dataset.reward_shift=-3")}.items():
-        (tmp_path / name).mkdir()
-        summaries += build([Job(checked(*typed, *more), tmp_path / name, {}, ())]).run()
+        summaries += build([job(tmp_path / name, *typed, *more)]).run()
         accounts.append(read_json(tmp_path / name / "manifest.json")["dataset"])
     for key in ("behaviour_return", "final_return"):
         assert summaries[0][key] == summaries[1][key]
@@ -97,28 +92,26 @@ def test_policies_that_normalise_have_the_statistics_of_what_is_left(discrete_fi
 
 
 def test_build_gives_a_run_that_goes_on_from_its_checkpoint(tmp_path: Path, discrete_file: Path):
-    cfg = checked(
-        *SMALL, *on_file(discrete_file), "num_updates=30", "eval_freq=30", "eval_episodes=1", "checkpoint_freq=10"
-    )
-    job = Job(cfg, tmp_path, {}, ("seed=0",))
-    trainer = build([job])
+    typed = (*SMALL, *on_file(discrete_file), "num_updates=30", "eval_freq=30", "eval_episodes=1", "checkpoint_freq=10")
+    made = job(tmp_path, *typed)
+    trainer = build([made])
     assert trainer.population.num_updates == 0
     assert read_json(tmp_path / "manifest.json")["dataset"]["num_transitions"] == 400
     (summary,) = trainer.run()
-    assert summary["overrides"] == ["seed=0"]
-    assert summary["behaviour_return"] == pytest.approx(load_transitions(cfg.dataset).episode_returns.mean())
-    assert build([job]).population.num_updates == 30
+    assert summary["overrides"] == list(typed)
+    assert summary["behaviour_return"] == pytest.approx(load_transitions(made.cfg.dataset).episode_returns.mean())
+    assert build([made]).population.num_updates == 30
 
 
 def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were_taken(
     tmp_path: Path, discrete_file: Path
 ):
-    cfg = checked(*SMALL, *on_file(discrete_file), "dataset.normalize_obs=true", "optimizer.lr=0.01")
-    transitions = load_transitions(cfg.dataset)
-    population = make_population([cfg], transitions)
-    job = Job(cfg, tmp_path, {}, ())
+    made = job(tmp_path, *SMALL, *on_file(discrete_file), "dataset.normalize_obs=true", "optimizer.lr=0.01")
+    transitions = load_transitions(made.cfg.dataset)
+    population = make_population([made.cfg], transitions)
+    (claimed,) = claim({tmp_path: made.identity("")}, allow_code_change=False, remedy="")
     between, beside = (
-        experiment._member(job, population.policies[0], transitions, evaluates_beside=is_beside)
+        experiment._member(made, population.policies[0], transitions, claimed, evaluates_beside=is_beside)
         for is_beside in (False, True)
     )
     population.advance(50)
@@ -132,5 +125,5 @@ def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were
 
 def test_a_target_that_is_never_copied_is_said(tmp_path: Path, discrete_file: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
-        build([Job(checked(*SMALL, *on_file(discrete_file), "num_updates=10"), tmp_path, {}, ())])
+        build([job(tmp_path, *SMALL, *on_file(discrete_file), "num_updates=10")])
     assert "target_update_freq=8000 is more than num_updates=10" in caplog.text

@@ -1,5 +1,6 @@
 """Files on a real disk: what is there while, after and instead of a write."""
 
+import logging
 import math
 import os
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.files import cache_folder, read_json, replacing, write_bytes, write_json
+from bcq_exp.files import HeldLog, cache_folder, read_json, replacing, write_bytes, write_json
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path):
@@ -107,3 +108,17 @@ def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder() == Path("/somewhere/bcq_exp/datasets")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache/bcq_exp/datasets"
+
+
+def test_what_is_logged_before_there_is_a_file_is_in_it_and_what_follows_too(tmp_path: Path):
+    logger = logging.getLogger("held")
+    with HeldLog() as held:
+        logger.error("before")
+        held.write_to(tmp_path / "log")
+        logger.error("after")
+    logger.error("outside")
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.split()[-1] for line in lines] == ["before", "after"]
+    with HeldLog():
+        logger.error("never written")
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]

@@ -8,14 +8,17 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from bcq_exp import experiment, group
-from bcq_exp.config import check, digest
-from bcq_exp.experiment import Job
 from bcq_exp.files import read_json
 from bcq_exp.group import Group, read_jobs, run_group, train
-from cases import composed
+from bcq_exp.job import Job
+from bcq_exp.launch import Launch
+from bcq_exp.sweep import begin, named, plan
+from cases import job
+
+HERE = Launch(executor="inprocess", max_members=None, num_processes=None, options={})
 
 SMALL = ("num_updates=20", "eval_freq=20", "eval_episodes=1", "batch_size=16", "network.hidden_sizes=[8]",
-         "dataset=h5", "dataset.env=CartPole-v1", "num_threads=2", "compile=always")  # fmt: skip
+         "dataset=h5", "dataset.env=CartPole-v1", "num_threads=2", "compile=never")  # fmt: skip
 
 
 def on_disk(sweep_dir: Path, file: Path, num_members: int = 2) -> tuple[Group, list[Job]]:
@@ -23,13 +26,10 @@ def on_disk(sweep_dir: Path, file: Path, num_members: int = 2) -> tuple[Group, l
     jobs = []
     for seed in range(num_members):
         typed = (*SMALL, f"dataset.path={file}", f"seed={seed}")
-        cfg, run_dir = composed(*typed), sweep_dir / f"run{seed}"
-        (run_dir / ".hydra").mkdir(parents=True)
-        OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
-        OmegaConf.save(list(typed), run_dir / ".hydra" / "overrides.yaml")
-        jobs.append(Job(check(cfg), run_dir, OmegaConf.to_container(cfg, resolve=True), typed, sweep_dir.name))
-    runs = {job.run_dir.name: digest(job.resolved) for job in jobs}
-    made = Group(sweep_dir, runs, num_threads=1, is_compiled=False, device="cpu")
+        jobs.append(job(sweep_dir / f"run{seed}", *typed, sweep=sweep_dir.name))
+    made = Group(sweep_dir, [each.run_dir.name for each in jobs], num_threads=1, device="cpu")
+    planned, identities = plan(jobs, sweep_dir, HERE)
+    begin(planned, named(jobs, sweep_dir), identities, sweep_dir, 0)
     made.write()
     return made, jobs
 
@@ -38,17 +38,16 @@ def test_a_group_takes_what_its_configurations_say_within_the_threads_it_may_hav
     _, jobs = on_disk(tmp_path, discrete_file)
     for max_threads, expected in ((1, 1), (2, 2), (9, 2)):
         made = Group.of(jobs, tmp_path, max_threads=max_threads)
-        assert (made.num_threads, made.is_compiled, made.device) == (expected, True, "cpu")
-        assert list(made.runs.items()) == [(job.run_dir.name, digest(job.resolved)) for job in jobs]
+        assert (made.num_threads, made.device) == (expected, "cpu")
+        assert made.runs == [job.run_dir.name for job in jobs]
 
 
 def test_a_manifest_is_read_as_it_was_written_its_order_kept(tmp_path: Path):
-    made = Group(tmp_path, {"b": "1", "a": "2"}, num_threads=3, is_compiled=True, device="cuda")
+    made = Group(tmp_path, ["b", "a"], num_threads=3, device="cuda")
     made.write()
     assert Group.read(made.path) == made
-    assert list(Group.read(made.path).runs) == ["b", "a"]
     assert made.path.parent == tmp_path / "groups"
-    assert Group(tmp_path, {"a": "2", "b": "1"}, num_threads=3, is_compiled=True, device="cuda").path != made.path
+    assert Group(tmp_path, ["a", "b"], num_threads=3, device="cuda").path != made.path
 
 
 def test_a_process_knows_its_jobs_from_their_directories_alone(tmp_path: Path, discrete_file: Path):
@@ -64,18 +63,18 @@ def test_a_process_knows_its_jobs_from_their_directories_alone(tmp_path: Path, d
         )
 
 
-@pytest.mark.parametrize(("key", "value", "said"), [("seed", 9, "has changed since"), ("batch_size", 0, "batch_size")])
+@pytest.mark.parametrize(
+    ("key", "value", "said"), [("seed", 9, "seed: 1 before, 9 now"), ("batch_size", 0, "batch_size")]
+)
 def test_a_configuration_from_disk_is_checked(tmp_path: Path, discrete_file: Path, key: str, value: int, said: str):
     made, jobs = on_disk(tmp_path, discrete_file)
     path = jobs[1].run_dir / ".hydra" / "config.yaml"
     cfg = OmegaConf.load(path)
     cfg[key] = value
     OmegaConf.save(cfg, path)
-    if key == "batch_size":  # as somebody would who knows of digests
-        runs = made.runs | {"run1": digest(OmegaConf.to_container(cfg, resolve=True))}
-        made = Group(tmp_path, runs, num_threads=1, is_compiled=False, device="cpu")
     with pytest.raises(ValueError, match=said):
-        read_jobs(made)
+        train(made, read_jobs(made))
+    assert not (jobs[0].run_dir / "metrics.csv").exists()
 
 
 def test_a_process_trains_as_the_manifest_says_and_keeps_a_log(
@@ -92,16 +91,6 @@ def test_a_process_trains_as_the_manifest_says_and_keeps_a_log(
     assert made.has_ended()
     (jobs[1].run_dir / "summary.json").unlink()
     assert not made.has_ended()
-
-
-def test_what_began_compiled_is_not_gone_on_with_otherwise(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, discrete_file: Path
-):
-    _, jobs = on_disk(tmp_path, discrete_file)
-    compiled = Group.of(jobs, tmp_path, max_threads=1)
-    monkeypatch.setattr(group, "has_compiler", lambda: False)
-    with pytest.raises(ValueError, match=r"no C\+\+ compiler .* resume=false"):
-        train(compiled, jobs)
 
 
 def test_a_group_that_another_process_runs_is_waited_for_and_not_run_again(

@@ -19,6 +19,7 @@ from omegaconf.errors import ConfigAttributeError
 from safetensors.torch import load_file
 
 from bcq_exp.config import CONF_DIR
+from bcq_exp.directories import Kept
 from bcq_exp.files import read_json
 from hydra_plugins.bcq_exp_population import Composer
 
@@ -82,7 +83,8 @@ def test_what_is_written_reads_as_what_was_composed(hydra_context: HydraContext,
     master = hydra_context.config_loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
     made = Composer(hydra_context, master).compose(["seed=1", "optimizer.lr=1e-5", "logger.group='1e3'"])
     run_dir = made.place(3, tmp_path)
-    made.write(run_dir / ".hydra")
+    resolved = OmegaConf.to_container(made.task, resolve=True)
+    Kept(resolved, made.hydra["overrides"]["task"], made.hydra).write(run_dir)
     assert OmegaConf.load(run_dir / ".hydra" / "config.yaml") == made.task
     written = OmegaConf.load(run_dir / ".hydra" / "hydra.yaml").hydra
     assert OmegaConf.to_container(written) == made.hydra
@@ -165,10 +167,10 @@ def test_a_killed_sweep_goes_on_by_the_same_command_to_the_same_weights(tmp_path
 
     refused = sweep(tmp_path, *typed, "hydra.sweep.dir=killed", "algorithm.eval_eps=0.5")
     assert refused.returncode == 1
-    assert "configuration has changed" in refused.stderr
+    assert "algorithm.eval_eps: 0.001 before, 0.5 now" in refused.stderr
     anew = sweep(tmp_path, *typed, "hydra.sweep.dir=killed", "algorithm.eval_eps=0.5", "resume=false")
     assert anew.returncode == 0, anew.stderr
-    assert (tmp_path / "killed-aside-1" / "sweep.json").exists()
+    assert (tmp_path / "killed-aside" / "sweep.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,16 @@ import math
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.experiment import Job, build
+from bcq_exp.experiment import build
 from bcq_exp.logger import CSVLogger, Loggers, WandbLogger, wandb_mode
-from cases import checked
+from cases import job
 
 COLUMNS = ["critic_loss", "vae_loss", "return"]
 
@@ -270,11 +271,8 @@ def begun_runs(run_dirs: list[Path], data: Path, *overrides: str, sweep: str | N
     """What W&B holds of runs that train together in this process, after they have ended."""
     small = ("network.hidden_sizes=[8]", "batch_size=16", "num_updates=4", "eval_freq=4", "eval_episodes=1")
     fixed = ("dataset=h5", f"dataset.path={data}", "dataset.env=CartPole-v1", "logger=wandb", *small, *overrides)
-    cfgs = [checked(*fixed, f"seed={seed}") for seed in range(len(run_dirs))]
-    jobs = [Job(cfg, run_dir, {}, ("seed=1", *overrides), sweep) for cfg, run_dir in zip(cfgs, run_dirs, strict=True)]
-    for run_dir in run_dirs:
-        run_dir.mkdir(parents=True, exist_ok=True)
-    build(jobs).run()
+    jobs = [job(run_dir, *fixed, f"seed={seed}", sweep=sweep) for seed, run_dir in enumerate(run_dirs)]
+    build([replace(each, overrides=("seed=1", *overrides)) for each in jobs]).run()
     files = [sorted(run_dir.glob("wandb/offline-run-*/run-*.wandb"))[-1] for run_dir in run_dirs]
     return [next(record.run for record in wandb_records(file) if record.HasField("run")) for file in files]
 
@@ -288,7 +286,7 @@ def test_members_of_a_sweep_are_wandb_runs_of_one_group_and_stay_in_it(tmp_path:
     assert [(run.display_name, run.run_group) for run in runs] == [
         (f"discrete_bcq-h5-seed{seed} {typed}", "3f2a") for seed in range(3)
     ]
-    (resumed,) = begun_runs(run_dirs[:1], discrete_file, sweep=None)  # a member that is taken up alone
+    (resumed,) = begun_runs(run_dirs[:1], discrete_file, typed, sweep=None)  # a member that is taken up alone
     assert (resumed.run_id, resumed.run_group) == (runs[0].run_id, "3f2a")
 
 

@@ -1,39 +1,21 @@
-import subprocess
-from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 
-import pytest
 import torch
 
-from bcq_exp.manifest import digest, git_revision, manifest, source_digest
+from bcq_exp.manifest import dataset_account, process_account
+from bcq_exp.source import source_digest
 from cases import random_walk
 
-ROOT = Path(__file__).parents[1]
 
-
-def test_the_dataset_is_known_by_every_value_of_its_columns():
-    data = random_walk(2, is_discrete=True)
-    same = random_walk(2, is_discrete=True)
-    assert digest(data) == digest(same)
-    for name in ("obs", "act", "rew", "terminated", "truncated"):
-        column = getattr(data, name).copy()
-        column.flat[-1] = 1 - column.flat[-1] if column.dtype != bool else not column.flat[-1]
-        assert digest(replace(data, **{name: column})) != digest(data), name
-
-
-def test_the_revision_is_gits_own():
-    head = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True)
-    if head.returncode:
-        pytest.skip("not a git checkout")
-    assert git_revision().removesuffix("-dirty") == head.stdout.strip()
-
-
-def test_a_manifest_names_versions_dataset_and_code():
-    data = random_walk(2, is_discrete=True)
-    found = manifest(data, torch.device("cpu"))
+def test_a_process_is_known_by_its_code_and_its_versions():
+    found = process_account(torch.device("cpu"))
     assert found["packages"]["gymnasium"] == version("gymnasium")
-    assert found["dataset"]["num_transitions"] == 40
-    assert found["dataset"]["num_episodes"] == 2
-    assert found["dataset"]["sha256"] == digest(data)
     assert found["source_sha256"] == source_digest()
+    assert found["num_threads"] == torch.get_num_threads()
+
+
+def test_a_dataset_is_described_by_its_size_and_its_behaviour():
+    data = random_walk(2, is_discrete=True)
+    found = dataset_account(data, "abc")
+    assert (found["num_transitions"], found["num_episodes"], found["sha256"]) == (40, 2, "abc")
+    assert found["behaviour_return"] == data.episode_returns.mean()

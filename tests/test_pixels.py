@@ -14,10 +14,10 @@ import pixels
 from bcq_exp.config import RunConfig
 from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
 from bcq_exp.data.frames import FrameStacks, StackedFrames
-from bcq_exp.experiment import Job, build, make_population
+from bcq_exp.experiment import build, make_population
 from bcq_exp.policies import Policy
 from bcq_exp.trainer import Trainer
-from cases import checked
+from cases import checked, job
 
 NUM_EPISODES = 30
 ON_STACKS = f"dataset.env={pixels.STACKED_ENV}"
@@ -39,19 +39,21 @@ def float64() -> Iterator[None]:
     torch.set_default_dtype(torch.float32)
 
 
-def on_images(path: Path, *overrides: str) -> RunConfig:
-    """A small run on a file."""
+def typed_on_images(path: Path, *overrides: str) -> tuple[str, ...]:
+    """What is typed for a small run on a file."""
     fixed = ("network=nature_cnn", "network.hidden_sizes=[16]", "dataset=h5", f"dataset.path={path}", "batch_size=32",
              f"dataset.env={pixels.ENV}", "algorithm.eval_eps=0", "compile=never", "num_threads=1")  # fmt: skip
-    return checked(*fixed, *overrides)
+    return (*fixed, *overrides)
+
+
+def on_images(path: Path, *overrides: str) -> RunConfig:
+    """A small run on a file."""
+    return checked(*typed_on_images(path, *overrides))
 
 
 def trainer_of(path: Path, run_dir: Path, *overrides: str, seeds: tuple[int, ...] = (0,)) -> Trainer:
     """A run for each seed, trained together."""
-    jobs = [Job(on_images(path, *overrides, f"seed={seed}"), run_dir / str(seed), {}, ()) for seed in seeds]
-    for job in jobs:
-        job.run_dir.mkdir(parents=True, exist_ok=True)
-    return build(jobs)
+    return build([job(run_dir / str(seed), *typed_on_images(path, *overrides, f"seed={seed}")) for seed in seeds])
 
 
 def weights(policy: Policy) -> torch.Tensor:
@@ -227,8 +229,7 @@ def test_a_run_on_a_replay_memory_s_checkpoint(folder: Path, tmp_path: Path, mon
     typed = ("dataset=atari-replay", "dataset.game=Pong", f"dataset.path={logs}", "dataset.max_episode_steps=10",
              ON_STACKS, "network=nature_cnn", "network.hidden_sizes=[16]", "algorithm=bc_discrete",
              "algorithm.eval_eps=0", "compile=never", "num_threads=1", "num_updates=2", "eval_episodes=1")  # fmt: skip
-    (tmp_path / "run").mkdir()
-    trainer = build([Job(checked(*typed), tmp_path / "run", {}, ())])
+    trainer = build([job(tmp_path / "run", *typed)])
     buffer = trainer.population.buffer
     kept = np.flatnonzero(~once.truncated)  # the last row of an episode has no next image here
     assert len(buffer) == len(kept)

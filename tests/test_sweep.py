@@ -1,29 +1,41 @@
+import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import pytest
-from omegaconf import OmegaConf
 
-from bcq_exp import memory, sweep
-from bcq_exp.config import check, digest
+import cases
+from bcq_exp import identity, memory, sweep
+from bcq_exp.config import digest
 from bcq_exp.data import read_transitions
-from bcq_exp.experiment import Job
-from bcq_exp.files import read_json, write_json
+from bcq_exp.files import read_json
 from bcq_exp.group import Group
+from bcq_exp.job import Job
 from bcq_exp.launch import Launch
 from bcq_exp.memory import SHARE, need
-from bcq_exp.sweep import GroupsDied, begun_groups, groups, named, plan, program, split
-from cases import composed
+from bcq_exp.sweep import GroupsDied, groups, named, plan, program, split
 
 HERE = Launch(executor="inprocess", max_members=None, num_processes=None, options={})
 SMALL = ("num_updates=20", "eval_freq=20", "eval_episodes=1", "batch_size=16", "network.hidden_sizes=[8]")
 
 
 def job(*overrides: str, sweep_dir: Path = Path("/sweep")) -> Job:
-    cfg = composed(*overrides)
-    resolved = OmegaConf.to_container(cfg, resolve=True)
-    return Job(check(cfg), sweep_dir / f"run-{digest(resolved)[:8]}", resolved, overrides, sweep_dir.name)
+    made = cases.job(sweep_dir, *overrides, sweep=sweep_dir.name)
+    return replace(made, run_dir=sweep_dir / f"run-{digest(made.resolved)[:8]}")
+
+
+def began(jobs: Sequence[Job], sweep_dir: Path, batch: int = 0) -> list[Group]:
+    planned, identities = plan(jobs, sweep_dir, HERE)
+    return sweep.begin(planned, named(jobs, sweep_dir), identities, sweep_dir, batch)[0]
+
+
+def refused(jobs: Sequence[Job], sweep_dir: Path) -> str:
+    with pytest.raises(ValueError) as error:
+        began(jobs, sweep_dir)
+    return str(error.value)
 
 
 def jobs_on(file: Path, sweep_dir: Path, *overrides: str, seeds: Sequence[int] = (0, 1, 2)) -> list[Job]:
@@ -82,11 +94,11 @@ def test_a_group_that_does_not_fit_into_memory_is_split_and_that_is_said(
     found = need(jobs[0].cfg, read_transitions(discrete_file))
     available = (found.fixed + 3.5 * found.member) / SHARE  # three members and a half
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=available, total=2**40))
-    planned = plan(jobs, tmp_path, HERE)
+    planned, _ = plan(jobs, tmp_path, HERE)
     assert [len(group.runs) for group in planned] == [3, 3, 2]
     assert [name for group in planned for name in group.runs] == [each.run_dir.name for each in jobs]
     assert f"each other one {found.member / 1e6:.1f} MB" in caplog.text
-    capped = plan(jobs, tmp_path, Launch(executor="inprocess", max_members=2, num_processes=None, options={}))
+    capped, _ = plan(jobs, tmp_path, Launch(executor="inprocess", max_members=2, num_processes=None, options={}))
     assert [len(group.runs) for group in capped] == [2, 2, 2, 2]
     assert list(tmp_path.iterdir()) == []
 
@@ -95,7 +107,7 @@ def test_without_want_of_memory_nothing_is_split_or_said(
     caplog: pytest.LogCaptureFixture, tmp_path: Path, discrete_file: Path
 ):
     caplog.set_level("INFO")
-    assert [len(group.runs) for group in plan(jobs_on(discrete_file, tmp_path), tmp_path, HERE)] == [3]
+    assert [len(group.runs) for group in plan(jobs_on(discrete_file, tmp_path), tmp_path, HERE)[0]] == [3]
     assert "memory" not in caplog.text
 
 
@@ -121,61 +133,96 @@ def test_two_runs_that_differ_cannot_have_one_directory():
         named([first, twin], Path("/sweep"))
 
 
-def test_what_began_goes_on_as_its_manifests_say_whatever_would_be_chosen_now(tmp_path: Path, discrete_file: Path):
-    jobs = jobs_on(discrete_file, tmp_path, "compile=always", "num_threads=2")
-    for each in jobs:
-        each.run_dir.mkdir()
+def test_what_began_goes_on_in_the_groups_that_it_began_with(tmp_path: Path, discrete_file: Path):
+    jobs = jobs_on(discrete_file, tmp_path, "num_threads=2")
+    one_by_one = Launch(executor="inprocess", max_members=1, num_processes=None, options={})
+    planned, identities = plan([jobs[2], jobs[0], jobs[1]], tmp_path, one_by_one)
+    sweep.begin(planned, named(jobs, tmp_path), identities, tmp_path, 0)
+    begun = began(jobs[::-1], tmp_path)  # typed in another order, with room for all of them in one group
     names = [each.run_dir.name for each in jobs]
-    known = {name: digest(each.resolved) for name, each in zip(names, jobs, strict=True)}
-    members = [[names[2], names[0]], [names[1]]]
-    begun = [
-        Group(tmp_path, {name: known[name] for name in part}, num_threads=1, is_compiled=False, device="cpu")
-        for part in members
-    ]
-    sweep.begin(begun, tmp_path, 0)
-    written = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
-    summaries = sweep.run(jobs[::-1], tmp_path, HERE, batch=0)  # typed in another order
-    assert [(each["seed"], each["num_members"]) for each in summaries] == [(2, 2), (1, 1), (0, 2)]
-    assert not any(each["is_compiled"] for each in summaries)
-    assert [read_json(each.run_dir / "manifest.json")["num_threads"] for each in jobs] == [1, 1, 1]
-    assert all(path.read_bytes() == content for path, content in written.items())
-    assert [list(group.runs) for group in begun_groups(tmp_path, 0, named(jobs, tmp_path))] == members
+    assert [group.runs for group in begun] == [[names[2]], [names[0]], [names[1]]]
+    summaries = sweep.run(jobs[::-1], tmp_path, HERE, batch=0)
+    assert [(each["seed"], each["num_members"]) for each in summaries] == [(2, 1), (1, 1), (0, 1)]
 
 
 def test_another_batch_of_a_sweep_begins_beside_the_first(tmp_path: Path, discrete_file: Path):
     jobs = jobs_on(discrete_file, tmp_path)
-    for batch, some in ((0, jobs[:2]), (2, jobs[2:])):
-        sweep.begin(plan(some, tmp_path, HERE), tmp_path, batch)
-    found = [begun_groups(tmp_path, batch, named(some, tmp_path)) for batch, some in ((0, jobs[:2]), (2, jobs[2:]))]
-    assert [[len(group.runs) for group in groups] for groups in found] == [[2], [1]]
-    assert begun_groups(tmp_path, 3, named(jobs, tmp_path)) == []
+    for _ in range(2):
+        assert [len(group.runs) for group in began(jobs[:2], tmp_path)] == [2]
+        assert [len(group.runs) for group in began(jobs[2:], tmp_path, batch=2)] == [1]
+    assert sorted(read_json(tmp_path / "sweep.json")["batches"]) == ["0", "2"]
 
 
-def test_a_changed_sweep_refuses_to_go_on_and_says_why(tmp_path: Path, discrete_file: Path):
-    jobs = jobs_on(discrete_file, tmp_path)
-    sweep.begin(plan(jobs, tmp_path, HERE), tmp_path, 0)
-    assert len(begun_groups(tmp_path, 0, named(jobs, tmp_path))) == 1
-    for others in (jobs[:2], jobs_on(discrete_file, tmp_path, seeds=(0, 1, 3))):
-        with pytest.raises(ValueError, match=r"its configuration has changed .* resume=false"):
-            begun_groups(tmp_path, 0, named(others, tmp_path))
-    account = read_json(tmp_path / "sweep.json")
-    write_json(tmp_path / "sweep.json", account | {"source_sha256": "other"})
-    with pytest.raises(ValueError, match=r"the code has changed .* resume=false"):
-        begun_groups(tmp_path, 0, named(jobs, tmp_path))
+def test_a_changed_sweep_refuses_to_go_on_and_says_what_has_changed(tmp_path: Path, discrete_file: Path):
+    data = shutil.copy(discrete_file, tmp_path / "data.h5")
+    sweep_dir = tmp_path / "sweep"
+    jobs = jobs_on(data, sweep_dir)
+    began(jobs, sweep_dir)
+    assert len(began(jobs, sweep_dir)) == 1
+    assert "seed: 0, 1, 2 before, 0, 1 now" in refused(jobs[:2], sweep_dir)
+    assert "seed: 0, 1, 2 before, 0, 1, 3 now" in refused(jobs_on(data, sweep_dir, seeds=(0, 1, 3)), sweep_dir)
+    assert "optimizer.lr: 0.001 before, 0.1 now" in refused(jobs_on(data, sweep_dir, "optimizer.lr=0.1"), sweep_dir)
+    written = {path: path.read_bytes() for path in sweep_dir.rglob("*.json")}
+    with h5py.File(data, "r+") as file:
+        file["rew"][3] += 1
+    message = refused(jobs, sweep_dir)
+    assert message.endswith("now\nresume=false puts the sweep aside and begins anew")
+    assert message.count("\n  ") == 1
+    assert f"{jobs[0].run_dir} and 2 more hold other runs than what is asked for:\n  the data: sha256 " in message
+    assert {path: path.read_bytes() for path in sweep_dir.rglob("*.json")} == written
 
 
-def test_a_sweep_that_no_run_of_has_begun_leaves_nothing(tmp_path: Path, discrete_file: Path):
-    jobs = jobs_on(discrete_file, tmp_path / "sweep", "algorithm.reward_normalization=true")
-    planned = plan(jobs, tmp_path / "sweep", HERE)
-    sweep.begin(planned, tmp_path / "sweep", 0)
-    assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["groups", "sweep.json"]
-    sweep.forget(tmp_path / "sweep")
-    assert list((tmp_path / "sweep").iterdir()) == []
-    sweep.begin(planned, tmp_path / "sweep", 0)
-    jobs[0].run_dir.mkdir()
-    (jobs[0].run_dir / "manifest.json").write_text("{}")
-    sweep.forget(tmp_path / "sweep")
-    assert (tmp_path / "sweep" / "sweep.json").exists()
+def test_a_sweep_that_other_code_began_goes_on_where_that_is_allowed(
+    tmp_path: Path, discrete_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    jobs = jobs_on(discrete_file, tmp_path, seeds=(0,))
+    monkeypatch.setattr(identity, "source_digest", lambda: "a" * 64)
+    began(jobs, tmp_path)
+    monkeypatch.undo()
+    assert "the code: aaaaaaaaaaaa before" in refused(jobs, tmp_path)
+    allowed = jobs_on(discrete_file, tmp_path, "allow_code_change=true", seeds=(0,))
+    allowed = [replace(each, run_dir=jobs[0].run_dir) for each in allowed]
+    sweep.run(allowed, tmp_path, HERE, batch=0)
+    sweep.run(jobs, tmp_path, HERE, batch=0)  # by the code that went on with it
+
+
+def test_a_sweep_that_cannot_begin_leaves_what_was_there_and_nothing_else(tmp_path: Path, discrete_file: Path):
+    sweep_dir = tmp_path / "sweep"
+    jobs = jobs_on(discrete_file, sweep_dir)
+    (jobs[1].run_dir / ".hydra").mkdir(parents=True)
+    (jobs[1].run_dir / "metrics.csv").write_text("mine")
+    assert "has metrics.csv, .hydra but no manifest.json" in refused(jobs, sweep_dir)
+    assert sorted(path.name for path in sweep_dir.rglob("*")) == [".hydra", "metrics.csv", jobs[1].run_dir.name]
+
+
+def test_runs_that_cannot_use_the_data_leave_what_was_there_and_nothing_else(
+    tmp_path: Path, discrete_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unusable(*_: object) -> None:
+        raise ValueError("cannot be used")
+
+    sweep_dir = tmp_path / "sweep"
+    sweep_dir.mkdir()
+    (sweep_dir / "notes.txt").write_text("mine")
+    monkeypatch.setattr(sweep, "train", unusable)
+    with pytest.raises(ValueError, match="cannot be used"):
+        sweep.run(jobs_on(discrete_file, sweep_dir), sweep_dir, HERE, batch=0)
+    assert [path.name for path in sweep_dir.rglob("*")] == ["notes.txt"]
+
+
+def test_only_what_a_sweep_wrote_is_put_aside(tmp_path: Path, discrete_file: Path):
+    sweep_dir = tmp_path / "sweep"
+    jobs = jobs_on(discrete_file, sweep_dir, seeds=(0, 1))
+    sweep.run(jobs, sweep_dir, HERE, batch=0)
+    (sweep_dir / "notes.txt").write_text("mine")
+    (tmp_path / "sweep-aside").mkdir()
+    sweep.put_aside(sweep_dir)
+    assert [path.name for path in sweep_dir.iterdir()] == ["notes.txt"]
+    assert not any((tmp_path / "sweep-aside").iterdir())
+    aside = tmp_path / "sweep-aside-2"
+    assert {"sweep.json", "sweep.csv", "groups", "learning_curves.png", *(each.run_dir.name for each in jobs)} == {
+        path.name for path in aside.iterdir()
+    }
 
 
 def test_what_died_is_told_after_all_that_ended_is_written(
@@ -183,8 +230,6 @@ def test_what_died_is_told_after_all_that_ended_is_written(
 ):
     pytest.importorskip("submitit")
     jobs = jobs_on(discrete_file, tmp_path, seeds=(0, 1))
-    for each in jobs:
-        each.run_dir.mkdir()
     launch = Launch(executor="submitit_local", max_members=1, num_processes=None, options={})
     asked = []
 

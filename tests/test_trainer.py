@@ -73,6 +73,7 @@ def trainer_of(
             take_weights=lambda recorder=recorder: recorder.evaluated.append(population.num_updates),
             score=lambda value: None,
             loggers=[recorder],
+            release=lambda: None,
         )
         for seed, (run_dir, recorder) in enumerate(zip(run_dirs, recorders, strict=True))
     ]

@@ -25,6 +25,7 @@ from bcq_exp.data.h5 import read_h5, write_h5
 from bcq_exp.data.transitions import REQUIRED, Transitions, episode_sums
 from bcq_exp.envs import make_env, packages
 from bcq_exp.files import cache_folder, read_json, sha256, write_json
+from bcq_exp.source import source_digest
 
 VERSION = 1  # of what `collect` does: raised with every change of its output, since the cache is keyed by it
 LEG = 100_000  # transitions; a part of that output
@@ -87,7 +88,14 @@ def _empty(env: gym.Env[Any, Any], num_rows: int) -> dict[str, Any]:
 
 
 def embedded_dataset(
-    *, name: str, env: str, behaviour: str, noise: Mapping[str, Any], num_transitions: int, seed: int
+    *,
+    name: str,
+    env: str,
+    behaviour: str,
+    noise: Mapping[str, Any],
+    num_transitions: int,
+    seed: int,
+    allow_code_change: bool,
 ) -> Transitions:
     """Reads the dataset from the cache; collects it first where it is not there, or not as it was written.
 
@@ -98,9 +106,11 @@ def embedded_dataset(
         noise: arguments of `make_noise`.
         num_transitions: see `collect`; made in legs of `LEG` or more, each of which begins anew.
         seed: at least 0.
+        allow_code_change: whether a collection that other code began may go on.
 
     Raises:
-        ValueError: as `Behaviour.load`, `make_noise` and `collect`, or the cache is not writable.
+        ValueError: as `Behaviour.load`, `make_noise` and `collect`, other code began the collection, or the cache is
+            not writable.
     """
     agent, rule = Behaviour.load(behaviour), make_noise(**noise)
     origin = {
@@ -120,9 +130,12 @@ def embedded_dataset(
         sizes[-1] += num_transitions - sum(sizes)
         legs = [path.with_name(f"{path.stem}.leg{number}.h5") for number in range(len(sizes))]
         for number, (leg, size) in enumerate(zip(legs, sizes, strict=True)):
-            if not is_intact(leg, {**origin, "leg": number}):
-                stream = np.random.SeedSequence([seed, number] if number else seed)
-                keep(leg, collect(agent, rule, env, size, stream), env, {**origin, "leg": number})
+            if is_intact(leg, {**origin, "leg": number}):
+                if not allow_code_change:
+                    check_code(leg)
+                continue
+            stream = np.random.SeedSequence([seed, number] if number else seed)
+            keep(leg, collect(agent, rule, env, size, stream), env, {**origin, "leg": number})
         return joined([read_h5(leg) for leg in legs])
 
     return cached(name, origin, make)
@@ -160,12 +173,23 @@ def cached(name: str, origin: Mapping[str, Any], make: Callable[[Path], Transiti
         raise ValueError(f"cache file {path}: {error}; set BCQ_EXP_CACHE to a folder that can be written") from None
 
 
+def check_code(leg: Path) -> None:
+    """Raise ValueError where a part of a collection was made by other code than this."""
+    begun = read_json(leg.with_suffix(".json"))["source_sha256"]
+    if begun != source_digest():
+        raise ValueError(
+            f"{leg}: the code has changed since this collection began, {str(begun)[:12]} before,"
+            f" {source_digest()[:12]} now; allow_code_change=true goes on all the same, removing this file begins anew"
+        )
+
+
 def keep(path: Path, transitions: Transitions, env: str, origin: Mapping[str, Any]) -> None:
     """Writes transitions with what there is to know about them, in the file itself and in a JSON file beside it."""
     returns = transitions.episode_returns
     account = {
         **origin,
         "command": shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),
+        "source_sha256": source_digest(),
         "num_episodes": len(returns),
         "return_mean": returns.mean(),
         "return_std_error": returns.std() / math.sqrt(len(returns)),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -26,7 +27,7 @@ NAMES = ("cartpole-noisy", "pendulum-noisy")
 COLUMNS = ("obs", "act", "rew", "terminated", "truncated", "obs_next", "episode_returns")
 YAML = {name: OmegaConf.to_container(OmegaConf.load(Path(CONF_DIR, "dataset", f"{name}.yaml"))) for name in NAMES}
 CONFIG = {key: YAML["cartpole-noisy"][key] for key in ("name", "env", "behaviour", "noise", "seed")}
-CONFIG["num_transitions"] = 1000
+CONFIG |= {"num_transitions": 1000, "allow_code_change": False}
 
 
 def record(name: str, env: str, noise: Noise, num_transitions: int = 1000, seed: int = 0) -> Transitions:
@@ -178,6 +179,30 @@ def test_recording_that_was_killed_goes_on_with_the_leg_that_it_was_in(
     for key in COLUMNS:
         np.testing.assert_array_equal(getattr(whole, key), getattr(again, key))
     assert not list(cache.glob("*.leg*"))
+
+
+def test_recording_that_other_code_began_goes_on_where_that_is_allowed(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "LEG", 300)
+
+    def stopping(*args: Any) -> Transitions:
+        if list(cache.glob("*.leg0.h5")):
+            raise ValueError("stopped")
+        return collect(*args)
+
+    monkeypatch.setattr(collection, "collect", stopping)
+    monkeypatch.setattr(collection, "source_digest", lambda: "a" * 64)
+    with pytest.raises(ValueError, match="stopped"):
+        embedded_dataset(**CONFIG)
+    monkeypatch.undo()
+    monkeypatch.setenv("BCQ_EXP_CACHE", str(cache))
+    monkeypatch.setattr(collection, "LEG", 300)
+    (leg,) = cache.glob("*.leg0.h5")
+    with pytest.raises(ValueError, match=rf"{leg}: the code has changed .*aaaaaaaaaaaa before.*allow_code_change=true"):
+        embedded_dataset(**CONFIG)
+    assert leg.exists()
+    assert len(embedded_dataset(**{**CONFIG, "allow_code_change": True})) == 1000
 
 
 def test_account_states_the_returns_and_the_versions(cache: Path) -> None:

@@ -321,8 +321,8 @@ def test_a_run_on_200_000_frames_stays_within_its_share_of_anonymous_memory(
         import gzip
         import gymnasium as gym
         import pixels
-        from cases import checked
-        from bcq_exp.experiment import Job, build
+        from cases import job
+        from bcq_exp.experiment import build
         num = 200_003
         for name, shape, dtype in (("observation", (num, 84, 84), np.uint8), ("action", (num,), np.int32),
                                    ("reward", (num,), np.float32), ("terminal", (num,), np.uint8)):
@@ -336,10 +336,10 @@ def test_a_run_on_200_000_frames_stays_within_its_share_of_anonymous_memory(
         class Black(pixels.Blocks):
             observation_space = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
         gym.register("Black-v0", Black, max_episode_steps=5)
-        cfg = checked("dataset=atari-replay", "dataset.game=Pong", f"dataset.path={{folder}}", "dataset.env=Black-v0",
-                      "network=nature_cnn", "algorithm=discrete_bcq", "batch_size=32", "compile=never",
-                      "storage={choice}", "num_threads=1")
-        trainer = build([Job(cfg, Path(folder), {{}}, ())])
+        typed = ("dataset=atari-replay", "dataset.game=Pong", f"dataset.path={{folder}}", "dataset.env=Black-v0",
+                 "network=nature_cnn", "algorithm=discrete_bcq", "batch_size=32", "compile=never",
+                 "storage={choice}", "num_threads=1")
+        trainer = build([job(Path(folder) / "run", *typed)])
         trainer.population.advance(10)
         print(len(trainer.population.buffer), peak() / 1024)
     """
