@@ -53,7 +53,19 @@ NEAREST = {
     "unlikely_action_threshold": ("unlikely_action_threshold", "lmbda", "phi"),
 }
 
-OmegaConf.register_new_resolver("run_dir", lambda resume, fresh: resume or fresh, replace=True)
+
+def _task(key: str, *, _root_: DictConfig) -> Any:
+    """A key outside Hydra's part; a mark in its place where Hydra shows its part alone (`--cfg hydra --resolve`)."""
+    return OmegaConf.select(_root_, key, default=f"<{key}>")
+
+
+def _run_dir(fresh: str, *, _root_: DictConfig) -> str:
+    """The directory of the run that is resumed, else a fresh one."""
+    return _root_.get("resume") or fresh
+
+
+OmegaConf.register_new_resolver("task", _task, replace=True)
+OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
 
 
 # Free keys by which no directory is named, so that the same command goes on there whatever they say.

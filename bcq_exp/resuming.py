@@ -30,8 +30,9 @@ def resumed(run_dir: Path, cfg: DictConfig, typed: Sequence[str]) -> tuple[DictC
         key = line.split("=", 1)[0]
         if key == "resume":
             continue
-        if "=" not in line or OmegaConf.select(saved, key, default=None) is None is OmegaConf.select(cfg, key):
-            raise ValueError(f"resume goes on with the run's own configuration, which has no {key}: drop {line}")
+        section, _, name = key.rpartition(".")
+        if "=" not in line or name not in (OmegaConf.select(saved, section) if section else saved):
+            raise ValueError(f"resume goes on with the run's own configuration, which has no key {key}: drop {line}")
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False, force_add=True)
         if not is_free(key):
             overrides = [other for other in overrides if other.split("=", 1)[0] != key] + [line]

@@ -1,4 +1,6 @@
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -262,3 +264,12 @@ def test_a_configuration_read_from_disk_is_checked_like_any_other(tmp_path: Path
     assert check(OmegaConf.create(text)).schedule == check(cfg).schedule
     with pytest.raises(ValueError, match="_target_"):
         check(OmegaConf.create(text.replace("algorithm:\n", "algorithm:\n  _target_: os.system\n")))
+
+
+@pytest.mark.parametrize("program", ["train", "collect", "evaluate"])
+def test_hydras_own_part_is_shown_resolved(tmp_path: Path, program: str):
+    command = [sys.executable, "-m", f"bcq_exp.{program}", "--cfg", "hydra", "--resolve"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert OmegaConf.create(done.stdout).hydra.output_subdir is None
+    assert list(tmp_path.iterdir()) == []
