@@ -155,7 +155,7 @@ def load_transitions(cfg: DatasetConfig) -> Transitions:
 def read_dataset(cfg: DatasetConfig) -> Transitions:
     """The dataset that a configuration names, as it was recorded."""
     if isinstance(cfg, H5DatasetConfig):
-        return read_transitions(cfg.path)
+        return read_transitions(cfg.path, cfg.max_episode_steps)
     if isinstance(cfg, D4RLDatasetConfig):
         return load_d4rl(
             cfg.id, cfg.path, terminate_on_end=cfg.terminate_on_end, max_episode_steps=cfg.max_episode_steps

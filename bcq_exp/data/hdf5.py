@@ -1,0 +1,136 @@
+"""HDF5 files, of which nothing is read but arrays that lie in the file itself and that its bytes can make."""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bcq_exp.data.columns import Array, check_numbers
+from bcq_exp.data.storage import check_declared, chunks, is_large, new_mapped
+
+INNER = "infos"  # the group whose datasets have names too, `infos/action_mask`, as D4RL and Minari write them
+
+
+class Refused(ValueError):
+    """What a sound file asks for and does not get."""
+
+
+@contextmanager
+def open_h5(path: str | Path) -> Iterator[h5py.File]:
+    """Open a file to read; whatever HDF5 raises inside the block becomes one short error that names the file."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except Refused as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a readable HDF5 file, truncated or damaged ({said})") from None
+
+
+def read_attrs(path: str | Path, *names: str) -> list[Any]:
+    """Read root attributes of an HDF5 file; None stands for a missing one."""
+    with open_h5(path) as file:
+        return [file.attrs.get(name) for name in names]
+
+
+def names(path: str | Path) -> list[str]:
+    """The names in the root of a file, and those in its group `infos`, as `infos/NAME`; no link is followed."""
+    with open_h5(path) as file:
+        inner = file[INNER] if _is_own(file, INNER) else None
+        found = [f"{INNER}/{name}" for name in inner] if isinstance(inner, h5py.Group) else []
+        return [*file, *found]
+
+
+def read_datasets(path: str | Path, keys: Iterable[str]) -> dict[str, Array]:
+    """Read those of the named datasets that an HDF5 file has; a large file's go to mapped files.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or a dataset is no array of numbers, lies elsewhere, or is larger than what the
+            file's bytes can make.
+    """
+    with open_h5(path) as file:
+        present = {key: found for key in keys if (found := dataset(file, key)) is not None}
+        kinds = {key: (each.shape, each.dtype) for key, each in present.items()}
+    for key, (_, dtype) in kinds.items():
+        check_numbers(dtype, key, str(path))
+    numbers = [key for key, (shape, _) in kinds.items() if shape and 0 not in shape]
+    if not is_large(sum(math.prod(shape) * dtype.itemsize for shape, dtype in kinds.values())):
+        numbers = []
+    room = {key: new_mapped(*kinds[key]) for key in numbers}
+    with open_h5(path) as file:
+        found = {key: np.asarray(file[key][()]) for key in kinds if key not in room}
+        for key, out in room.items():
+            for rows in chunks(out):
+                out[rows] = file[key][rows]
+    return {key: (found | room)[key] for key in kinds}
+
+
+def dataset(file: h5py.File, key: str) -> h5py.Dataset | None:
+    """The dataset of a key; None where there is none.
+
+    Raises:
+        Refused: it lies in another file, in whole or in part, or is larger than what the file's bytes can make.
+    """
+    if not _is_own(file, key) or not isinstance(found := file[key], h5py.Dataset):
+        return None
+    _check_own(found.id, key, Path(file.filename).stat().st_size)
+    return found
+
+
+def check_file(path: Path) -> None:
+    """Raise ValueError unless all of a file, which another library is to read, passes what `dataset` looks at."""
+    with open_h5(path) as file:
+        size = path.stat().st_size
+
+        def check(name: bytes, info: Any) -> None:
+            key = name.decode(errors="replace")
+            if info.type != h5py.h5l.TYPE_HARD:
+                raise Refused(_said_of_link(key))
+            found = h5py.h5o.open(file.id, name)
+            if isinstance(found, h5py.h5d.DatasetID):
+                _check_own(found, key, size)
+
+        file.id.links.visit(check, info=True)
+
+
+def _is_own(file: h5py.File, key: str) -> bool:
+    """Whether a key names something that lies in the file; raises Refused where a link leads away on the way there."""
+    node: Any = file
+    for name in key.split("/"):
+        if not isinstance(node, h5py.Group):
+            return False
+        link = node.get(name, getlink=True)
+        if link is None:
+            return False
+        if not isinstance(link, h5py.HardLink):
+            raise Refused(_said_of_link(key))
+        node = node[name]
+    return True
+
+
+def _said_of_link(key: str) -> str:
+    return (
+        f"{key} is a link by name, which may lead out of the file and is not followed; copy the array, or give it "
+        f"another name with a hard link: file[{key!r}] = file['its own key']"
+    )
+
+
+def _check_own(found: h5py.h5d.DatasetID, key: str, file_bytes: int) -> None:
+    layout = found.get_create_plist()
+    if layout.get_external_count() or layout.get_layout() == h5py.h5d.VIRTUAL:
+        raise Refused(f"{key} lies in other files, which are not read; copy the array into this one")
+    itemsize = found.get_type().get_size()
+    shapes = [found.shape, layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else ()]
+    declared = max(math.prod(shape) * itemsize for shape in shapes)
+    try:
+        check_declared(declared, min(found.get_storage_size(), file_bytes))
+    except ValueError as error:
+        raise Refused(f"{key}: {error}") from None
