@@ -31,7 +31,12 @@ def read_transitions(path: str | Path, max_episode_steps: int | None = None) -> 
         FileNotFoundError: if there is no such file.
         ValueError: if the layout is unknown, the file damaged, or a value bad (naming file, key and first bad row).
     """
-    path, source = Path(path), str(path)
+    found = _read(Path(path), max_episode_steps)
+    return found if found.rows is not None else replace(found, rows=np.arange(len(found)))
+
+
+def _read(path: Path, max_episode_steps: int | None) -> Transitions:
+    source = str(path)
     is_folder = path.is_dir()
     if is_folder or is_two(path):
         if max_episode_steps is not None:
@@ -47,8 +52,7 @@ def read_transitions(path: str | Path, max_episode_steps: int | None = None) -> 
     columns, keys = layouts.renamed(read_columns(path, keys.values()), keys), {**layout.names, **keys}
     if layout is layouts.D3RLPY:
         return transitions_of_d3rlpy(columns, source, keys)
-    made = Transitions.from_columns(columns, source, keys, max_episode_steps=max_episode_steps)
-    return made if made.rows is not None else replace(made, rows=np.arange(len(made)))
+    return Transitions.from_columns(columns, source, keys, max_episode_steps=max_episode_steps)
 
 
 def is_two(path: Path) -> bool:
