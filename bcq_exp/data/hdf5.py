@@ -88,17 +88,15 @@ def dataset(file: h5py.File, key: str) -> h5py.Dataset | None:
 def check_file(path: Path) -> None:
     """Raise ValueError unless all of a file, which another library is to read, passes what `dataset` looks at."""
     with open_h5(path) as file:
-        size = path.stat().st_size
-
-        def check(name: bytes, info: Any) -> None:
+        links: list[tuple[bytes, int]] = []
+        file.id.links.visit(lambda name, info: links.append((name, info.type)), info=True)
+        for name, kind in links:
             key = name.decode(errors="replace")
-            if info.type != h5py.h5l.TYPE_HARD:
+            if kind != h5py.h5l.TYPE_HARD:
                 raise Refused(_said_of_link(key))
             found = h5py.h5o.open(file.id, name)
             if isinstance(found, h5py.h5d.DatasetID):
-                _check_own(found, key, size)
-
-        file.id.links.visit(check, info=True)
+                _check_own(found, key, path.stat().st_size)
 
 
 def _is_own(file: h5py.File, key: str) -> bool:
