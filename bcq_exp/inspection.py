@@ -239,6 +239,8 @@ def print_layouts() -> None:
     found = Table(
         "layout", "columns", "", title="Layouts of .npz archives, HDF5 files and folders", box=box.SIMPLE_HEAD
     )
+    masks = (f"{', '.join(others)} too" for _, *others in layouts.MASKS.values())
+    found.caption = escape("[...] may be missing. mask may be called {}; mask_next {}.".format(*masks))
     for row in layouts.table():
         found.add_row(*map(escape, row))
     Console().print(found)

@@ -37,7 +37,7 @@ class Layout(NamedTuple):
 
 
 STEP = ("obs", "act", "rew", "terminated")
-_ENDS_NOTE = "one of the two that say where episodes end may be missing"
+_ENDS_NOTE = "of {} and {} one may be missing: either says where episodes end"
 
 OWN = Layout(
     "own names",
@@ -47,7 +47,7 @@ OWN = Layout(
     },
     STEP,
     frozenset({"obs", "act", "rew"}),
-    f"what `collect` and `convert` write; {_ENDS_NOTE}",
+    "what `collect` and `convert` write; " + _ENDS_NOTE.format("truncated", "obs_next"),
 )
 D4RL = Layout(
     "D4RL's names",
@@ -61,7 +61,7 @@ D4RL = Layout(
     },
     STEP,
     frozenset({"observations", "actions", "rewards", "terminals"}),
-    _ENDS_NOTE,
+    _ENDS_NOTE.format("timeouts", "next_observations"),
 )
 D3RLPY = Layout(
     "d3rlpy 1",
