@@ -107,7 +107,12 @@ def check_array(column: Array, key: str, source: str, ranks: Iterable[int], layo
 def check_numbers(dtype: np.dtype[Any], key: str, source: str) -> None:
     """Raise ValueError unless a column's type is one of real numbers."""
     if dtype.kind not in "fiub":
-        raise ValueError(f"{source}: {key} has dtype {dtype}, from row 0 on; allowed: real numbers")
+        raise ValueError(f"{source}: {said_of_type(dtype, key)}")
+
+
+def said_of_type(dtype: np.dtype[Any], key: str) -> str:
+    """What is said of a column whose type is none of real numbers."""
+    return f"{key} has dtype {dtype}, from row 0 on; allowed: real numbers"
 
 
 def reject_rows(

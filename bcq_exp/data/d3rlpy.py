@@ -12,6 +12,7 @@ import numpy as np
 from bcq_exp.data import layouts
 from bcq_exp.data.columns import Array, as_flag, check_keys, typed
 from bcq_exp.data.hdf5 import dataset, names, open_h5, read_datasets
+from bcq_exp.data.steps import STEP
 from bcq_exp.data.transitions import Transitions
 
 VERSION_2 = "2.1"
@@ -94,7 +95,7 @@ def read_d3rlpy_2(path: str | Path) -> Transitions:
 def _scalar(path: str | Path, key: str) -> Any:
     """What stands in a dataset of one number or one text."""
     with open_h5(path) as file:
-        found = dataset(file, key)
+        found = dataset(file, key, Path(path).stat().st_size)
         if found is None or (found.dtype.hasobject and (found.shape or not h5py.check_string_dtype(found.dtype))):
             raise ValueError(f"{key} is no number and no text")
         return np.asarray(found[()])
@@ -103,7 +104,7 @@ def _scalar(path: str | Path, key: str) -> Any:
 def _keys(found: Collection[str], i: int, source: str) -> dict[str, str]:
     """The key in the file of each column of episode `i`."""
     known = {name: f"{key}_{i}" for name, key in EPISODE.items() if name != "ends"}
-    check_keys(found, [known[name] for name in layouts.STEP], source)
+    check_keys(found, [known[name] for name in STEP], source)
     there = {name: key for name, key in known.items() if key in found}
     for name, each in layouts.MASKS.items():
         if (key := next((f"{mask}_{i}" for mask in each if f"{mask}_{i}" in found), None)) is not None:
@@ -113,7 +114,7 @@ def _keys(found: Collection[str], i: int, source: str) -> dict[str, str]:
 
 def _episode(columns: Mapping[str, Array], keys: Mapping[str, str], source: str) -> dict[str, Array]:
     """The columns of an episode in the types of `typed`, `ends` among them."""
-    check_keys(columns, keys.values(), source)
+    check_keys([key for key in keys.values() if key in columns], keys.values(), source)
     flag = columns[keys["terminated"]].reshape(-1)
     has_terminated = as_flag(flag, keys["terminated"], source)
     if has_terminated.size != 1:

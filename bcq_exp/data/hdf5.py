@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from bcq_exp.data.columns import Array, check_numbers
+from bcq_exp.data.columns import Array, check_numbers, said_of_type
 from bcq_exp.data.storage import check_declared, chunks, is_large, new_mapped
 
 INNER = "infos"  # the group whose datasets have names too, `infos/action_mask`, as D4RL and Minari write them
@@ -43,7 +43,7 @@ def read_attrs(path: str | Path, *names: str) -> list[Any]:
 def names(path: str | Path) -> list[str]:
     """The names in the root of a file, and those in its group `infos`, as `infos/NAME`; no link is followed."""
     with open_h5(path) as file:
-        inner = file[INNER] if _is_own(file, INNER) else None
+        inner = _own(file, INNER)
         found = [f"{INNER}/{name}" for name in inner] if isinstance(inner, h5py.Group) else []
         return [*file, *found]
 
@@ -57,31 +57,34 @@ def read_datasets(path: str | Path, keys: Iterable[str]) -> dict[str, Array]:
             file's bytes can make.
     """
     with open_h5(path) as file:
-        present = {key: found for key in keys if (found := dataset(file, key)) is not None}
-        kinds = {key: (each.shape, each.dtype) for key, each in present.items()}
+        size = Path(path).stat().st_size
+        present = {key: found for key in keys if (found := dataset(file, key, size)) is not None}
+        kinds = {key: (found.shape, found.dtype) for key, found in present.items()}
+        for key, (_, dtype) in kinds.items():
+            if dtype.hasobject:
+                raise Refused(said_of_type(dtype, key))
+        if not is_large(sum(math.prod(shape) * dtype.itemsize for shape, dtype in kinds.values())):
+            return {key: np.asarray(found[()]) for key, found in present.items()}
     for key, (_, dtype) in kinds.items():
         check_numbers(dtype, key, str(path))
-    numbers = [key for key, (shape, _) in kinds.items() if shape and 0 not in shape]
-    if not is_large(sum(math.prod(shape) * dtype.itemsize for shape, dtype in kinds.values())):
-        numbers = []
-    room = {key: new_mapped(*kinds[key]) for key in numbers}
+    room = {key: new_mapped(shape, dtype) for key, (shape, dtype) in kinds.items() if shape and 0 not in shape}
     with open_h5(path) as file:
-        found = {key: np.asarray(file[key][()]) for key in kinds if key not in room}
         for key, out in room.items():
             for rows in chunks(out):
                 out[rows] = file[key][rows]
-    return {key: (found | room)[key] for key in kinds}
+        return {key: room[key] if key in room else np.asarray(file[key][()]) for key in kinds}
 
 
-def dataset(file: h5py.File, key: str) -> h5py.Dataset | None:
-    """The dataset of a key; None where there is none.
+def dataset(file: h5py.File, key: str, file_bytes: int) -> h5py.Dataset | None:
+    """The dataset of a key, in a file of so many bytes; None where there is none.
 
     Raises:
         Refused: it lies in another file, in whole or in part, or is larger than what the file's bytes can make.
     """
-    if not _is_own(file, key) or not isinstance(found := file[key], h5py.Dataset):
+    found = _own(file, key)
+    if not isinstance(found, h5py.Dataset):
         return None
-    _check_own(found.id, key, Path(file.filename).stat().st_size)
+    _check_own(found.id, key, file_bytes)
     return found
 
 
@@ -99,19 +102,16 @@ def check_file(path: Path) -> None:
                 _check_own(found, key, path.stat().st_size)
 
 
-def _is_own(file: h5py.File, key: str) -> bool:
-    """Whether a key names something that lies in the file; raises Refused where a link leads away on the way there."""
+def _own(file: h5py.File, key: str) -> Any:
+    """What a key names in the file itself, or None; raises Refused where a link leads away on the way there."""
     node: Any = file
     for name in key.split("/"):
-        if not isinstance(node, h5py.Group):
-            return False
-        link = node.get(name, getlink=True)
-        if link is None:
-            return False
-        if not isinstance(link, h5py.HardLink):
+        if not isinstance(node, h5py.Group) or not node.id.links.exists(name.encode()):
+            return None
+        if node.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             raise Refused(_said_of_link(key))
         node = node[name]
-    return True
+    return node
 
 
 def _said_of_link(key: str) -> str:

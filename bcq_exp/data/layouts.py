@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bcq_exp.data.columns import Array, shown
+from bcq_exp.data.steps import STEP
 
 MASKS: Mapping[str, tuple[str, ...]] = {
     "mask": ("mask", "action_mask", "action_masks", "infos/action_mask", "infos/action_masks"),
@@ -36,7 +37,6 @@ class Layout(NamedTuple):
     note: str
 
 
-STEP = ("obs", "act", "rew", "terminated")
 _ENDS_NOTE = "of {} and {} one may be missing: either says where episodes end"
 
 OWN = Layout(

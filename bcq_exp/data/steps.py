@@ -74,6 +74,8 @@ def _ends(columns: Mapping[str, Array], source: str, keys: Mapping[str, str], ma
     """Whether a row is the last one of its episode, (N,) bool."""
     terminated = columns["terminated"]
     flag, after = keys.get("ends", "truncated"), keys.get("obs_next", "obs_next")
+    if max_episode_steps is not None and max_episode_steps < 0:
+        raise ValueError(f"{source}: max_episode_steps={max_episode_steps}; allowed: 0 for none, or more")
     told = next((name for name in ("truncated", "ends", "obs_next") if name in columns), None)
     if told is not None and max_episode_steps is not None:
         raise ValueError(

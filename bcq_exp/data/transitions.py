@@ -14,7 +14,7 @@ __all__ = ["MASKS", "REQUIRED", "Array", "Transitions", "episode_sums"]
 REQUIRED = ("obs", "act", "rew", "terminated", "truncated", "obs_next")
 MASKS = ("mask", "mask_next")
 COLUMNS = (*REQUIRED, *MASKS, "episode_returns")
-OWN: Mapping[str, str] = MappingProxyType({})  # keys of a file that calls its columns as they are called here
+SAME: Mapping[str, str] = MappingProxyType({})  # keys of columns that are called as they are called here
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,7 +60,7 @@ class Transitions:
         cls,
         columns: Mapping[str, Array],
         source: str,
-        keys: Mapping[str, str] = OWN,
+        keys: Mapping[str, str] = SAME,
         *,
         is_discrete: bool | None = None,
         max_episode_steps: int | None = None,
@@ -85,7 +85,7 @@ class Transitions:
         cls,
         columns: Mapping[str, Array],
         source: str,
-        keys: Mapping[str, str] = OWN,
+        keys: Mapping[str, str] = SAME,
         max_episode_steps: int | None = None,
     ) -> Self:
         """Make transitions of columns that `typed` gave; arguments and errors as for `as_transitions`."""

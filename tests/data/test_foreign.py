@@ -28,7 +28,7 @@ TABLE = "state,action,reward,done,weight\n1,0,1.0,0,3\n"
         ("a.h5", TABLE.encode(), "a text file with columns state, action"),
         ("a.json", b'{"state": [1]}', r"a JSON file; write its columns with numpy\.savez"),
         ("a.jsonl", b'[{"state": 1}]', "a JSON file"),
-        ("a.npz", gzip.compress(b"x"), "a gzip'd file; unpack it"),
+        ("a.npz", gzip.compress(b"x", mtime=0), "a gzip'd file; unpack it"),
         ("a.parquet", b"PAR1" + bytes(20), "a Parquet file"),
         ("a.mat", b"MATLAB 5.0 MAT-file", "a MATLAB file"),
         ("a.pt", b"PK\x03\x04" + bytes(50), r"\.pt files hold pickles, which can run code, and are never read"),
