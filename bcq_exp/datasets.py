@@ -49,9 +49,10 @@ class DatasetConfig:
 
 @dataclass(kw_only=True)
 class H5DatasetConfig(DatasetConfig):
-    """A file in one of the layouts of `bcq_exp.data.readers`."""
+    """A file in one of the layouts of `bcq_exp.data.layouts`."""
 
     path: str
+    max_episode_steps: int | None
 
 
 @dataclass(kw_only=True)
@@ -205,8 +206,13 @@ def dataset_errors(dataset: DatasetConfig) -> list[str]:
         limit = None
         if isinstance(dataset, D4RLDatasetConfig | AtariReplayDatasetConfig):
             limit = dataset.max_episode_steps
+        if isinstance(dataset, H5DatasetConfig) and dataset.max_episode_steps != 0:
+            limit = dataset.max_episode_steps
         if limit is not None and limit < 2:
-            raise ValueError(f"max_episode_steps={limit} is below 2; allowed: null or 2 and more")
+            raise ValueError(
+                f"max_episode_steps={limit} is below 2; allowed: null or 2 and more"
+                + (", or 0 for none" if isinstance(dataset, H5DatasetConfig) else "")
+            )
         clip = dataset.reward_clip
         if clip is not None and not (len(clip) == 2 and all(map(math.isfinite, clip)) and clip[0] < clip[1]):
             raise ValueError(f"reward_clip={list(clip)}; allowed: null, or two finite numbers, the lower one first")

@@ -152,7 +152,7 @@ def read_dataset(cfg: DatasetConfig, *, allow_code_change: bool = False) -> Tran
         allow_code_change: whether a collection that other code began may go on.
     """
     if isinstance(cfg, H5DatasetConfig):
-        return read_transitions(cfg.path)
+        return read_transitions(cfg.path, cfg.max_episode_steps)
     if isinstance(cfg, D4RLDatasetConfig):
         return load_d4rl(
             cfg.id, cfg.path, terminate_on_end=cfg.terminate_on_end, max_episode_steps=cfg.max_episode_steps

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from bcq_exp.data import Transitions, read_transitions
+from bcq_exp.data import Transitions, layouts, read_transitions
+from bcq_exp.data.columns import Array
+from bcq_exp.data.convert import LIMIT_HELP
 from bcq_exp.data.frames import distinct
-from bcq_exp.data.h5 import read_datasets
-from bcq_exp.data.npz import read_columns
 from bcq_exp.data.preprocessing import episode_lengths
-from bcq_exp.data.transitions import Array
+from bcq_exp.data.readers import read_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,7 @@ def read_flags(path: Path) -> dict[str, Array]:
     """Those of `FLAGS` that a dataset file has, as bool; raises like `read_transitions`."""
     if path.is_dir():
         return {}
-    found = read_columns(path) if path.suffix == ".npz" else read_datasets(path, FLAGS)
+    found = read_columns(path, FLAGS)
     return {key: found[key].astype(np.bool_) for key in FLAGS if key in found}
 
 
@@ -233,15 +234,34 @@ def _plot_observations(axes: "Axes", obs: Array) -> None:
     axes.legend()
 
 
+def print_layouts() -> None:
+    """Print what is read, and what columns are called there; those in brackets may be missing."""
+    found = Table(
+        "layout", "columns", "", title="Layouts of .npz archives, HDF5 files and folders", box=box.SIMPLE_HEAD
+    )
+    masks = (f"{', '.join(others)} too" for _, *others in layouts.MASKS.values())
+    found.caption = escape("[...] may be missing. mask may be called {}; mask_next {}.".format(*masks))
+    for row in layouts.table():
+        found.add_row(*map(escape, row))
+    Console().print(found)
+
+
 def main(arguments: Sequence[str]) -> None:
     """Print what is in a dataset, and draw it into a PNG."""
     parser = argparse.ArgumentParser(prog="bcq-collect inspect", description=__doc__)
-    parser.add_argument("path", type=Path, metavar="PATH", help="a dataset file of any known layout")
+    parser.add_argument("path", type=Path, metavar="PATH", nargs="?", help="a dataset of any known layout")
+    parser.add_argument("--layouts", action="store_true", help="print the columns of each layout, and no dataset")
     parser.add_argument("--png", type=Path, metavar="FILE", help="default: outputs/inspect/NAME.png")
+    parser.add_argument("--max-episode-steps", type=int, metavar="N", help=LIMIT_HELP)
     options = parser.parse_args(arguments)
+    if options.layouts:
+        print_layouts()
+        return
+    if options.path is None:
+        parser.error("give PATH, or --layouts")
     png = options.png or Path("outputs", "inspect", f"{options.path.stem}.png")
     try:
-        transitions = read_transitions(options.path)
+        transitions = read_transitions(options.path, options.max_episode_steps)
         found = inspect(transitions, read_flags(options.path))
         png.parent.mkdir(parents=True, exist_ok=True)
         plot(transitions, png)

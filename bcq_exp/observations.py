@@ -9,6 +9,23 @@ from numpy.typing import NDArray
 
 # A goal environment's achieved goal is part of its observation anyway.
 LEFT_OUT, LAST = "achieved_goal", "desired_goal"
+MASK = "action_mask"  # the part of a Dict that says which actions are available, and is no feature
+
+
+class OneHot(gym.spaces.Box):
+    """The Box of the one-hot vectors that stand for the values of a Discrete space, which is kept as `discrete`."""
+
+    def __init__(self, discrete: gym.spaces.Discrete) -> None:
+        super().__init__(0, 1, (int(discrete.n),), np.float32)
+        self.discrete = discrete
+
+
+def split_mask(space: gym.Space[Any]) -> tuple[gym.Space[Any], gym.Space[Any] | None]:
+    """An observation space without its mask of available actions, and the mask's own space, or None."""
+    if not isinstance(space, gym.spaces.Dict) or MASK not in space.spaces:
+        return space, None
+    rest = {key: part for key, part in space.spaces.items() if key != MASK}
+    return gym.spaces.Dict(rest), space.spaces[MASK]
 
 
 def parts(space: gym.spaces.Dict) -> list[str]:
@@ -19,7 +36,7 @@ def parts(space: gym.spaces.Dict) -> list[str]:
 def flat_space(space: gym.Space[Any]) -> gym.Space[Any]:
     """The space of what `flatten` gives; Box and unknown spaces stay as they are."""
     if isinstance(space, gym.spaces.Discrete):
-        return gym.spaces.Box(0, 1, (int(space.n),), np.float32)
+        return OneHot(space)
     if isinstance(space, gym.spaces.Dict):
         boxes = [flat_space(space.spaces[key]) for key in parts(space)]
         if not boxes or not all(isinstance(box, gym.spaces.Box) for box in boxes):
@@ -45,8 +62,7 @@ def flatten(space: gym.Space[Any], obs: Any) -> NDArray[Any]:
         index = np.asarray(obs) - space.start
         if index.ndim != 1 or index.dtype.kind not in "iu" or ((index < 0) | (index >= space.n)).any():
             raise ValueError(f"observations are not all in {space}")
-        one_hot: NDArray[Any] = np.eye(int(space.n), dtype=np.float32)[index]
-        return one_hot
+        return np.asarray(index[:, None] == np.arange(space.n), np.float32)
     if not isinstance(space, gym.spaces.Dict) or not isinstance(flat_space(space), gym.spaces.Box):
         raise ValueError(f"observation space {space} is not supported; allowed: Box, Discrete, or Dict of such")
     if not isinstance(obs, Mapping) or not set(parts(space)) <= obs.keys():

@@ -13,7 +13,7 @@ import pixels
 from bcq_exp.config import CONF_DIR
 from bcq_exp.data import check_against
 from bcq_exp.datasets import DatasetConfig, completed
-from bcq_exp.experiment import load_transitions
+from bcq_exp.experiment import load_transitions, read_dataset
 from cases import checked, composed
 
 
@@ -34,6 +34,7 @@ def describe(folder: Path, **metadata: object) -> None:
 ID = ("dataset=minari", "dataset.id=tests/small-v0")
 
 
+FILE = ("dataset=h5", "dataset.path=x", "dataset.env=CartPole-v1")
 REPLAY = ("dataset=atari-replay", "dataset.path=x", "dataset.game=Pong", f"dataset.env={pixels.ENV}",
           "network=nature_cnn")  # fmt: skip
 
@@ -84,6 +85,9 @@ def test_an_environment_that_nobody_names_has_to_be_typed(folder: Path) -> None:
         ((*REPLAY, "dataset.checkpoints=[0,-1]"), r"checkpoints=\[0, -1\]; allowed"),
         ((*REPLAY, "dataset.checkpoints=[0.5]"), r"checkpoints=\[0\.5\]; allowed"),
         ((*REPLAY, "dataset.max_episode_steps=1"), "max_episode_steps=1 is below 2"),
+        ((*REPLAY, "dataset.max_episode_steps=0"), "max_episode_steps=0 is below 2; allowed: null or 2 and more"),
+        ((*FILE, "dataset.max_episode_steps=1"), "max_episode_steps=1 is below 2; .*, or 0 for none"),
+        ((*FILE, "dataset.max_episode_steps=-1"), "max_episode_steps=-1 is below 2"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(folder: Path, typed: tuple[str, ...], message: str) -> None:
@@ -145,3 +149,15 @@ def test_a_dataset_has_the_neutral_values_but_for_what_is_named_here(path: Path)
 def test_the_schema_and_the_neutral_values_have_the_same_keys() -> None:
     own = {"name", "format", "env", "ref_min", "ref_max"}
     assert {spec.name for spec in fields(DatasetConfig)} == own | set(OmegaConf.load(PREPROCESSING))
+
+
+def test_a_files_time_limit_is_read_from_its_key(tmp_path: Path) -> None:
+    """Twelve rows without a flag: three episodes of four, each of which leaves out its last."""
+    columns = {"observations": np.zeros((12, 4)), "actions": np.zeros(12, int), "rewards": np.ones(12)}
+    np.savez(tmp_path / "a.npz", **columns, terminals=np.zeros(12))
+    found = [
+        read_dataset(checked(*FILE, f"dataset.path={tmp_path / 'a.npz'}", f"dataset.max_episode_steps={limit}").dataset)
+        for limit in (4, 0)
+    ]
+    assert [each.episode_returns.tolist() for each in found] == [[4, 4, 4], [12]]
+    assert [len(each) for each in found] == [9, 11]

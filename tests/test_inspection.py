@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from bcq_exp.data import Transitions, write_h5
+from bcq_exp.data import Transitions, layouts, write_h5
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.inspection import count_duplicates, inspect, main, plot, read_flags
 from cases import random_walk, write_datasets
@@ -201,3 +201,22 @@ def test_real_files(
     for fact in facts:
         assert re.search(fact, printed), printed
     assert printed.count("warning: ") == num_warnings
+
+
+def test_the_columns_of_each_layout_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every name that a reader looks for stands there, in brackets where it may be missing."""
+    main(["--layouts"])
+    printed = capsys.readouterr().out
+    for layout in layouts.LAYOUTS:
+        assert layout.title in printed
+        for name, key in layout.names.items():
+            assert (key if name in layout.required else f"[{key}]") in printed
+    assert all(title in printed for title, _, _ in layouts.OTHERS)
+
+
+def test_a_file_of_no_known_layout_points_to_them(tmp_path: Path) -> None:
+    write_datasets(tmp_path / "a.h5", {"state": np.ones(3)})
+    with pytest.raises(SystemExit, match=r"error: .*a\.h5: unknown layout with keys state; .*inspect --layouts"):
+        main([str(tmp_path / "a.h5")])
+    with pytest.raises(SystemExit):
+        main([])

@@ -22,11 +22,12 @@ from typing import IO, Any
 import numpy as np
 from filelock import FileLock
 
+from bcq_exp.data import npy
+from bcq_exp.data.columns import Array, as_act, as_flag, as_float
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.npy_gz import opened, read_array, read_header
-from bcq_exp.data.steps import from_steps
 from bcq_exp.data.storage import CHUNK
-from bcq_exp.data.transitions import Array, Transitions, as_act, as_flag, as_float
+from bcq_exp.data.transitions import Transitions
 from bcq_exp.files import cache_folder, replacing
 
 NAMES = {"act": "$store$_action", "rew": "$store$_reward", "terminated": "$store$_terminal"}
@@ -113,7 +114,7 @@ def load_atari_replay(
     column["terminated"][last[is_at_limit_E]] = False
     source = f"{folder}, checkpoints {', '.join(map(str, numbers))} one behind the other"
     kept = ("obs", "act", "rew", "terminated", "ends")
-    steps = from_steps(**{key: column[key] for key in kept}, source=source, keys=KEYS)
+    steps = Transitions.from_typed({key: column[key] for key in kept}, source, KEYS)
     assert steps.rows is not None
     return replace(
         steps,
@@ -197,8 +198,7 @@ def read_checkpoint(folder: Path, number: int) -> Checkpoint:
             names = ", ".join((FRAMES, *NAMES.values(), COUNT))
             raise FileNotFoundError(f"{path}: no such file; a checkpoint has {names}")
     columns = {key: read_array(path) for key, path in files.items()}
-    with opened(frames_file) as file:
-        shape, dtype = read_header(file)
+    shape, dtype = read_header(frames_file)
     if dtype != np.uint8 or len(shape) != 3 or 0 in shape:
         raise ValueError(f"{frames_file}: {dtype} {shape}; allowed: uint8 (T, height, width)")
     lengths = {path: columns[key].shape for key, path in files.items()}
@@ -270,7 +270,7 @@ def unpacked(parts: Sequence[Checkpoint]) -> Array:
 def _unpack(part: Checkpoint, out: IO[bytes]) -> None:
     is_blank, size = part.is_blank, math.prod(part.shape)
     with opened(part.frames_file) as file:
-        read_header(file)
+        npy.read_header(file)
         for start in range(0, len(part), max(1, CHUNK // size)):
             flags = is_blank[start : start + max(1, CHUNK // size)]
             content = file.read(len(flags) * size)

@@ -2,59 +2,40 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from bcq_exp.data.h5 import open_h5, read_datasets
-from bcq_exp.data.steps import from_steps
-from bcq_exp.data.transitions import Array, Transitions, as_act, as_flag, as_float, as_obs, check_keys, check_lengths
+from bcq_exp.data import layouts
+from bcq_exp.data.columns import Array, as_flag, check_keys, typed
+from bcq_exp.data.hdf5 import dataset, names, open_h5, read_datasets
+from bcq_exp.data.steps import STEP
+from bcq_exp.data.transitions import Transitions
 
-KEYS = {"obs": "observations", "act": "actions", "rew": "rewards", "terminated": "terminals"}
-COLUMNS = (*KEYS.values(), "episode_terminals")
 VERSION_2 = "2.1"
-EPISODE = ("observations", "actions", "rewards", "terminated")
+EPISODE = {**layouts.D4RL.names, "terminated": "terminated"}  # with the episode's number behind each
 
 logger = logging.getLogger(__name__)
 
 
-def is_d3rlpy(file: h5py.File) -> bool:
-    """Whether an open file is of version 1's layout, be it with keys missing."""
-    return "discrete_action" in file or "episode_terminals" in file
-
-
-def is_d3rlpy_2(file: h5py.File) -> bool:
-    """Whether an open file is of version 2's layout, be it with keys missing."""
-    return "num_episodes" in file or ("columns" in file and "version" in file)
-
-
-def read_d3rlpy(path: str | Path) -> Transitions:
-    """Read and check a file in the layout of d3rlpy's version 1.
-
-    The layout has no next observations: see `from_steps`.
+def transitions_of_d3rlpy(columns: Mapping[str, Array], source: str, keys: Mapping[str, str]) -> Transitions:
+    """Transitions of columns in the layout of version 1.
 
     Episodes end where `episode_terminals` is set. `terminals` counts only there: some recorders also set it one row
     before the end of each terminated episode, which is passed over; other settings inside an episode are passed over
     with a warning. A file that ends inside an episode is one cut short: that episode is truncated, with a warning.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or holds bad values, naming the file, the key and the first bad row.
+        ValueError: a value is bad, naming the source, the key and the first bad row.
     """
-    source = str(path)
-    columns = read_datasets(path, (*COLUMNS, "discrete_action"))
-    check_keys(columns, (*COLUMNS, "discrete_action"), source)
-    is_discrete = as_flag(columns.pop("discrete_action").reshape(-1)[:1], "discrete_action", source).item()
-    check_lengths(columns, source)
-
-    obs = as_obs(columns["observations"], "observations", source)
-    act = as_act(columns["actions"], "actions", source, is_discrete=is_discrete)
-    rew = as_float(columns["rewards"], "rewards", source, (1,), "(N,)")
-    terminals = as_flag(columns["terminals"], "terminals", source)
-    ends = as_flag(columns["episode_terminals"], "episode_terminals", source)
-
+    columns = dict(columns)
+    flag = columns.pop("discrete_action").reshape(-1)[:1]
+    is_discrete = as_flag(flag, "discrete_action", source).item()
+    found = typed(columns, source, keys, is_discrete=is_discrete)
+    terminals, ends = found["terminated"], found["ends"].copy()
     terminated = terminals & ends
     if not ends[-1]:
         logger.warning(
@@ -69,69 +50,89 @@ def read_d3rlpy(path: str | Path) -> Transitions:
             stray.sum(),
             stray.argmax(),
         )
-    return from_steps(obs=obs, act=act, rew=rew, terminated=terminated, ends=ends, source=source, keys=KEYS)
+    return Transitions.from_typed({**found, "terminated": terminated, "ends": ends}, source, keys)
+
+
+def is_d3rlpy_2(found: Collection[str]) -> bool:
+    """Whether the names in a file are those of version 2, be it with some missing."""
+    return "num_episodes" in found or {"columns", "version"} <= set(found)
 
 
 def read_d3rlpy_2(path: str | Path) -> Transitions:
     """Read and check a file that `dump` of a replay buffer of d3rlpy's version 2 wrote.
 
-    Each episode has datasets of its own, `observations_0` to `terminated_0` and so on; next observations are those of
-    `from_steps`. Actions are discrete if they are integers by type. Observations must be one array a step, no tuple.
+    Each episode has datasets of its own, `observations_0` to `terminated_0` and so on, which one may add
+    `action_mask_0` and `next_observations_0` to. Observations must be one array a step, no tuple.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged or holds bad values, naming the file, the key and the first bad row.
     """
-    source = str(path)
-    with open_h5(path) as file:
-        columns = {key: np.asarray(value[()]) for key, value in file.items() if isinstance(value, h5py.Dataset)}
-    check_keys((key for key in columns if "_" not in key or key == "num_episodes"), ("version", "num_episodes"), source)
-    if columns["version"].tolist() != VERSION_2.encode():
-        raise ValueError(
-            f"{source}: version is {columns['version']}; allowed: {VERSION_2}; dump it anew with d3rlpy 2.8"
-        )
-    num_episodes = columns["num_episodes"]
+    source, found = str(path), names(path)
+    check_keys((key for key in found if "_" not in key or key == "num_episodes"), ("version", "num_episodes"), source)
+    version, num_episodes = (_scalar(path, key) for key in ("version", "num_episodes"))
+    if version.tolist() != VERSION_2.encode():
+        raise ValueError(f"{source}: version is {version}; allowed: {VERSION_2}; dump it anew with d3rlpy 2.8")
     if num_episodes.shape or num_episodes.dtype.kind not in "iu" or num_episodes < 1:
         raise ValueError(f"{source}: num_episodes is {num_episodes}; allowed: a whole number from 1")
 
-    by_episode: dict[str, dict[str, Array]] = defaultdict(dict)
-    for key, column in columns.items():
-        by_episode[key.partition("_")[2]][key] = column
-    episodes = [_episode(by_episode[str(i)], i, source) for i in range(int(num_episodes))]
-    parts = list(zip(*episodes, strict=True))
-    _check_alike(parts[0], "observations", source)
-    _check_alike(parts[1], "actions", source)
-    obs, act, rew, terminated = map(np.concatenate, parts)
-    ends = np.zeros(len(rew), np.bool_)
-    ends[np.cumsum([len(part) for part in parts[2]]) - 1] = True
-    keys = {own: f"{name} (of all episodes in turn)" for own, name in zip(KEYS, EPISODE, strict=True)}
-    return from_steps(obs=obs, act=act, rew=rew, terminated=terminated, ends=ends, source=source, keys=keys)
+    by_episode: dict[str, list[str]] = defaultdict(list)
+    for key in found:
+        by_episode[key.rpartition("_")[2]].append(key)
+    chosen = [_keys(by_episode[str(i)], i, source) for i in range(int(num_episodes))]
+    columns = read_datasets(path, [key for keys in chosen for key in keys.values()])
+    episodes = [_episode(columns, keys, source) for keys in chosen]
+    first = episodes[0].keys()
+    if (odd := next((i for i, each in enumerate(episodes) if each.keys() != first), None)) is not None:
+        raise ValueError(f"{source}: episode {odd} has other columns than episode 0: {', '.join(chosen[odd].values())}")
+    for name in first:
+        _check_alike([each[name] for each in episodes], [keys.get(name, name) for keys in chosen], source)
+    joined = {name: np.concatenate([each[name] for each in episodes]) for name in first}
+    keys = {own: f"{key.rpartition('_')[0]} (of all episodes in turn)" for own, key in chosen[0].items()}
+    return Transitions.from_typed(joined, source, keys)
 
 
-def _episode(columns: Mapping[str, Array], i: int, source: str) -> tuple[Array, Array, Array, Array]:
-    """Observations, actions, rewards and terminal flags of the steps of episode `i`, checked."""
-    keys = [f"{name}_{i}" for name in EPISODE]
-    check_keys(columns, keys, source)
-    observations, actions, rewards, terminated = keys
-    check_lengths({key: columns[key] for key in keys[:3]}, source)
-    rew = as_float(columns[rewards], rewards, source, (1, 2), "(N,) or (N, 1)")
-    if rew.size != len(rew):
-        raise ValueError(f"{source}: {rewards} has shape {rew.shape}, from row 0 on; allowed: (N,) or (N, 1)")
-    has_terminated = as_flag(columns[terminated].reshape(-1), terminated, source)
+def _scalar(path: str | Path, key: str) -> Any:
+    """What stands in a dataset of one number or one text."""
+    with open_h5(path) as file:
+        found = dataset(file, key, Path(path).stat().st_size)
+        if found is None or (found.dtype.hasobject and (found.shape or not h5py.check_string_dtype(found.dtype))):
+            raise ValueError(f"{key} is no number and no text")
+        return np.asarray(found[()])
+
+
+def _keys(found: Collection[str], i: int, source: str) -> dict[str, str]:
+    """The key in the file of each column of episode `i`."""
+    known = {name: f"{key}_{i}" for name, key in EPISODE.items() if name != "ends"}
+    check_keys(found, [known[name] for name in STEP], source)
+    there = {name: key for name, key in known.items() if key in found}
+    for name, each in layouts.MASKS.items():
+        if (key := next((f"{mask}_{i}" for mask in each if f"{mask}_{i}" in found), None)) is not None:
+            there[name] = key
+    return there
+
+
+def _episode(columns: Mapping[str, Array], keys: Mapping[str, str], source: str) -> dict[str, Array]:
+    """The columns of an episode in the types of `typed`, `ends` among them."""
+    check_keys([key for key in keys.values() if key in columns], keys.values(), source)
+    flag = columns[keys["terminated"]].reshape(-1)
+    has_terminated = as_flag(flag, keys["terminated"], source)
     if has_terminated.size != 1:
-        raise ValueError(f"{source}: {terminated} has {has_terminated.size} values; allowed: one for the episode")
-    flags = np.zeros(len(rew), np.bool_)
-    flags[-1] = has_terminated.item()
-    act = as_act(columns[actions], actions, source, is_discrete=columns[actions].dtype.kind in "iub")
-    return as_obs(columns[observations], observations, source), act, rew.reshape(-1), flags
+        raise ValueError(
+            f"{source}: {keys['terminated']} has {has_terminated.size} values; allowed: one for the episode"
+        )
+    found = typed({name: columns[key] for name, key in keys.items() if name != "terminated"}, source, keys)
+    ends = np.zeros(len(found["rew"]), np.bool_)
+    ends[-1] = True
+    return {**found, "terminated": ends & has_terminated, "ends": ends}
 
 
-def _check_alike(parts: Sequence[Array], name: str, source: str) -> None:
+def _check_alike(parts: Sequence[Array], keys: Sequence[str], source: str) -> None:
     """Raise ValueError unless the rows of all episodes have one type and shape."""
     kinds = [(part.dtype, part.shape[1:]) for part in parts]
-    for i, (dtype, shape) in enumerate(kinds):
+    for key, (dtype, shape) in zip(keys, kinds, strict=True):
         if (dtype, shape) != kinds[0]:
             raise ValueError(
-                f"{source}: {name}_{i} is {dtype} {shape} a row, from row 0 on; "
-                f"it must be like {name}_0, {kinds[0][0]} {kinds[0][1]}"
+                f"{source}: {key} is {dtype} {shape} a row, from row 0 on; "
+                f"it must be like {keys[0]}, {kinds[0][0]} {kinds[0][1]}"
             )

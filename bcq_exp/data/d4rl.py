@@ -13,27 +13,17 @@ from typing import NamedTuple
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-import h5py
 import numpy as np
 from filelock import FileLock
 
-from bcq_exp.data.h5 import read_datasets
-from bcq_exp.data.transitions import (
-    Array,
-    Transitions,
-    as_act,
-    as_flag,
-    as_float,
-    as_obs,
-    check_keys,
-    check_lengths,
-    episode_sums,
-)
+from bcq_exp.data import hdf5, layouts
+from bcq_exp.data.columns import Array, typed
+from bcq_exp.data.steps import episode_sums
+from bcq_exp.data.storage import taken
+from bcq_exp.data.transitions import Transitions
 from bcq_exp.files import sha256, write_bytes
 
 BASE_URL = "http://rail.eecs.berkeley.edu/datasets/offline_rl/"
-KEYS = {"obs": "observations", "act": "actions", "rew": "rewards", "terminated": "terminals", "truncated": "timeouts"}
-REQUIRED = ("observations", "actions", "rewards", "terminals")
 TIMEOUT = 30  # seconds without a byte
 CHUNK = 1 << 20
 
@@ -126,13 +116,8 @@ def _files(known: Entry) -> list[Path]:
     return [whole]
 
 
-def is_d4rl(file: h5py.File) -> bool:
-    """Whether an open file is of D4RL's layout, be it with keys missing."""
-    return "observations" in file and "terminals" in file
-
-
 def read_d4rl(path: str | Path, *, terminate_on_end: bool, max_episode_steps: int | None) -> Transitions:
-    """Read and check a file by the rules of D4RL's `qlearning_dataset`.
+    """Read and check a file by the rules of D4RL's `qlearning_dataset`, which holds for its own datasets, by name.
 
     The next observation of a row is the observation of the row behind it, also where the file has
     `next_observations`; the last row of the file has none and is dropped. `terminals` become `terminated`. A row at a
@@ -141,7 +126,7 @@ def read_d4rl(path: str | Path, *, terminate_on_end: bool, max_episode_steps: in
     A file without `timeouts` has time limits where a count of rows reaches `max_episode_steps`. As in D4RL, the count
     begins with 0 behind a dropped row and at the beginning, but with 1 behind a row that is kept.
 
-    Integer actions are discrete. Groups such as `infos` and `metadata` are not read.
+    Of groups such as `infos` and `metadata` only masks of available actions are read.
 
     Args:
         path: the file.
@@ -162,13 +147,12 @@ def _read(paths: Sequence[Path], terminate_on_end: bool, max_episode_steps: int 
     source = " followed by ".join(map(str, paths))
     parts = [_columns(path, terminate_on_end, max_episode_steps) for path in paths]
     for part in parts[:-1]:
-        part["timeouts"][-1] |= not part["terminals"][-1]
-    kinds = {(part["observations"].shape[1:], part["actions"].dtype, part["actions"].shape[1:]) for part in parts}
+        part["ends"][-1] |= not part["terminated"][-1]
+    kinds = {(*part, part["obs"].shape[1:], part["act"].dtype, part["act"].shape[1:]) for part in parts}
     if len(kinds) > 1:
         raise ValueError(f"{source}: observations or actions differ between the files in type or shape: {kinds}")
-    obs, act, rew, terminals, timeouts = (
-        np.concatenate([part[key] for part in parts]) for key in (*REQUIRED, "timeouts")
-    )
+    whole = parts[0] if len(parts) == 1 else {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    rew, terminals, timeouts = whole["rew"], whole["terminated"], whole["ends"]
     dropped = np.zeros_like(timeouts) if terminate_on_end else timeouts.copy()
     dropped[-1] = True
     rows = np.flatnonzero(~dropped)
@@ -177,46 +161,37 @@ def _read(paths: Sequence[Path], terminate_on_end: bool, max_episode_steps: int 
     terminated = terminals | timeouts if terminate_on_end else terminals
     ends = terminals | timeouts
     ends[-1] = True
+    mask = whole.get("mask")
     return Transitions(
-        obs=obs[rows],
-        act=act[rows],
+        obs=taken(whole["obs"], rows),
+        act=taken(whole["act"], rows),
         rew=rew[rows],
         terminated=terminated[rows],
         truncated=dropped[rows + 1] & ~terminated[rows],
-        obs_next=obs[rows + 1],
+        obs_next=taken(whole["obs"], rows + 1),
+        mask=None if mask is None else taken(mask, rows),
+        mask_next=None if mask is None else taken(mask, rows + 1),
         episode_returns=episode_sums(rew, ends),
         source=source,
         rows=rows,
-        keys=KEYS,
+        keys=layouts.D4RL.names,
     )
 
 
 def _columns(path: Path, terminate_on_end: bool, max_episode_steps: int | None) -> dict[str, Array]:
-    """The checked columns of one file, `timeouts` among them."""
-    source, columns = str(path), read_datasets(path, (*REQUIRED, "timeouts"))
-    check_keys(columns, REQUIRED, source)
-    check_lengths(columns, source)
-    for key, column in columns.items():
-        if key not in ("observations", "actions") and column.shape[1:] == (1,):
-            columns[key] = column[:, 0]
-    act = columns["actions"]
-    is_discrete = act.dtype.kind in "iu"
-    act = act[:, None] if act.ndim == 1 and not is_discrete else act
-    terminals = as_flag(columns["terminals"], "terminals", source)
-    checked = {
-        "observations": as_obs(columns["observations"], "observations", source),
-        "actions": as_act(act, "actions", source, is_discrete=is_discrete),
-        "rewards": as_float(columns["rewards"], "rewards", source, (1,), "(N,) or (N, 1)"),
-        "terminals": terminals,
-    }
-    if "timeouts" in columns:
-        return checked | {"timeouts": as_flag(columns["timeouts"], "timeouts", source)}
+    """The checked columns of one file, `ends`, which are its `timeouts`, among them."""
+    source = str(path)
+    keys = layouts.keys(layouts.D4RL, hdf5.names(path), source)
+    used = {name: key for name, key in keys.items() if name not in ("obs_next", "mask_next")}
+    found = typed(layouts.renamed(hdf5.read_datasets(path, used.values()), used), source, used)
+    if "ends" in found:
+        return found
     if max_episode_steps is None:
         raise ValueError(
-            f"{source}: missing dataset timeouts, so that nothing says where time limits are; read it as dataset=d4rl "
-            "with dataset.max_episode_steps, the length of its environment's time limit"
+            f"{source}: missing dataset timeouts, so that nothing says where time limits are; give "
+            "dataset.max_episode_steps=N, the length of its environment's time limit"
         )
-    return checked | {"timeouts": _time_limits(terminals, max_episode_steps, terminate_on_end)}
+    return found | {"ends": _time_limits(found["terminated"], max_episode_steps, terminate_on_end)}
 
 
 def _time_limits(terminals: Array, max_episode_steps: int, terminate_on_end: bool) -> Array:

@@ -1,21 +1,21 @@
 """The project's own HDF5 layout: one dataset a column, the environment and a manifest as root attributes."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from bcq_exp.data.storage import chunks, is_large, new_mapped
-from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions
+from bcq_exp.data import layouts
+from bcq_exp.data.hdf5 import names, read_attrs, read_datasets
+from bcq_exp.data.storage import chunks
+from bcq_exp.data.transitions import COLUMNS, Transitions
 from bcq_exp.files import replacing
 
 FORMAT = "bcq_exp"
 VERSION = 1
-COLUMNS = (*REQUIRED, *MASKS, "episode_returns")
 
 
 def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Mapping[str, Any]) -> None:
@@ -52,7 +52,8 @@ def read_h5(path: str | Path) -> Transitions:
         ValueError: if it is damaged, of another layout or version, or holds bad values.
     """
     check_format(path)
-    return Transitions.from_columns(read_datasets(path, COLUMNS), str(path))
+    keys = layouts.keys(layouts.OWN, names(path), str(path))
+    return Transitions.from_columns(layouts.renamed(read_datasets(path, keys.values()), keys), str(path), keys)
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:
@@ -80,38 +81,3 @@ def check_format(path: str | Path) -> None:
         # As text, since an attribute of a foreign file may be an array, whose comparison is one too.
         if str(found) != str(allowed):
             raise ValueError(f"{path}: root attribute {name} is {found}; allowed: {allowed}")
-
-
-@contextmanager
-def open_h5(path: str | Path) -> Iterator[h5py.File]:
-    """Open a file to read; whatever HDF5 raises inside the block becomes one short error that names the file."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
-        raise ValueError(f"{path}: not a readable HDF5 file, truncated or damaged ({error})") from None
-
-
-def read_attrs(path: str | Path, *names: str) -> list[Any]:
-    """Read root attributes of an HDF5 file; None stands for a missing one."""
-    with open_h5(path) as file:
-        return [file.attrs.get(name) for name in names]
-
-
-def read_datasets(path: str | Path, keys: Iterable[str]) -> dict[str, Array]:
-    """Read those of the named root datasets that an HDF5 file has; numbers of a large file go to mapped files."""
-    with open_h5(path) as file:
-        present = [key for key in keys if isinstance(file.get(key), h5py.Dataset)]
-        if not is_large(sum(file[key].nbytes for key in present)):
-            return {key: np.asarray(file[key][()]) for key in present}
-        numbers = [key for key in present if file[key].shape and file[key].size and file[key].dtype.kind in "fiub"]
-        kinds = {key: (file[key].shape, file[key].dtype) for key in numbers}
-        found = {key: np.asarray(file[key][()]) for key in present if key not in numbers}
-    room = {key: new_mapped(shape, dtype) for key, (shape, dtype) in kinds.items()}
-    with open_h5(path) as file:
-        for key, out in room.items():
-            for rows in chunks(out):
-                out[rows] = file[key][rows]
-    return found | room

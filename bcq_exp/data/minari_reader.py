@@ -2,24 +2,20 @@
 
 import json
 import logging
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from bcq_exp.data.transitions import (
-    Array,
-    Transitions,
-    as_act,
-    as_flag,
-    as_float,
-    as_obs,
-    check_lengths,
-    episode_sums,
-)
-from bcq_exp.observations import flatten
+from bcq_exp.data.columns import Array, as_flag, as_obs, check_lengths, typed
+from bcq_exp.data.hdf5 import check_file
+from bcq_exp.data.storage import check_memory
+from bcq_exp.data.transitions import Transitions
+from bcq_exp.observations import MASK, flat_space, flatten, split_mask
 
 DAMAGED = (
     OSError,
@@ -34,6 +30,9 @@ DAMAGED = (
     MemoryError,
     gym.error.Error,
 )
+
+KEYS = {"obs": "observations", "act": "actions", "rew": "rewards", "terminated": "terminations", "ends": "truncations"}
+INFOS = (MASK, f"{MASK}s")  # what masks are called among an episode's infos
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,8 @@ def minari_folder(dataset_id: str | None, path: str | None) -> Path:
 def read_facts(folder: Path) -> dict[str, Any]:
     """What the metadata say of the environment that policies are evaluated in: `env`, `ref_min` and `ref_max`.
 
-    What they do not say is None.
+    What they do not say is None, and so is an environment whose id names a module: making it would import that module,
+    which nobody has asked for who has not typed the id.
 
     Raises:
         FileNotFoundError: there is no such dataset.
@@ -67,14 +67,19 @@ def read_facts(folder: Path) -> dict[str, Any]:
     """
     metadata = _metadata(folder)
     spec = _env_spec(metadata, folder)
-    return {"env": spec.get("id"), "ref_min": metadata.get("ref_min_score"), "ref_max": metadata.get("ref_max_score")}
+    env = spec.get("id")
+    if env is not None and (not isinstance(env, str) or ":" in env):
+        log.warning("%s: environment %r would import a module, and is left out; dataset.env=ID names it", folder, env)
+        env = None
+    return {"env": env, "ref_min": metadata.get("ref_min_score"), "ref_max": metadata.get("ref_max_score")}
 
 
 def read_minari(path: str | Path) -> Transitions:
     """Read and check a dataset that lies in a folder.
 
     Observations are flattened by `flatten`. An episode of Minari holds one observation more than it has steps, so that
-    every step is a transition; an episode that ends without a flag is truncated there.
+    every step is a transition; an episode that ends without a flag is truncated there. Masks of available actions are
+    the part `action_mask` of Dict observations, or what the infos call so, which have one more row than steps too.
 
     Raises:
         FileNotFoundError: if there is no such dataset.
@@ -89,7 +94,12 @@ def read_minari(path: str | Path) -> Transitions:
         raise ValueError(f"{source}: reading it needs {error.name}: pip install 'bcq_exp[minari]'") from None
     if changed := _arguments(_env_spec(metadata, folder)):
         log.warning("%s: its environment has the arguments %s; policies are evaluated without", path, changed)
+    for key in ("observation_space", "action_space"):
+        if not isinstance(metadata.get(key), str):  # minari would make the environment, code of the dataset's choice
+            raise ValueError(f"{_data(folder) / 'metadata.json'}: {key} is missing; write it with Minari 0.5 or later")
     try:
+        if (main := _data(folder) / "main_data.hdf5").exists():
+            check_file(main)
         dataset = MinariDataset(_data(folder))
         episodes = list(dataset.iterate_episodes())
     except DAMAGED as error:
@@ -98,49 +108,56 @@ def read_minari(path: str | Path) -> Transitions:
         raise ValueError(f"{source}: no episodes; at least one is needed")
     spaces = dataset.observation_space, dataset.action_space
     columns = [_episode(episode, *spaces, source) for episode in episodes]
-    kinds = {(episode["obs"].dtype, episode["obs"].shape[1:], episode["act"].shape[1:]) for episode in columns}
+    kinds = {(*each, each["obs"].dtype, each["obs"].shape[1:], each["act"].shape[1:]) for each in columns}
     if len(kinds) > 1:
         raise ValueError(f"{source}: observations or actions differ between episodes in type or shape: {kinds}")
     joined: dict[str, Any] = {key: np.concatenate([episode[key] for episode in columns]) for key in columns[0]}
-    returns = episode_sums(joined["rew"], joined["terminated"] | joined["truncated"])
-    return Transitions(**joined, episode_returns=returns, source=source)
+    keys = {name: f"{key} (of all episodes in turn)" for name, key in KEYS.items()}
+    return Transitions.from_typed(joined, source, keys)
 
 
 def _episode(
     episode: Any, observation_space: gym.Space[Any], action_space: gym.Space[Any], source: str
 ) -> dict[str, Array]:
-    """The columns of one episode, checked."""
+    """The columns of one episode in the types of `typed`."""
     prefix = f"episode_{episode.id}"
     if not isinstance(action_space, gym.spaces.Discrete | gym.spaces.Box):
         raise ValueError(f"{source}: action space {action_space} is not supported; allowed: Discrete or Box")
-    steps = {
-        f"{prefix}/{key}": np.asarray(getattr(episode, key))
-        for key in ("actions", "rewards", "terminations", "truncations")
-    }
-    check_lengths(steps, source)
-    act, rew, terminations, truncations = steps
+    keys = {name: f"{prefix}/{key}" for name, key in KEYS.items()}
+    steps = {name: np.asarray(getattr(episode, key)) for name, key in KEYS.items() if name != "obs"}
+    found = typed(steps, source, keys, is_discrete=isinstance(action_space, gym.spaces.Discrete))
+    space, _ = split_mask(observation_space)
     try:
-        raw = flatten(observation_space, episode.observations)
+        if isinstance(flat := flat_space(space), gym.spaces.Box):
+            check_memory((len(found["rew"]) + 1) * math.prod(flat.shape) * flat.dtype.itemsize)
+        raw = flatten(space, episode.observations)
     except ValueError as error:
-        raise ValueError(f"{source}: {prefix}/observations, from row 0 on: {error}") from None
-    obs = as_obs(raw, f"{prefix}/observations", source)
-    num_steps = len(steps[rew])
+        raise ValueError(f"{source}: {keys['obs']}, from row 0 on: {error}") from None
+    obs, num_steps = as_obs(raw, keys["obs"], source), len(found["rew"])
     if len(obs) != num_steps + 1:
         raise ValueError(
-            f"{source}: {prefix}/observations has {len(obs)} rows, {rew} has {num_steps}; "
+            f"{source}: {keys['obs']} has {len(obs)} rows, {keys['rew']} has {num_steps}; "
             "there must be one observation more than there are steps"
         )
-    terminated = as_flag(steps[terminations], terminations, source)
-    truncated = as_flag(steps[truncations], truncations, source) & ~terminated
-    truncated[-1] |= ~terminated[-1]
-    return {
-        "obs": obs[:-1],
-        "obs_next": obs[1:],
-        "act": as_act(steps[act], act, source, is_discrete=isinstance(action_space, gym.spaces.Discrete)),
-        "rew": as_float(steps[rew], rew, source, (1,), "(N,)"),
-        "terminated": terminated,
-        "truncated": truncated,
-    }
+    found |= {"obs": obs[:-1], "obs_next": obs[1:]}
+    if (mask := _mask(episode, prefix, source)) is not None:
+        found["mask"] = mask[:num_steps]
+        if len(mask) == num_steps + 1:
+            found["mask_next"] = mask[1:]
+        else:
+            check_lengths({keys["rew"]: found["rew"], f"{prefix}/{MASK}": mask}, source)
+    found["ends"][-1] = True
+    return found
+
+
+def _mask(episode: Any, prefix: str, source: str) -> Array | None:
+    """An episode's masks of available actions, (T + 1, A) or (T, A) bool, if it has any."""
+    parts = {"observations": episode.observations, "infos": episode.infos}
+    for name, part in parts.items():
+        for key in INFOS if isinstance(part, Mapping) else ():
+            if key in part and (name == "infos" or key == MASK):
+                return as_flag(np.asarray(part[key]), f"{prefix}/{name}/{key}", source, (2,), "(T + 1, A)")
+    return None
 
 
 def _data(folder: Path) -> Path:

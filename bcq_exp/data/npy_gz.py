@@ -4,11 +4,14 @@ import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bcq_exp.data.npz import DAMAGED
-from bcq_exp.data.transitions import Array
+from bcq_exp.data import npy
+from bcq_exp.data.columns import Array
+from bcq_exp.data.npy import DAMAGED
+from bcq_exp.data.storage import check_declared
 
 
 def read_array(path: Path) -> Array:
@@ -16,22 +19,21 @@ def read_array(path: Path) -> Array:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or of another kind.
+        ValueError: it is damaged, of another kind, or declares more than its bytes can hold.
     """
+    read_header(path)
     with opened(path) as file:
-        found: Array = np.load(file, allow_pickle=False)
-        if file.read(1):  # the checksum is looked at where the content ends
-            raise ValueError("it goes on behind its array")
-    return found
+        return npy.read_array(file)
 
 
-def read_header(file: gzip.GzipFile) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Shape and type of the array whose content comes next in an open `.npy`."""
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, is_fortran, dtype = read[np.lib.format.read_magic(file)](file)
-    if is_fortran:
-        raise ValueError("its array is in Fortran's order")
-    return shape, dtype
+def read_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array of a file; raises like `read_array`."""
+    with opened(path) as file:
+        shape, is_fortran, dtype = npy.read_header(file)
+        if is_fortran and len(shape) > 1:
+            raise ValueError("its array is in Fortran's order")
+        check_declared(npy.num_bytes(shape, dtype), path.stat().st_size)
+        return shape, dtype
 
 
 @contextmanager

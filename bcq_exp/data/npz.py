@@ -1,116 +1,77 @@
-"""NumPy's `.npz` archives, with the column names of the project or of D4RL."""
+"""NumPy's `.npz` archives of plain arrays; nothing in them is ever unpickled."""
 
-import struct
-import tokenize
 import zipfile
-import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
+from bcq_exp.data import npy
+from bcq_exp.data.columns import Array, check_numbers
+from bcq_exp.data.npy import DAMAGED
+from bcq_exp.data.storage import check_declared, check_memory
 
-from bcq_exp.data import d4rl
-from bcq_exp.data.h5 import COLUMNS
-from bcq_exp.data.steps import from_steps
-from bcq_exp.data.transitions import (
-    Array,
-    Transitions,
-    as_act,
-    as_flag,
-    as_float,
-    as_obs,
-    check_keys,
-    check_lengths,
-    check_obs_next,
-    episode_sums,
-)
-
-KEYS = {**d4rl.KEYS, "obs_next": "next_observations"}
-DAMAGED = (  # what numpy, zipfile and zlib raise for bytes that were changed
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    RuntimeError,
-    MemoryError,
-    ArithmeticError,
-    SyntaxError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
+SUFFIX = ".npy"  # of an archive's members
 
 
-def read_npz(path: str | Path) -> Transitions:
-    """Read and check an archive of plain arrays; nothing in it is ever unpickled.
+def names(path: str | Path) -> list[str]:
+    """The names of an archive's arrays; raises like `read_columns`."""
+    with opened(path) as archive:
+        for member in archive.namelist():
+            archive.open(member).close()  # refuses a name that the archive's list has otherwise than the member
+        return [name.removesuffix(SUFFIX) for name in archive.namelist() if name.endswith(SUFFIX)]
 
-    The columns are named like those of `Transitions`, or like D4RL's: `observations`, `actions`, `rewards`,
-    `terminals`, and `timeouts`, `next_observations` or both. Actions of one axis are discrete.
 
-    With `next_observations` every row is a transition. Episodes end at `terminals` and `timeouts`, or, where there are
-    no `timeouts`, at `terminals` and where the next row begins with another observation than the one that was reached.
-
-    Without `next_observations` they are those of `from_steps`. A row with both flags terminates its episode; an
-    archive that ends inside an episode is one cut short: that episode is truncated.
+def read_columns(path: str | Path, keys: Iterable[str]) -> dict[str, Array]:
+    """Those of the named arrays that an archive has.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or holds bad values, naming the file, the key and the first bad row.
+        FileNotFoundError: there is no such file.
+        ValueError: the archive is damaged, an array is not of plain numbers, or declares more than its bytes can hold.
     """
-    source, columns = str(path), read_columns(path)
-    if "obs" in columns:
-        return Transitions.from_columns(columns, source)
-    check_keys(columns, d4rl.REQUIRED, source)
-    check_lengths(columns, source)
-    if "timeouts" not in columns and "next_observations" not in columns:
-        raise ValueError(
-            f"{source}: missing dataset timeouts or next_observations; without both nothing says where an episode that "
-            "did not terminate ends; add timeouts, 1 in the last row of each such episode"
-        )
-    obs = as_obs(columns["observations"], "observations", source)
-    act = as_act(columns["actions"], "actions", source, is_discrete=columns["actions"].ndim == 1)
-    rew = as_float(columns["rewards"], "rewards", source, (1,), "(N,)")
-    terminated = as_flag(columns["terminals"], "terminals", source)
-    has_timeouts = "timeouts" in columns
-    ends = terminated | as_flag(columns["timeouts"], "timeouts", source) if has_timeouts else terminated.copy()
-    ends[-1] = True
-    if "next_observations" not in columns:
-        return from_steps(obs=obs, act=act, rew=rew, terminated=terminated, ends=ends, source=source, keys=KEYS)
-
-    obs_next = as_obs(columns["next_observations"], "next_observations", source)
-    check_obs_next(obs_next, obs, KEYS, source)
-    if not has_timeouts:
-        ends[:-1] |= (obs_next[:-1] != obs[1:]).any(axis=tuple(range(1, obs.ndim)))
-    return Transitions(
-        obs=obs,
-        act=act,
-        rew=rew,
-        terminated=terminated,
-        truncated=ends & ~terminated,
-        obs_next=obs_next,
-        episode_returns=episode_sums(rew, ends),
-        source=source,
-        keys=KEYS,
-    )
+    there, kinds = set(names(path)), {}
+    present = [key for key in keys if key in there]
+    with opened(path) as archive:
+        for key in present:
+            member = archive.getinfo(key + SUFFIX)
+            with _member(archive, key) as file:
+                shape, _, dtype = npy.read_header(file)
+                size = npy.num_bytes(shape, dtype)
+                if size > member.file_size - file.tell():
+                    raise ValueError(f"at the key {key}: its header declares {size:,} bytes, more than there are")
+            check_declared(member.file_size, min(member.compress_size, Path(path).stat().st_size))
+            kinds[key] = dtype, size
+        check_memory(sum(size for _, size in kinds.values()))
+    for key, (dtype, _) in kinds.items():
+        check_numbers(dtype, key, str(path))
+    found = {}
+    with opened(path) as archive:
+        for key in present:
+            with _member(archive, key) as file:
+                found[key] = npy.read_array(file)
+    return found
 
 
-def read_columns(path: str | Path) -> dict[str, Array]:
-    """The known columns that an archive has, unchecked; raises like `read_npz`."""
-    known, key = (*COLUMNS, *KEYS.values()), ""
+@contextmanager
+def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    """An archive, open to read; whatever goes wrong inside the block becomes one line that names the file."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for member in archive.zip.namelist():
-                archive.zip.open(member).close()  # refuses a name that the archive's list has otherwise than the member
-            found = {}
-            for key in archive.files:
-                if key in known:
-                    found[key] = archive[key]
+        with zipfile.ZipFile(path) as archive:
+            yield archive
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except DAMAGED as error:
-        said = f"at the key {key}: {error}" if key else str(error)
+        said = " ".join(str(error).split())
         raise ValueError(
             f"{path}: not a readable .npz archive of plain arrays, truncated or damaged ({said})"
         ) from None
-    return found
+
+
+@contextmanager
+def _member(archive: zipfile.ZipFile, key: str) -> Iterator[zipfile.ZipExtFile]:
+    """An array's content, open to read; what goes wrong inside the block is said of its key."""
+    try:
+        with archive.open(key + SUFFIX) as file:
+            assert isinstance(file, zipfile.ZipExtFile)
+            yield file
+    except DAMAGED as error:
+        raise ValueError(str(error) if str(error).startswith("at the key") else f"at the key {key}: {error}") from None

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bcq_exp.data.frames import FrameStacks
-from bcq_exp.data.storage import chunks, is_mapped, new_mapped
-from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions, episode_sums
+from bcq_exp.data.steps import episode_sums
+from bcq_exp.data.storage import chunks, room, taken
+from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions
 
 
 def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_fraction: float) -> Transitions:
@@ -81,7 +82,7 @@ def transform_rewards(rew: Array, *, clip: tuple[float, float] | None, scale: fl
     if (clip, scale, shift) == (None, 1, 0):
         return rew
     low, high = clip or (-np.inf, np.inf)
-    made = _room(rew, len(rew))
+    made = room(rew, len(rew))
     for part in chunks(rew):
         made[part] = scale * rew[part].clip(low, high) + shift
     return made
@@ -99,16 +100,7 @@ def observation_statistics(obs: Array) -> tuple[Array, Array]:
 
 
 def _taken(column: Any, rows: Array) -> Any:
-    """A column's rows, as a copy that lies in a file if the column does; stacks go on sharing their frames."""
+    """A column's rows; stacks go on sharing their frames."""
     if isinstance(column, FrameStacks):
-        return replace(column, newest=_taken(column.newest, rows))
-    made = _room(column, len(rows))
-    for part in chunks(made):
-        made[part] = column[rows[part]]
-    return made
-
-
-def _room(column: Array, num_rows: int) -> Array:
-    """An array of so many rows for what is made of a column: in a file, if the column lies in one."""
-    shape = (num_rows, *column.shape[1:])
-    return new_mapped(shape, column.dtype) if is_mapped(column) else np.empty(shape, column.dtype)
+        return replace(column, newest=taken(column.newest, rows))
+    return taken(column, rows)

@@ -1,60 +1,81 @@
-"""The file formats that datasets are read from."""
+"""The files that datasets are read from, by what is in them: one layer for containers, one for names of columns."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
-import h5py
+import numpy as np
 
-from bcq_exp.data import d3rlpy, d4rl, h5
+from bcq_exp.data import foreign, hdf5, layouts, npz
 from bcq_exp.data.atari_replay import MAX_EPISODE_STEPS, is_atari_replay, load_atari_replay
+from bcq_exp.data.columns import Array
+from bcq_exp.data.d3rlpy import is_d3rlpy_2, read_d3rlpy_2, transitions_of_d3rlpy
+from bcq_exp.data.h5 import check_format, is_h5
 from bcq_exp.data.minari_reader import read_minari
-from bcq_exp.data.npz import read_npz
 from bcq_exp.data.transitions import Transitions
 
 
-class Format(NamedTuple):
-    """A layout: how to recognise an open file of it, how to read one, and how to describe it to users."""
-
-    matches: Callable[[h5py.File], bool]
-    read: Callable[[str | Path], Transitions]
-    description: str
-
-
-FORMATS = (
-    Format(h5.is_h5, h5.read_h5, f"bcq_exp (root attribute format={h5.FORMAT!r})"),
-    Format(d3rlpy.is_d3rlpy, d3rlpy.read_d3rlpy, f"d3rlpy v1 ({', '.join(d3rlpy.COLUMNS)}, discrete_action)"),
-    Format(d3rlpy.is_d3rlpy_2, d3rlpy.read_d3rlpy_2, f"d3rlpy v2 (version={d3rlpy.VERSION_2}, num_episodes)"),
-    Format(
-        d4rl.is_d4rl,
-        partial(d4rl.read_d4rl, terminate_on_end=False, max_episode_steps=None),
-        f"D4RL ({', '.join(d4rl.KEYS.values())})",
-    ),
-)
-
-
-def read_transitions(path: str | Path) -> Transitions:
+def read_transitions(path: str | Path, max_episode_steps: int | None = None) -> Transitions:
     """Read and check a dataset of any known layout, by what is in it.
 
-    It is a folder of Minari, one of DQN-replay checkpoints (all of them are read), an `.npz` archive or HDF5.
+    It is a folder of Minari, one of DQN-replay checkpoints (all of them are read), an `.npz` archive or HDF5, with the
+    columns of one of `LAYOUTS`. Whatever its layout, its columns become transitions by the rules of `typed` and
+    `as_transitions`.
+
+    Args:
+        path: the file or folder.
+        max_episode_steps: length of the time limit, for a file of columns that says in no other way where it struck; 0
+            if there was none.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the layout is unknown, the file damaged, or a value bad (naming file, key and first bad row).
     """
-    if is_atari_replay(path):
-        return load_atari_replay(path, checkpoints=1.0, max_episode_steps=MAX_EPISODE_STEPS)
-    if Path(path).is_dir():
-        return read_minari(path)
-    if Path(path).suffix == ".npz":
-        return read_npz(path)
-    with h5.open_h5(path) as file:
-        keys = list(file)
-        found = next((known for known in FORMATS if known.matches(file)), None)
-    if found is not None:
-        return found.read(path)
-    raise ValueError(
-        f"{path}: unknown layout with keys {', '.join(keys) or 'none'}; known layouts: "
-        + "; ".join(known.description for known in FORMATS)
-    )
+    found = _read(Path(path), max_episode_steps)
+    return found if found.rows is not None else replace(found, rows=np.arange(len(found)))
+
+
+def _read(path: Path, max_episode_steps: int | None) -> Transitions:
+    source = str(path)
+    is_folder = path.is_dir()
+    if is_folder or is_two(path):
+        if max_episode_steps is not None:
+            raise ValueError(f"{source}: says where its episodes end; give dataset.max_episode_steps=null")
+        if is_atari_replay(path):
+            return load_atari_replay(path, checkpoints=1.0, max_episode_steps=MAX_EPISODE_STEPS)
+        return read_minari(path) if is_folder else read_d3rlpy_2(path)
+    found = names(path)
+    layout = layouts.match(found)
+    if layout is None:
+        raise ValueError(layouts.unknown(source, "unknown layout with keys", found))
+    keys = layouts.keys(layout, found, source)
+    columns, keys = layouts.renamed(read_columns(path, keys.values()), keys), {**layout.names, **keys}
+    if layout is layouts.D3RLPY:
+        return transitions_of_d3rlpy(columns, source, keys)
+    return Transitions.from_columns(columns, source, keys, max_episode_steps=max_episode_steps)
+
+
+def is_two(path: Path) -> bool:
+    """Whether a file is of d3rlpy's version 2, whose episodes have columns of their own."""
+    return foreign.container(path) == "hdf5" and is_d3rlpy_2(hdf5.names(path))
+
+
+def names(path: Path) -> list[str]:
+    """The names of a file's columns, and of what else it holds.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: it is no `.npz` archive and not HDF5, or damaged.
+    """
+    if foreign.container(path) == "npz":
+        return npz.names(path)
+    with hdf5.open_h5(path) as file:
+        is_own = is_h5(file)
+    if is_own:
+        check_format(path)
+    return hdf5.names(path)
+
+
+def read_columns(path: Path, keys: Iterable[str]) -> dict[str, Array]:
+    """Those of the named columns that a file has, unchecked; raises like `names`."""
+    return (npz.read_columns if foreign.container(path) == "npz" else hdf5.read_datasets)(path, keys)

@@ -1,49 +1,114 @@
-"""Recordings of steps that have no next observations of their own."""
+"""Recorded steps as transitions: where episodes end, and what comes after each step."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from bcq_exp.data.transitions import Array, Transitions, episode_sums
+from bcq_exp.data.columns import Array, check_keys
+from bcq_exp.data.storage import chunks, taken
+
+STEP = ("obs", "act", "rew", "terminated")
 
 
-def from_steps(
-    *, obs: Array, act: Array, rew: Array, terminated: Array, ends: Array, source: str, keys: Mapping[str, str]
-) -> Transitions:
-    """Transitions of steps, whose next observation is the next step of their episode.
+def as_transitions(
+    columns: Mapping[str, Array], source: str, keys: Mapping[str, str], max_episode_steps: int | None = None
+) -> dict[str, Any]:
+    """The columns of `Transitions`, from those of a recording, by one rule for every layout.
 
-    The last step of an episode is a transition only if the episode terminated; its `obs_next` is its own observation,
-    which no target uses. The last step of any other episode is dropped, and the step before it becomes `truncated`.
-    `episode_returns` count dropped steps too.
+    Episodes end at `terminated`, and at `truncated` or `ends`. Where there is neither, they end where `obs_next` is not
+    the observation of the next row, or, without that too, at the time limit. A recording that ends inside an episode is
+    one cut short: that episode is truncated.
+
+    The next observation of a row is its `obs_next`; without that column it is the next row's observation, and so it is
+    with masks. Each row that has a successor is a transition, and each that terminated its episode, whose successor no
+    target uses; where the recording has none, its own stands there. Any other row, the last of an episode that did not
+    terminate, is dropped, and the row before it becomes `truncated`. `episode_returns` count dropped rows too.
 
     Args:
-        obs: checked observations, (N, *S).
-        act: checked actions, (N,) or (N, A).
-        rew: checked rewards, (N,).
-        terminated: whether the episode terminated, (N,) bool; set only where an episode ends.
-        ends: whether a step is the last one of its episode, (N,) bool; the last one is set.
+        columns: in the types of `typed`: `obs`, `act`, `rew`, `terminated`, and where the recording has them
+            `obs_next`, `mask`, `mask_next`, `episode_returns`, and `truncated` or `ends`. `truncated` is kept as it is;
+            `ends` may or may not be set where `terminated` is.
         source: file or name that error messages begin with.
-        keys: key in the file of each column.
+        keys: key in the file of each column, where it differs from the column's name.
+        max_episode_steps: length of the time limit where nothing in the recording says where it struck; 0 if there was
+            none.
 
     Raises:
-        ValueError: no step has a next observation or is terminal.
+        ValueError: a column is missing, or no row has a successor.
     """
-    dropped = ends & ~terminated
-    truncated = np.append(dropped[1:], False) & ~ends
-    rows = np.flatnonzero(~dropped)
+    check_keys([keys.get(name, name) for name in columns], [keys.get(name, name) for name in STEP], source)
+    rew, terminated = columns["rew"], columns["terminated"]
+    ends = _ends(columns, source, keys, max_episode_steps)
+    truncated = columns.get("truncated", ends & ~terminated)
+    if not (truncated | terminated)[-1]:
+        truncated = np.append(truncated[:-1], True)
+    returns = columns.get("episode_returns")
+    found: dict[str, Any] = {"episode_returns": episode_sums(rew, ends) if returns is None else returns}
+    followed = [name for name in ("obs", "mask") if name in columns]
+    if all(f"{name}_next" in columns for name in followed):
+        kept = [*STEP, *followed[1:], *(f"{name}_next" for name in followed)]
+        return found | {name: columns[name] for name in kept} | {"truncated": truncated}
+
+    is_dropped = ends & ~terminated
+    rows = np.flatnonzero(~is_dropped)
     if not rows.size:
         raise ValueError(
-            f"{source}: {keys['obs']} has no row 1 of any episode, so no next observation; two rows needed"
+            f"{source}: {keys.get('obs', 'obs')} has no row 1 of any episode, so no next observation; two rows needed"
         )
-    return Transitions(
-        obs=obs[rows],
-        act=act[rows],
-        rew=rew[rows],
-        terminated=terminated[rows],
-        truncated=truncated[rows],
-        obs_next=obs[rows + ~terminated[rows]],
-        episode_returns=episode_sums(rew, ends),
-        source=source,
-        rows=rows,
-        keys=keys,
-    )
+    found |= {name: taken(columns[name], rows) for name in (*STEP, *followed[1:])}
+    following = rows + ~terminated[rows]
+    for name in followed:
+        after = columns.get(f"{name}_next")
+        found[f"{name}_next"] = taken(columns[name], following) if after is None else taken(after, rows)
+    return found | {"truncated": (np.append(is_dropped[1:], False) & ~ends)[rows], "rows": rows}
+
+
+def episode_sums(rew: Array, ends: Array) -> Array:
+    """Sum rewards (N,) over the episodes that the flags (N,) end, in float64; the last flag must be set."""
+    starts = np.flatnonzero(np.concatenate(([True], ends[:-1])))
+    return np.asarray(np.add.reduceat(rew, starts, dtype=np.float64))
+
+
+def _ends(columns: Mapping[str, Array], source: str, keys: Mapping[str, str], max_episode_steps: int | None) -> Array:
+    """Whether a row is the last one of its episode, (N,) bool."""
+    terminated = columns["terminated"]
+    flag, after = keys.get("ends", "truncated"), keys.get("obs_next", "obs_next")
+    if max_episode_steps is not None and max_episode_steps < 0:
+        raise ValueError(f"{source}: max_episode_steps={max_episode_steps}; allowed: 0 for none, or more")
+    told = next((name for name in ("truncated", "ends", "obs_next") if name in columns), None)
+    if told is not None and max_episode_steps is not None:
+        raise ValueError(
+            f"{source}: {keys.get(told, told)} says where episodes end, so that max_episode_steps={max_episode_steps} "
+            f"has nothing to say; give dataset.max_episode_steps=null"
+        )
+    if told is None and max_episode_steps is None:
+        raise ValueError(
+            f"{source}: missing dataset {flag} or {after}; without both nothing says where an episode that did not "
+            f"terminate ends; add {flag}, 1 in the last row of each such episode, or give "
+            "dataset.max_episode_steps=N, the length of the time limit, or dataset.max_episode_steps=0 if every "
+            "episode runs to its terminal"
+        )
+    if told == "obs_next":
+        ends = terminated | _breaks(columns["obs"], columns["obs_next"])
+    elif told is not None:
+        ends = terminated | columns[told]
+    else:
+        ends = terminated | _at_limit(terminated, max_episode_steps or len(terminated))
+    ends[-1] = True
+    return np.asarray(ends)
+
+
+def _breaks(obs: Array, obs_next: Array) -> Array:
+    """Where the next row begins with another observation than the one that was reached, (N,) bool."""
+    found, axes = np.zeros(len(obs), np.bool_), tuple(range(1, obs.ndim))
+    for part in chunks(obs[1:]):
+        found[part] = (obs_next[part] != obs[part.start + 1 : part.stop + 1]).any(axis=axes)
+    return found
+
+
+def _at_limit(terminated: Array, max_episode_steps: int) -> Array:
+    """Where a count of rows since the last terminal one reaches the time limit, time and again, (N,) bool."""
+    row = np.arange(len(terminated))
+    starts = np.maximum.accumulate(np.where(np.append(True, terminated[:-1]), row, 0))
+    return np.asarray((row - starts) % max_episode_steps == max_episode_steps - 1)

@@ -20,11 +20,27 @@ Array = NDArray[Any]
 SHARE = 0.25
 STORAGES = ("auto", "memory", "mmap")
 CHUNK = 2**26  # bytes that are worked on at once
+PACKED = 1100  # deflate makes at most 1032 bytes of one; more is not in a file of that size, whatever its header says
 
 
 def is_large(num_bytes: int) -> bool:
     """Whether a dataset of that size is memory-mapped where nothing else is asked for."""
     return num_bytes > SHARE * int(psutil.virtual_memory().total)
+
+
+def check_declared(num_bytes: int, stored: int) -> None:
+    """Raise ValueError for a size, of those that a file's headers declare, that its stored bytes cannot make."""
+    if num_bytes > CHUNK and num_bytes > PACKED * stored:
+        raise ValueError(f"its header declares {num_bytes / 1e9:,.1f} GB, which {stored:,} stored bytes cannot hold")
+
+
+def check_memory(num_bytes: int) -> None:
+    """Raise ValueError for a size that the machine has no memory for now."""
+    if num_bytes > (free := int(psutil.virtual_memory().available)):
+        raise ValueError(
+            f"{num_bytes / 1e9:,.1f} GB of memory are needed, {free / 1e9:,.1f} GB are free; write the columns to "
+            "HDF5, whose large files are not read into memory"
+        )
 
 
 def is_mapped(column: Any) -> bool:
@@ -60,6 +76,20 @@ def mapped(column: Array) -> Array:
     for rows in chunks(column):
         copy[rows] = column[rows]
     return copy
+
+
+def taken(column: Array, rows: Array) -> Array:
+    """A copy of a column's rows, in a file if the column lies in one."""
+    made = room(column, len(rows))
+    for part in chunks(made):
+        made[part] = column[rows[part]]
+    return made
+
+
+def room(column: Array, num_rows: int) -> Array:
+    """An array of so many rows for what is made of a column: in a file, if the column lies in one."""
+    shape = (num_rows, *column.shape[1:])
+    return new_mapped(shape, column.dtype) if is_mapped(column) else np.empty(shape, column.dtype)
 
 
 def chunks(column: Any) -> Iterator[slice]:

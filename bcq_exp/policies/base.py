@@ -239,20 +239,20 @@ class Policy(nn.Module):
         num_steps, fields = self.algorithm.num_steps, self.algorithm.fields
         return batch if num_steps == 1 and not fields else buffer.window(indices, num_steps, fields)
 
-    def update(self, sample_size: int, buffer: ReplayBuffer, **kwargs: Any) -> TrainingStats:
+    def update(self, sample_size: int, buffer: Any, **kwargs: Any) -> TrainingStats:
         """Sample, process, learn, and step the learning-rate schedule.
 
         Args:
             sample_size: rows; 0 takes the whole buffer.
-            buffer: what is sampled from.
+            buffer: a `ReplayBuffer`, or one of another library that `door.drawn` takes; it raises for others.
             **kwargs: passed on to `learn`.
         """
-        indices = (
-            torch.arange(len(buffer), device=buffer.device) if sample_size == 0 else buffer.sample_indices(sample_size)
-        )
+        batch, indices = door.drawn(buffer, sample_size, self.algorithm.num_steps, self.algorithm.fields)
+        if isinstance(buffer, ReplayBuffer):
+            batch = self.process_fn(batch, buffer, indices)
         self.updating = True
         try:
-            stats = self.learn(self.process_fn(buffer[indices], buffer, indices), **kwargs)
+            stats = self.learn(batch, **kwargs)
         finally:
             self.updating = False
         if self.lr_scheduler is not None:

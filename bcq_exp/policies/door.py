@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bcq_exp.data import ReplayBuffer
+
 REQUIRED = ("obs", "act", "rew", "terminated", "truncated", "obs_next")
 
 
@@ -57,6 +59,36 @@ def observation(batch: Any, name: str, device: torch.device) -> dict[str, Tensor
     found = {name: to_tensor(obs if inner is None else inner, device)}
     if mask is not None:
         found[name.replace("obs", "mask")] = torch.as_tensor(mask, device=device, dtype=torch.bool)
+    return found
+
+
+def drawn(buffer: Any, sample_size: int, num_steps: int, fields: Collection[str]) -> tuple[Any, Any]:
+    """A batch of a buffer and the rows that it came from.
+
+    Args:
+        buffer: a `ReplayBuffer`, or any object whose `sample(sample_size)` gives both, as that of Tianshou's buffers.
+        sample_size: rows; 0 takes the whole buffer, with Tianshou's too.
+        num_steps: of the algorithm's reward window.
+        fields: what the algorithm wants of a batch besides.
+
+    Raises:
+        ValueError: the buffer has no such `sample`, or the algorithm needs what only a `ReplayBuffer` can add to it.
+    """
+    if isinstance(buffer, ReplayBuffer):
+        indices = buffer.sample_indices(sample_size) if sample_size else torch.arange(len(buffer), device=buffer.device)
+        return buffer[indices], indices
+    name = f"{type(buffer).__module__}.{type(buffer).__qualname__}"
+    remedy = "make a bcq_exp.data.ReplayBuffer of its columns: ReplayBuffer(obs=..., act=..., rew=..., terminated=..., "
+    remedy += "truncated=..., obs_next=...), rows in the order of their recording"
+    if num_steps > 1 or fields:
+        wanted = f"{num_steps} steps in their order" if num_steps > 1 else ", ".join(fields)
+        raise ValueError(f"buffer is a {name}, whose samples lack {wanted}, which this algorithm needs; {remedy}")
+    found = buffer.sample(sample_size) if callable(getattr(buffer, "sample", None)) else None
+    if not isinstance(found, tuple) or len(found) != 2 or any(get(found[0], key) is None for key in REQUIRED):
+        raise ValueError(
+            f"buffer is a {name}, which has no sample(sample_size) that gives (batch, indices), the batch with "
+            f"{', '.join(REQUIRED)}; {remedy}"
+        )
     return found
 
 

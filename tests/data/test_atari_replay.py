@@ -263,8 +263,8 @@ def with_value(row: int, value: float) -> Callable[[NDArray[Any]], bytes]:
 
 WRONG: dict[str, tuple[str, Callable[[NDArray[Any]], bytes], str]] = {
     "a pickle": ("$store$_action", as_pickle, "truncated or damaged"),
-    "objects": ("$store$_reward", lambda array: saved(array.astype(object)), "truncated or damaged"),
-    "objects as frames": ("$store$_observation", lambda array: saved(array.astype(object)), "allowed: uint8"),
+    "objects": ("$store$_reward", lambda array: saved(array.astype(object)), "an array of objects"),
+    "objects as frames": ("$store$_observation", lambda array: saved(array.astype(object)), "an array of objects"),
     "not gzip'd": ("$store$_terminal", lambda array: array.tobytes(), "truncated or damaged"),
     "nothing": ("$store$_terminal", lambda array: b"", "truncated or damaged"),
     "floats as frames": ("$store$_observation", lambda array: saved(array / 255), "allowed: uint8"),

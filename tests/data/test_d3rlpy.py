@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bcq_exp.data import Transitions, check_against, read_transitions
-from bcq_exp.data.d3rlpy import read_d3rlpy, read_d3rlpy_2
+from bcq_exp.data import read_transitions as read_d3rlpy
+from bcq_exp.data.d3rlpy import read_d3rlpy_2
 from cases import read_cut, write_datasets
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -96,7 +97,7 @@ def test_recording_that_was_cut_is_truncated_with_a_warning(tmp_path: Path, capl
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rewards": None}, "missing dataset rewards; found: observations, actions"),
+        ({"rewards": None}, "missing dataset rewards; found: actions, discrete_action"),
         ({"discrete_action": None}, "missing dataset discrete_action"),
         ({"discrete_action": 3}, "discrete_action row 0 is 3; allowed: 0 or 1"),
         ({"rewards": np.ones(6)}, "rewards ends before row 6, observations has 7 rows"),
@@ -105,7 +106,7 @@ def test_recording_that_was_cut_is_truncated_with_a_warning(tmp_path: Path, capl
         ({"observations": np.where(np.eye(7, 2)[:, ::-1], np.inf, 0)}, "observations row 0 is inf"),
         ({"actions": [0, 1, 0.5, 1, 1, 0, 0]}, "actions row 2 is 0.5; allowed: integers"),
         ({"actions": np.ones((7, 2))}, r"actions has shape \(7, 2\)"),
-        ({"discrete_action": False}, r"actions has shape \(7,\), .*\(N, A\)"),
+        ({"actions": np.ones((7, 2, 2)), "discrete_action": False}, r"actions has shape \(7, 2, 2\), .*\(N, A\)"),
         ({"terminals": [0, 1, 1, 0, -1, 0, 0]}, "terminals row 4 is -1; allowed: 0 or 1"),
         ({"episode_terminals": [0, 0, 1, 0, 0, 1, 7]}, "episode_terminals row 6 is 7"),
         ({"terminals": np.zeros(7), "episode_terminals": np.ones(7)}, "no next observation"),
@@ -267,7 +268,7 @@ def test_both_versions_of_one_recording_read_alike(tmp_path: Path) -> None:
         ({"rewards_1": np.ones(2)}, "rewards_1 ends before row 2, observations_1 has 3 rows"),
         ({"rewards_1": np.array([[1], [1], [np.nan]])}, "rewards_1 row 2 is nan"),
         ({"rewards_0": np.ones((3, 2))}, r"rewards_0 has shape \(3, 2\)"),
-        ({"actions_0": np.ones((3, 2), np.int64)}, r"actions_0 has shape \(3, 2\)"),
+        ({"actions_0": np.ones((3, 2), np.int64)}, r"actions_1 is int64 \(\) a row, .*like actions_0, float32 \(2,\)"),
         ({"actions_2": np.ones((1, 2))}, r"actions_2 is float32 \(2,\) a row, .*like actions_0, int64"),
         ({"observations_2": np.ones((1, 5))}, r"observations_2 is float32 \(5,\) a row"),
         ({"observations_0": np.zeros((0, 2))}, "observations_0 ends before row 0"),

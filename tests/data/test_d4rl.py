@@ -147,12 +147,11 @@ def test_rows_are_those_of_the_package(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"rewards": None}, "missing dataset rewards; found: observations, actions, terminals, timeouts"),
+        ({"rewards": None}, "missing dataset rewards; found: actions, infos, metadata, next_observations"),
         ({"timeouts": None}, "missing dataset timeouts.*dataset.max_episode_steps"),
         ({"rewards": np.ones(9)}, "rewards ends before row 9, observations has 10 rows"),
         ({"rewards": np.where(np.arange(10) == 5, np.nan, 0)}, "rewards row 5 is nan"),
         ({"observations": np.where(np.eye(10, 2, -3), np.inf, 0)}, "observations row 3 is inf"),
-        ({"observations": np.ones(10)}, r"observations has shape \(10,\)"),
         ({"actions": np.full((10, 1), "x", "S1")}, "actions has dtype"),
         ({"terminals": np.full(10, 2)}, "terminals row 0 is 2; allowed: 0 or 1"),
         ({"timeouts": np.arange(10)}, "timeouts row 2 is 2; allowed: 0 or 1"),
@@ -199,9 +198,17 @@ def test_file_cut_anywhere_is_refused_or_right(tmp_path: Path, data: st.DataObje
         np.testing.assert_array_equal(found.episode_returns, [7, 56, 192, 768])
 
 
-def test_layout_is_recognised_and_integer_actions_are_discrete(tmp_path: Path) -> None:
-    found = read_transitions(write(tmp_path / "data.h5", actions=np.arange(10, dtype=np.int32)[:, None]))
-    np.testing.assert_array_equal(found.act, [0, 1, 2, 3, 4, 6, 8])
+def test_a_file_of_ones_own_keeps_more_than_d4rls_rule_does(tmp_path: Path) -> None:
+    """Its next observations are used, on every row; without them a row at a time limit that is terminal stays."""
+    actions = np.arange(10, dtype=np.int32)[:, None]
+    path = write(tmp_path / "data.h5", actions=actions, next_observations=None)
+    np.testing.assert_array_equal(read(path).act, [0, 1, 2, 3, 4, 6, 8])
+    found = read_transitions(path)
+    np.testing.assert_array_equal(found.act, [0, 1, 2, 3, 4, 6, 7, 8])
+    np.testing.assert_array_equal(found.terminated, [0, 0, 1, 0, 0, 0, 1, 0])
+    found = read_transitions(write(tmp_path / "next.h5", next_observations=np.full((10, 2), 7.0)))
+    np.testing.assert_array_equal(found.obs_next, np.full((10, 2), 7))
+    np.testing.assert_array_equal(found.truncated, [0, 0, 0, 0, 0, 1, 0, 0, 0, 1])
 
 
 def test_table_has_a_file_of_its_own_for_each_name() -> None:

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bcq_exp.data import Transitions, read_transitions
-from bcq_exp.data.npz import read_npz
 
 FIXTURE = [HealthCheck.function_scoped_fixture]
 
@@ -141,12 +140,11 @@ def test_rows_as_in_a_slow_loop(tmp_path: Path, has_next: bool, has_timeouts: bo
         ({"timeouts": None, "next_observations": None}, "missing dataset timeouts or next_observations"),
         ({"rewards": np.ones(6)}, "rewards ends before row 6, observations has 8 rows"),
         ({"rewards": np.array([0, 0, 0, np.nan, 0, 0, 0, 0])}, "rewards row 3 is nan"),
-        ({"actions": np.array([0, 1, 0.5, 1, 1, 0, 0, 0])}, "actions row 2 is 0.5; allowed: integers"),
         ({"terminals": np.array([0, 1, 2, 0, 0, 0, 0, 0])}, "terminals row 2 is 2; allowed: 0 or 1"),
         ({"timeouts": np.full(8, -1)}, "timeouts row 0 is -1; allowed: 0 or 1"),
         ({"next_observations": np.ones((8, 3))}, r"next_observations is float32 \(3,\) a row"),
         ({"observations": np.array(["a"] * 8)}, "observations has dtype <U1"),
-        ({"observations": np.array([None] * 8)}, "at the key observations: Object arrays cannot be loaded"),
+        ({"observations": np.array([None] * 8)}, "at the key observations: an array of objects, which is a pickle"),
         ({key: np.zeros((0, 2)) for key in d4rl()}, "are empty; at least one row is needed"),
         ({"terminals": np.zeros(8), "timeouts": np.ones(8), "next_observations": None}, "observations has no row 1"),
     ],
@@ -160,9 +158,9 @@ def test_fault_names_file_key_and_row(tmp_path: Path, changed: dict[str, Any], m
 def test_other_files(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "other.npz").write_bytes(content)
     with pytest.raises(ValueError, match=r"other\.npz: not a readable \.npz archive"):
-        read_npz(tmp_path / "other.npz")
+        read_transitions(tmp_path / "other.npz")
     with pytest.raises(FileNotFoundError, match=r"absent\.npz: no such file"):
-        read_npz(tmp_path / "absent.npz")
+        read_transitions(tmp_path / "absent.npz")
 
 
 def test_a_pickle_is_never_run(tmp_path: Path) -> None:
@@ -172,9 +170,9 @@ def test_a_pickle_is_never_run(tmp_path: Path) -> None:
 
     (tmp_path / "other.npz").write_bytes(pickle.dumps(Bomb()))
     np.savez(tmp_path / "inside.npz", **d4rl(rewards=np.array([Bomb()] * 8)))
-    for name in ("other.npz", "inside.npz"):
-        with pytest.raises(ValueError, match=f"{name}: not a readable"):
-            read_npz(tmp_path / name)
+    for name, said in (("other.npz", "a pickle"), ("inside.npz", "not a readable")):
+        with pytest.raises(ValueError, match=f"{name}: {said}"):
+            read_transitions(tmp_path / name)
     assert not (tmp_path / "ran").exists()
 
 
@@ -184,12 +182,12 @@ def test_a_key_that_only_the_archives_list_calls_otherwise_is_no_missing_key(tmp
     before, after = content.rsplit(b"timeouts.npy", 1)
     (tmp_path / "bad.npz").write_bytes(before + b"timeoutz.npy" + after)
     with pytest.raises(ValueError, match=r"bad\.npz: not a readable .*timeoutz\.npy"):
-        read_npz(tmp_path / "bad.npz")
+        read_transitions(tmp_path / "bad.npz")
 
 
 def assert_refused_or_right(path: Path) -> None:
     try:
-        found = read_npz(path)
+        found = read_transitions(path)
     except ValueError as error:
         assert str(error).startswith(f"{path}: ")  # noqa: PT017
     else:
@@ -225,7 +223,7 @@ ARRAYS = st.builds(
 def test_any_array_in_place_of_a_column_is_refused_or_read(tmp_path: Path, key: str, column: Any) -> None:
     path = write(tmp_path / "data.npz", d4rl(**{key: column}))
     try:
-        found = read_npz(path)
+        found = read_transitions(path)
     except ValueError as error:
         assert str(error).startswith(f"{path}: ")  # noqa: PT017
         assert key in str(error)  # noqa: PT017
@@ -234,4 +232,5 @@ def test_any_array_in_place_of_a_column_is_refused_or_read(tmp_path: Path, key: 
         name = {"observations": "obs", "next_observations": "obs_next", "actions": "act", "rewards": "rew",
                 "terminals": "terminated"}.get(key)  # fmt: skip
         if name:
-            np.testing.assert_array_equal(getattr(found, name), column.astype(np.float64))
+            read = getattr(found, name)
+            np.testing.assert_array_equal(read, column.astype(np.float64).reshape(read.shape))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bcq_exp.data.steps import from_steps
+from bcq_exp.data import Transitions
 
 KEYS = {"obs": "states"}
 
@@ -28,9 +28,9 @@ def test_next_observations_never_cross_an_episode(episodes: list[tuple[int, bool
         start += length
     if not expected:
         with pytest.raises(ValueError, match="file: states has no row 1 of any episode"):
-            from_steps(**columns, terminated=terminated, ends=ends, source="file", keys=KEYS)
+            Transitions.from_typed({**columns, "terminated": terminated, "ends": ends}, "file", KEYS)
         return
-    found = from_steps(**columns, terminated=terminated, ends=ends, source="file", keys=KEYS)
+    found = Transitions.from_typed({**columns, "terminated": terminated, "ends": ends}, "file", KEYS)
     seen = zip(found.obs[:, 0], found.obs_next[:, 0], found.terminated, found.truncated, strict=True)
     assert [tuple(row) for row in seen] == expected
     np.testing.assert_array_equal(found.rows, found.act)

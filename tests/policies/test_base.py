@@ -59,6 +59,44 @@ def test_a_missing_column_is_named_and_moves_nothing(case: Case) -> None:
 # ------------------------------------------------------------------ update
 
 
+class Foreign:
+    """A buffer as Tianshou's: `sample` gives a batch with attributes for columns, of all rows here, and places."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.batch = SimpleNamespace(**columns, info={}, policy={})
+
+    def sample(self, batch_size: int) -> tuple[Any, Any]:
+        return self.batch, np.arange(batch_size)
+
+
+def test_a_buffer_of_another_library_gives_the_update_of_its_batch(case: Case) -> None:
+    make, columns = case
+    plain, other = make(), make()
+    plain.learn(columns)
+    other.update(len(columns["rew"]), Foreign(columns))
+    exactly(other.state_dict(), plain.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("buffer", "said"),
+    [
+        (SimpleNamespace(transitions=[]), "types.SimpleNamespace, which has no sample"),
+        (SimpleNamespace(sample=lambda _: (1, 2, 3, 4, 5)), "gives \\(batch, indices\\)"),
+        (SimpleNamespace(sample=lambda _: ({"obs": 1}, 2)), "the batch with obs, act, rew"),
+        ([], "builtins.list"),
+    ],
+)
+def test_a_buffer_that_cannot_be_sampled_is_refused_by_name(case: Case, buffer: Any, said: str) -> None:
+    make, _ = case
+    with pytest.raises(ValueError, match=rf"buffer is a .*{said}.*make a bcq_exp\.data\.ReplayBuffer of its columns"):
+        make().update(2, buffer)
+
+
+def test_steps_in_their_order_are_not_in_a_sample(make_discrete: MakeDiscrete, discrete: Columns) -> None:
+    with pytest.raises(ValueError, match=r"test_base\.Foreign, whose samples lack 3 steps in their order"):
+        make_discrete(estimation_step=3).update(2, Foreign(discrete))
+
+
 class Counter:
     """A schedule that counts its steps."""
 

@@ -1,0 +1,134 @@
+"""HDF5 files, of which nothing is read but arrays that lie in the file itself and that its bytes can make."""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bcq_exp.data.columns import Array, check_numbers, said_of_type
+from bcq_exp.data.storage import check_declared, chunks, is_large, new_mapped
+
+INNER = "infos"  # the group whose datasets have names too, `infos/action_mask`, as D4RL and Minari write them
+
+
+class Refused(ValueError):
+    """What a sound file asks for and does not get."""
+
+
+@contextmanager
+def open_h5(path: str | Path) -> Iterator[h5py.File]:
+    """Open a file to read; whatever HDF5 raises inside the block becomes one short error that names the file."""
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except Refused as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, MemoryError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a readable HDF5 file, truncated or damaged ({said})") from None
+
+
+def read_attrs(path: str | Path, *names: str) -> list[Any]:
+    """Read root attributes of an HDF5 file; None stands for a missing one."""
+    with open_h5(path) as file:
+        return [file.attrs.get(name) for name in names]
+
+
+def names(path: str | Path) -> list[str]:
+    """The names in the root of a file, and those in its group `infos`, as `infos/NAME`; no link is followed."""
+    with open_h5(path) as file:
+        inner = _own(file, INNER)
+        found = [f"{INNER}/{name}" for name in inner] if isinstance(inner, h5py.Group) else []
+        return [*file, *found]
+
+
+def read_datasets(path: str | Path, keys: Iterable[str]) -> dict[str, Array]:
+    """Read those of the named datasets that an HDF5 file has; a large file's go to mapped files.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or a dataset is no array of numbers, lies elsewhere, or is larger than what the
+            file's bytes can make.
+    """
+    with open_h5(path) as file:
+        size = Path(path).stat().st_size
+        present = {key: found for key in keys if (found := dataset(file, key, size)) is not None}
+        kinds = {key: (found.shape, found.dtype) for key, found in present.items()}
+        for key, (_, dtype) in kinds.items():
+            if dtype.hasobject:
+                raise Refused(said_of_type(dtype, key))
+        if not is_large(sum(math.prod(shape) * dtype.itemsize for shape, dtype in kinds.values())):
+            return {key: np.asarray(found[()]) for key, found in present.items()}
+    for key, (_, dtype) in kinds.items():
+        check_numbers(dtype, key, str(path))
+    room = {key: new_mapped(shape, dtype) for key, (shape, dtype) in kinds.items() if shape and 0 not in shape}
+    with open_h5(path) as file:
+        for key, out in room.items():
+            for rows in chunks(out):
+                out[rows] = file[key][rows]
+        return {key: room[key] if key in room else np.asarray(file[key][()]) for key in kinds}
+
+
+def dataset(file: h5py.File, key: str, file_bytes: int) -> h5py.Dataset | None:
+    """The dataset of a key, in a file of so many bytes; None where there is none.
+
+    Raises:
+        Refused: it lies in another file, in whole or in part, or is larger than what the file's bytes can make.
+    """
+    found = _own(file, key)
+    if not isinstance(found, h5py.Dataset):
+        return None
+    _check_own(found.id, key, file_bytes)
+    return found
+
+
+def check_file(path: Path) -> None:
+    """Raise ValueError unless all of a file, which another library is to read, passes what `dataset` looks at."""
+    with open_h5(path) as file:
+        links: list[tuple[bytes, int]] = []
+        file.id.links.visit(lambda name, info: links.append((name, info.type)), info=True)
+        for name, kind in links:
+            key = name.decode(errors="replace")
+            if kind != h5py.h5l.TYPE_HARD:
+                raise Refused(_said_of_link(key))
+            found = h5py.h5o.open(file.id, name)
+            if isinstance(found, h5py.h5d.DatasetID):
+                _check_own(found, key, path.stat().st_size)
+
+
+def _own(file: h5py.File, key: str) -> Any:
+    """What a key names in the file itself, or None; raises Refused where a link leads away on the way there."""
+    node: Any = file
+    for name in key.split("/"):
+        if not isinstance(node, h5py.Group) or not node.id.links.exists(name.encode()):
+            return None
+        if node.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+            raise Refused(_said_of_link(key))
+        node = node[name]
+    return node
+
+
+def _said_of_link(key: str) -> str:
+    return (
+        f"{key} is a link by name, which may lead out of the file and is not followed; copy the array, or give it "
+        f"another name with a hard link: file[{key!r}] = file['its own key']"
+    )
+
+
+def _check_own(found: h5py.h5d.DatasetID, key: str, file_bytes: int) -> None:
+    layout = found.get_create_plist()
+    if layout.get_external_count() or layout.get_layout() == h5py.h5d.VIRTUAL:
+        raise Refused(f"{key} lies in other files, which are not read; copy the array into this one")
+    itemsize = found.get_type().get_size()
+    shapes = [found.shape, layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else ()]
+    declared = max(math.prod(shape) * itemsize for shape in shapes)
+    try:
+        check_declared(declared, min(found.get_storage_size(), file_bytes))
+    except ValueError as error:
+        raise Refused(f"{key}: {error}") from None

@@ -1,0 +1,79 @@
+"""NumPy's `.npy` content, read without ever unpickling: plain numbers whose bytes are there."""
+
+import math
+import struct
+import tokenize
+import zipfile
+import zlib
+from typing import Any, Protocol
+
+import numpy as np
+
+from bcq_exp.data.columns import Array
+from bcq_exp.data.storage import CHUNK, check_memory
+
+DAMAGED = (  # what numpy, zipfile and zlib raise for bytes that were changed
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    ArithmeticError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class Readable(Protocol):
+    """An open file, or one that is unpacked as it is read."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Up to `size` bytes."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill the buffer from its beginning; how many bytes came."""
+
+
+def read_header(file: Readable) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran's order, and type of the array whose content comes next in an open `.npy`.
+
+    Raises:
+        ValueError: it is no header, or one of an array of objects; and any of `DAMAGED`.
+    """
+    shape, is_fortran, dtype = HEADERS[np.lib.format.read_magic(file)](file)
+    if dtype.hasobject:
+        raise ValueError("an array of objects, which is a pickle and is never read; store plain numbers")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"shape {shape}")
+    return shape, is_fortran, dtype
+
+
+def num_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Size of an array."""
+    return math.prod(shape) * dtype.itemsize
+
+
+def read_array(file: Readable) -> Array:
+    """The array of an open `.npy`, whose size has been held against that of its file.
+
+    Raises:
+        ValueError: there is no memory for it, or bytes behind it; and any of `DAMAGED`.
+    """
+    shape, is_fortran, dtype = read_header(file)
+    check_memory(num_bytes(shape, dtype))
+    found = np.empty(math.prod(shape), dtype)
+    content, filled = memoryview(found.data).cast("B") if found.nbytes else memoryview(b""), 0
+    while filled < len(content):
+        num = file.readinto(content[filled : filled + CHUNK])
+        if not num:
+            raise EOFError("fewer bytes than its header says")
+        filled += num
+    if file.read(1):  # the checksum is looked at where the content ends
+        raise ValueError("it goes on behind its array")
+    return found.reshape(shape[::-1]).T if is_fortran else found.reshape(shape)
