@@ -19,8 +19,9 @@ Tensors = Mapping[str, Tensor]
 Loss = Callable[[Nets, Nets, Tensors, Tensors, Tensors], tuple[Tensor, Tensors]]
 """(nets, targets, batch, noise, hp) -> (0-d loss, 0-d metrics).
 
-`batch` has the columns of the dataset with leading axis B, `rew` as the window (B, K) and `num_steps` (B,); `mask` and
-`mask_next` are there only where the dataset has them. `hp` are 0-d tensors.
+`batch` has the columns of the dataset with leading axis B, `rew` as the window (B, K) and `num_steps` (B,). `mask` and
+`mask_next`, (B, A) bool, are there only where the dataset has them: no output of a network for an action that they
+exclude may change a loss. `mask_next` may exclude all actions of a terminal state. `hp` are 0-d tensors.
 """
 Act = Callable[[Nets, Tensors, Tensors, Tensors], dict[str, Tensor]]
 """(nets, batch, noise, hp) -> `act` in policy units, and what else a forward pass reports."""

@@ -21,7 +21,7 @@ from bcq_exp.data import ReplayBuffer
 from bcq_exp.ope.decisions import Decisions
 from bcq_exp.ope.fitting import Fitting, seen
 from bcq_exp.ope.pieces import piecewise
-from bcq_exp.ops.discrete import take_action
+from bcq_exp.ops.discrete import expected_value, take_action
 from bcq_exp.ops.td import n_step_target
 from bcq_exp.policies import Policy
 
@@ -38,7 +38,7 @@ class NumberedBuffer(ReplayBuffer):
 
 def value_of_state(critic: Callable[..., Tensor], obs: Tensor, pi_BA: Tensor, *, is_discrete: bool) -> Tensor:
     """V(s) = sum_a pi(a|s) Q(s, a), or Q(s, pi(s)) of continuous actions, (B,)."""
-    return (pi_BA * critic(obs)).sum(-1) if is_discrete else critic(obs, pi_BA)
+    return expected_value(pi_BA, critic(obs)) if is_discrete else critic(obs, pi_BA)
 
 
 def value_of_action(critic: Callable[..., Tensor], obs: Tensor, act: Tensor, *, is_discrete: bool) -> Tensor:

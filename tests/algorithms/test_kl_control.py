@@ -8,6 +8,7 @@ from algorithms.discrete_working import (
     GAMMA,
     NUM_ACTIONS,
     ROWS,
+    available,
     best_available,
     check_steps,
     masked_observations,
@@ -30,13 +31,13 @@ def test_golden_update(backup: str, kind: str) -> None:
     logits, _ = forward(nets["imitator"], DATA["obs"])
 
     def value(row: int) -> float:
-        available = forward(slow, DATA["obs_next"][row])[0][DATA["mask_next"][row]]
-        return float(np.log(np.exp(available).sum()) if backup == "psi" else max(available))
+        values = forward(slow, DATA["obs_next"][row])[0][DATA["mask_next"][row]]
+        return float(np.log(np.exp(values).sum()) if backup == "psi" else max(values))
 
     paid = {**DATA, "rew": DATA["rew"] / KL_WEIGHT}
-    y = golden.n_step_targets(paid, value, gamma=GAMMA) + np.log(softmax(logits)[ROWS, DATA["act"]])
+    y = golden.n_step_targets(paid, value, gamma=GAMMA) + np.log(softmax(available(logits))[ROWS, DATA["act"]])
     if backup == "q":
-        y -= np.log(softmax(q)[ROWS, DATA["act"]])
+        y -= np.log(softmax(available(q))[ROWS, DATA["act"]])
 
     stats = policy.learn(DATA)
 
@@ -76,7 +77,7 @@ def test_the_weight_decides_between_what_pays_and_what_the_behaviour_does(backup
     """One state, 9 of 10 rows for action 2, which costs 1; action 4 pays 1."""
     data = {key: np.repeat(column[:1], 10, 0) for key, column in DATA.items()}
     data |= {"act": np.array([2] * 9 + [4]), "rew": np.array([-1.0] * 9 + [1.0]), "terminated": np.ones(10, np.bool_)}
-    data["mask_next"] = np.ones((10, NUM_ACTIONS), np.bool_)
+    data["mask"] = data["mask_next"] = np.ones((10, NUM_ACTIONS), np.bool_)
     gaps = {}
     for kl_weight in (0.2, 10.0):
         policy = tiny.make_policy("kl_control", kl_weight=kl_weight, backup=backup)
