@@ -60,6 +60,13 @@ def observation(batch: Any, name: str, device: torch.device) -> dict[str, Tensor
     return found
 
 
+def check_masks(found: Mapping[str, Tensor], *, is_discrete: bool) -> None:
+    """Raise ValueError where columns have masks, and actions are continuous, so that none would be read."""
+    masks = [name for name in ("mask", "mask_next") if name in found]
+    if masks and not is_discrete:
+        raise ValueError(f"batch has {', '.join(masks)}; masks are for discrete actions, and these are continuous")
+
+
 def columns(batch: Any, device: torch.device, fields: Collection[str] = (), *, is_discrete: bool) -> dict[str, Tensor]:
     """The columns of a training batch, checked.
 
@@ -73,13 +80,14 @@ def columns(batch: Any, device: torch.device, fields: Collection[str] = (), *, i
         is_discrete: whether `act` holds indices.
 
     Raises:
-        ValueError: a missing name, or a column whose length differs.
+        ValueError: a missing name, a column whose length differs, or masks beside continuous actions.
     """
     needed = (*REQUIRED, "act_next", "has_act_next") if "act_next" in fields else REQUIRED
     missing = [name for name in needed if get(batch, name) is None]
     if missing:
         raise ValueError(f"batch lacks {', '.join(missing)}; learn needs {', '.join(needed)}")
     found = observation(batch, "obs", device) | observation(batch, "obs_next", device)
+    check_masks(found, is_discrete=is_discrete)
     num_rows = len(found["obs"])
     for name in ("act", "act_next"):
         if name in needed:
