@@ -54,8 +54,16 @@ def test_golden_update(head: str, num_steps: int) -> None:
 
 @pytest.mark.parametrize("value", [-300.0, 0.0, 1e3])
 def test_penalty_of_equal_values_is_the_logarithm_of_their_number(value: float) -> None:
-    q_BA = torch.full((7, NUM_ACTIONS), value)
-    assert conservative_penalty(q_BA, torch.arange(7) % NUM_ACTIONS, None).item() == pytest.approx(math.log(NUM_ACTIONS))
+    q_BA, act_B = torch.full((7, NUM_ACTIONS), value), torch.arange(7) % NUM_ACTIONS
+    assert conservative_penalty(q_BA, act_B, None).item() == pytest.approx(math.log(NUM_ACTIONS))
+
+
+def test_penalty_by_hand_over_the_available_actions() -> None:
+    """Values log 1, log 3 and log 96: over all actions log 100 less the dataset's log 1, over the first two log 4."""
+    q_BA, act_B = torch.tensor([[1.0, 3.0, 96.0]]).log(), torch.tensor([0])
+    assert conservative_penalty(q_BA, act_B, None).item() == pytest.approx(math.log(100))
+    mask = torch.tensor([[True, True, False]])
+    assert conservative_penalty(q_BA, act_B, mask).item() == pytest.approx(math.log(4))
 
 
 def test_gradient_of_the_penalty_sums_to_zero_in_each_state_and_raises_the_datasets_action_alone() -> None:

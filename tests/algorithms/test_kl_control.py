@@ -72,6 +72,33 @@ def test_without_rewards_psi_learning_ends_at_the_imitator(gamma: float) -> None
     torch.testing.assert_close(kl_target(nets, nets, batch, hp, backup="psi") - y_B, torch.full((num_rows,), 0.5))
 
 
+@pytest.mark.parametrize(("backup", "expected"), [("psi", 1.5 + np.log(1 / 4)), ("q", 1.5 + np.log(5 / 8))])
+def test_target_by_hand_over_the_available_actions(backup: str, expected: float) -> None:
+    """r / c = 1 and gamma = 1/2. Of three actions the first was taken; before it the third is not available.
+
+    So G(a|s) is 1/4 and pi(a|s) 2/5. Behind it the first is not available, and the others are worth 1: by log-sum-exp
+    log(e - 1 + 1), or at most max(1, 0).
+    """
+    after = {"psi": [9.0, np.log(np.e - 1), 0.0], "q": [9.0, 1.0, 0.0]}[backup]
+    batch = {
+        "obs": torch.zeros(1, 1),
+        "act": torch.tensor([0]),
+        "rew": torch.tensor([[2.0]]),
+        "terminated": torch.tensor([False]),
+        "num_steps": torch.tensor([1]),
+        "obs_next": torch.ones(1, 1),
+        "mask": torch.tensor([[True, True, False]]),
+        "mask_next": torch.tensor([[False, True, True]]),
+    }
+    nets = {
+        "model": lambda obs: torch.tensor([[2.0, 3.0, 50.0]]).log(),
+        "imitator": lambda obs: torch.tensor([[1.0, 3.0, 70.0]]).log(),
+    }
+    hp = {"gamma": torch.tensor(0.5), "kl_weight": torch.tensor(2.0)}
+    y_B = kl_target(nets, {"model": lambda obs: torch.tensor([after])}, batch, hp, backup=backup)
+    assert y_B.tolist() == pytest.approx([expected])
+
+
 @pytest.mark.parametrize("backup", ["psi", "q"])
 def test_the_weight_decides_between_what_pays_and_what_the_behaviour_does(backup: str) -> None:
     """One state, 9 of 10 rows for action 2, which costs 1; action 4 pays 1."""
