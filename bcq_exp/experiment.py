@@ -32,7 +32,7 @@ from bcq_exp.datasets import (
     ReplayDatasetConfig,
 )
 from bcq_exp.envs import normalized_score
-from bcq_exp.evaluation import evaluate
+from bcq_exp.evaluation import check_masks, evaluate
 from bcq_exp.files import read_json, write_json
 from bcq_exp.logger import Logger, WandbLogger, own_settings
 from bcq_exp.machine import checked_precision, prepare_process, should_compile
@@ -86,6 +86,7 @@ def build(jobs: Sequence[Job]) -> Trainer:
     transitions = check_against(
         load_transitions(cfg.dataset), cfg.observation_space, cfg.action_space, schedule.batch_size
     )
+    check_masks(cfg.dataset.env, transitions.source, has_masks=transitions.mask is not None)
     population = make_population([job.cfg for job in jobs], transitions)
     # A device trains while the processor evaluates. On a processor both would share its cores: with an evaluation each
     # 300 updates 3,000 of BCQ take 57 s in place of 45, on two cores.
@@ -135,7 +136,14 @@ def _member(job: Job, policy: Policy, transitions: Transitions, *, evaluates_bes
             "behaviour_return": behaviour_return,
             "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
         },
-        evaluate=lambda on_step: evaluate(acting, cfg.dataset.env, cfg.schedule.eval_episodes, seed, on_step=on_step),
+        evaluate=lambda on_step: evaluate(
+            acting,
+            cfg.dataset.env,
+            cfg.schedule.eval_episodes,
+            seed,
+            max_steps=cfg.schedule.eval_max_steps,
+            on_step=on_step,
+        ),
         take_weights=lambda: acting.load_state_dict(policy.state_dict()) if evaluates_beside else None,
         score=score,
         loggers=_loggers(job),
