@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.form import rare_copies
 from bcq_exp.algorithms.schema import Sizes
 from bcq_exp.config import OptimizerConfig, RunConfig
 from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transitions
@@ -91,14 +92,8 @@ def build(jobs: Sequence[Job]) -> Trainer:
     # A device trains while the processor evaluates. On a processor both would share its cores: with an evaluation each
     # 300 updates 3,000 of BCQ take 57 s in place of 45, on two cores.
     evaluates_beside = population.device.type != "cpu"
-    for name, target in population.algorithm.targets.items():
-        if target.every > schedule.num_updates:
-            log.warning(
-                "the target of %s is never copied: target_update_freq=%d is more than num_updates=%d",
-                name,
-                target.every,
-                schedule.num_updates,
-            )
+    for line in rare_copies(population.algorithm, population.hp, schedule.num_updates):
+        log.warning(line)
     account = manifest(transitions, torch.device(schedule.device))
     for job in jobs:
         write_json(job.run_dir / "manifest.json", account)

@@ -5,6 +5,7 @@ functional call bound to stacked weights), noise and hyperparameters as tensors;
 function trains a lone policy and, under `vmap`, a whole population.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor
 
 from bcq_exp.data import ReplayBuffer
+
+UNSEEN = 0.05  # of the weight of the future, above which it is said that a target is copied too rarely
 
 Nets = Mapping[str, Callable[..., Any]]
 Tensors = Mapping[str, Tensor]
@@ -117,6 +120,35 @@ class Algorithm:
     fields: tuple[str, ...] = ()
     prepare: Callable[[ReplayBuffer, Tensors], dict[str, Tensor]] | None = None
     statistics: tuple[str, ...] = ()
+
+
+def rare_copies(algorithm: Algorithm, hp: Tensors, num_updates: int) -> list[str]:
+    """A sentence for the targets that are copied too rarely for the discount.
+
+    Between two copies values learn of the rewards of one more window of steps. What lies behind n steps weighs gamma^n
+    of the future: more than `UNSEEN` where n is below 3 / (1 - gamma). Soft copies are made in each update.
+
+    Args:
+        algorithm: whose targets are looked at.
+        hp: its numbers, of a policy or of all members (P,), whose largest `gamma` counts. Where that is 1 the length of
+            the episodes decides, which is not known here: then a target that is never copied is named alone.
+        num_updates: of the whole training.
+    """
+    gamma = float(hp["gamma"].max()) if "gamma" in hp else 0.0
+    by_period: dict[int, list[str]] = {}
+    for name, target in algorithm.targets.items():
+        if target.every and target.rate is None:
+            by_period.setdefault(target.every, []).append(name)
+    found = []
+    for every, names in by_period.items():
+        num_copies, num_seen = num_updates // every, math.ceil(num_updates / every) * algorithm.num_steps
+        if gamma**num_seen > UNSEEN and (gamma < 1 or num_copies == 0):
+            found.append(
+                f"target_update_freq={every}: the target of {', '.join(names)} is copied {num_copies} times in"
+                f" {num_updates} updates, so values see {num_seen} steps ahead, and what lies behind weighs"
+                f" {gamma**num_seen:.0%} with gamma={gamma:g}; give a smaller target_update_freq or more num_updates"
+            )
+    return found
 
 
 def check_same_program(first: Algorithm, other: Algorithm) -> None:
