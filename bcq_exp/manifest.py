@@ -65,7 +65,8 @@ def digest(transitions: Transitions) -> str:
     sha = hashlib.sha256()
     obs = transitions.obs
     behind = (obs.frames, obs.newest) if isinstance(obs, FrameStacks) else (obs,)
-    for column in (*behind, transitions.act, transitions.rew, transitions.terminated, transitions.truncated):
+    masks = (mask for mask in (transitions.mask, transitions.mask_next) if mask is not None)
+    for column in (*behind, transitions.act, transitions.rew, transitions.terminated, transitions.truncated, *masks):
         for rows in chunks(column):
             sha.update(column[rows].tobytes())
     return sha.hexdigest()

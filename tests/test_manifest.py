@@ -3,6 +3,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,9 @@ def test_the_dataset_is_known_by_every_value_of_its_columns():
         column = getattr(data, name).copy()
         column.flat[-1] = 1 - column.flat[-1] if column.dtype != bool else not column.flat[-1]
         assert digest(replace(data, **{name: column})) != digest(data), name
+    masks = np.ones((len(data), 2), np.bool_)
+    found = {digest(replace(data, mask=masks, mask_next=other)) for other in (masks, ~masks)}
+    assert len(found | {digest(data)}) == 3
 
 
 def test_the_revision_is_gits_own():
