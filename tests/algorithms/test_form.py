@@ -52,7 +52,7 @@ def copied(*every: int, rate: str | None = None, num_steps: int = 1) -> Algorith
     ("every", "gamma", "num_steps", "num_updates", "said"),
     [
         (8000, 0.99, 1, 20_000, "copied 2 times in 20000 updates, so values see 3 steps ahead, .* weighs 97% "),
-        (8000, 0.99, 1, 8000, "copied 1 times in 8000 updates, so values see 1 steps ahead, .* weighs 99% "),
+        (8000, 0.99, 1, 8000, "copied 1 time in 8000 updates, so values see 1 step ahead, .* weighs 99% "),
         (8000, 0.99, 3, 7999, "copied 0 times in 7999 updates, so values see 3 steps ahead, .* weighs 97% "),
         (
             100,
