@@ -144,9 +144,10 @@ def rare_copies(algorithm: Algorithm, hp: Tensors, num_updates: int) -> list[str
         num_copies, num_seen = num_updates // every, math.ceil(num_updates / every) * algorithm.num_steps
         if gamma**num_seen > UNSEEN and (gamma < 1 or num_copies == 0):
             found.append(
-                f"target_update_freq={every}: the target of {', '.join(names)} is copied {counted(num_copies, 'time')} in"
-                f" {num_updates} updates, so values see {counted(num_seen, 'step')} ahead, and what lies behind weighs"
-                f" {gamma**num_seen:.0%} with gamma={gamma:g}; give a smaller target_update_freq or more num_updates"
+                f"target_update_freq={every}: the target of {', '.join(names)} is copied {counted(num_copies, 'time')}"
+                f" in {num_updates} updates, so values see {counted(num_seen, 'step')} ahead, and what lies behind"
+                f" weighs {gamma**num_seen:.0%} with gamma={gamma:g}; give a smaller target_update_freq or more"
+                " num_updates"
             )
     return found
 

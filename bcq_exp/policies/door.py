@@ -80,7 +80,8 @@ def columns(batch: Any, device: torch.device, fields: Collection[str] = (), *, i
         is_discrete: whether `act` holds indices.
 
     Raises:
-        ValueError: a missing name, a column whose length differs, or masks beside continuous actions.
+        ValueError: a missing name, a column whose length differs, an action that its mask excludes, or masks beside
+            continuous actions.
     """
     needed = (*REQUIRED, "act_next", "has_act_next") if "act_next" in fields else REQUIRED
     missing = [name for name in needed if get(batch, name) is None]
@@ -113,6 +114,11 @@ def columns(batch: Any, device: torch.device, fields: Collection[str] = (), *, i
     for name, column in found.items():
         if len(column) != num_rows:
             raise ValueError(f"batch.{name} has {len(column)} rows, batch.obs has {num_rows}")
+    if "mask" in found and not (is_taken_B := found["mask"].gather(1, found["act"].unsqueeze(1)).squeeze(1)).all():
+        row = int(is_taken_B.int().argmin())
+        raise ValueError(
+            f"batch.act is {int(found['act'][row])} in row {row}, an action that batch.mask excludes there"
+        )
     if returns is not None:
         found["rew"], found["terminated"] = found.pop("returns"), torch.ones_like(found["terminated"])
     return found
