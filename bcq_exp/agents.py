@@ -21,6 +21,7 @@ from bcq_exp.agent_state import STATE, restore, save
 from bcq_exp.algorithms.schema import one_of, violations, within
 from bcq_exp.data import behaviour
 from bcq_exp.envs import make_env, spaces
+from bcq_exp.evaluation import EndingEpisodes
 from bcq_exp.files import read_json, write_json
 from bcq_exp.identity import flatten, refusal
 from bcq_exp.networks.mlp import ACTIVATIONS
@@ -161,7 +162,9 @@ def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str, *, all
 def _train(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> None:
     from stable_baselines3.common import env_util, evaluation
 
-    eval_env = env_util.make_vec_env(partial(make_env, cfg.env), cfg.eval_episodes, seed=seeds.eval_seed)
+    eval_env = env_util.make_vec_env(
+        partial(make_env, cfg.env), cfg.eval_episodes, seed=seeds.eval_seed, wrapper_class=_ending(cfg)
+    )
     missing = {name: goal for name, goal in cfg.agents.items() if not (folder / f"{name}.json").exists()}
     best = -np.inf
 
@@ -188,6 +191,12 @@ def _train(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, seeds: Seeds, fold
     if missing:
         wanted = ", ".join(f"{name}={goal}" for name, goal in missing.items())
         raise ValueError(f"behaviour.agents: {wanted} was not reached in max_steps={cfg.max_steps}, only {best:.1f}")
+
+
+def _ending(cfg: BehaviourConfig) -> Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]:
+    """Wraps an environment that is played until its episodes end: none may take longer than the training."""
+    limit = "behaviour.max_steps, as many as the whole training has"
+    return partial(EndingEpisodes, max_steps=cfg.max_steps, limit=limit)
 
 
 def go_on(agent: "OffPolicyAlgorithm", folder: Path, settings: Mapping[str, Any], *, allow_code_change: bool) -> None:
@@ -272,7 +281,9 @@ def write(
     """Writes a trained agent for `Behaviour.load`, with its greedy return and the command that made it."""
     from stable_baselines3.common import env_util, evaluation
 
-    env = env_util.make_vec_env(partial(make_env, cfg.env), seeds.report_episodes, seed=seeds.report_seed)
+    env = env_util.make_vec_env(
+        partial(make_env, cfg.env), seeds.report_episodes, seed=seeds.report_seed, wrapper_class=_ending(cfg)
+    )
     return_mean, return_std = evaluation.evaluate_policy(agent, env, env.num_envs)
     env.close()
     space = agent.action_space

@@ -129,6 +129,7 @@ class ScheduleConfig:
     batch_size: int = within(1)
     eval_freq: int = within(1)
     eval_episodes: int = within(1)
+    eval_max_steps: int = within(1)
     log_freq: int = within(1)
     checkpoint_freq: int = within(1)
     num_checkpoints: int = within(1)

@@ -45,8 +45,6 @@ from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.runs import TrainedRun, load_policy
 
-UNSEEN = 0.05  # of what the future weighs, from which it is said that fitted values see no further
-
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
@@ -142,15 +140,6 @@ class Recording:
 
     def fitted(self, policies: Sequence[Policy]) -> list[FittedQ | None]:
         """The values of policies, as one population."""
-        gamma, num_iterations = self.settings.gamma, self.settings.num_updates // self.settings.target_update_freq
-        if gamma**num_iterations > UNSEEN:
-            log.warning(
-                "%d iterations see as many steps ahead, and the steps behind weigh %.0f %% with gamma=%g: estimates are"
-                " too near to zero; give more num_updates or a smaller target_update_freq",
-                num_iterations,
-                100 * gamma**num_iterations,
-                gamma,
-            )
         log.info("%d policies are asked what they do in %d states", len(policies), len(self.data))
         return fitted_values(
             self.buffer,
@@ -158,7 +147,7 @@ class Recording:
             self._critic,
             self.fitting,
             f"fitted Q evaluation on {self.name}",
-            gamma=gamma,
+            gamma=self.settings.gamma,
             target_update_freq=self.settings.target_update_freq,
         )
 

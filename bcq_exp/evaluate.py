@@ -36,11 +36,12 @@ def played(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Table:
         data = run.cfg.dataset
         with Board(PLAIN_PERIOD) as board:
             found = evaluate(
-                load_policy(run), data.env, settings.episodes, settings.seed,
+                load_policy(run), data.env, settings.episodes, settings.seed, max_steps=settings.eval_max_steps,
                 on_step=lambda *so_far: board.show(episodes(*so_far)),
             )  # fmt: skip
         score = normalized_score(found.mean, data.ref_min, data.ref_max)
-        cells = [f"{found.mean:.1f} ± {found.std:.1f}", f"{found.mean_length:.1f}", selection.figure(score)]
+        cut = f" ({found.num_cut} cut)" if found.num_cut else ""
+        cells = [f"{found.mean:.1f} ± {found.std:.1f}", f"{found.mean_length:.1f}{cut}", selection.figure(score)]
         table.add_row(run.label, *cells, selection.figure(run.online_return))
     return table
 
@@ -48,7 +49,11 @@ def played(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Table:
 def judge(runs: Sequence[TrainedRun], task: Task, picture: Path) -> None:
     """Estimate, write `ope.json` into each run's directory, and print; of three runs and more, judge the choice too."""
     found, console = estimate(runs, task), Console()
-    settings = {key: value for key, value in vars(task.settings).items() if key not in ("run", "ope", "episodes")}
+    settings = {
+        key: value
+        for key, value in vars(task.settings).items()
+        if key not in ("run", "ope", "episodes", "eval_max_steps")
+    }
     for run, worth in zip(runs, found, strict=True):
         estimates = {name: None if math.isnan(value) else value for name, value in worth.items()}
         facts = {"checkpoint": run.checkpoint.name, "online_return": run.online_return, "num_members": len(runs)}

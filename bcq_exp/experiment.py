@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.form import rare_copies
 from bcq_exp.algorithms.schema import Sizes
 from bcq_exp.config import OptimizerConfig, RunConfig
 from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transitions
@@ -31,7 +32,7 @@ from bcq_exp.datasets import (
 )
 from bcq_exp.directories import Claim, claim
 from bcq_exp.envs import normalized_score
-from bcq_exp.evaluation import evaluate
+from bcq_exp.evaluation import check_masks, evaluate
 from bcq_exp.files import read_json, write_json
 from bcq_exp.identity import dataset_digest
 from bcq_exp.job import Job
@@ -72,18 +73,13 @@ def build(jobs: Sequence[Job]) -> Trainer:
         cfg.action_space,
         schedule.batch_size,
     )
+    check_masks(cfg.dataset.env, transitions.source, has_masks=transitions.mask is not None)
     population = make_population([job.cfg for job in jobs], transitions)
     # A device trains while the processor evaluates. On a processor both would share its cores: with an evaluation each
     # 300 updates 3,000 of BCQ take 57 s in place of 45, on two cores.
     evaluates_beside = population.device.type != "cpu"
-    for name, target in population.algorithm.targets.items():
-        if target.every > schedule.num_updates:
-            log.warning(
-                "the target of %s is never copied: target_update_freq=%d is more than num_updates=%d",
-                name,
-                target.every,
-                schedule.num_updates,
-            )
+    for line in rare_copies(population.algorithm, population.hp, schedule.num_updates):
+        log.warning(line)
     sha256 = dataset_digest(transitions)
     claims = claim(
         {job.run_dir: job.identity(sha256) for job in jobs},
@@ -126,7 +122,14 @@ def _member(job: Job, policy: Policy, transitions: Transitions, claimed: Claim, 
             "behaviour_return": behaviour_return,
             "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
         },
-        evaluate=lambda on_step: evaluate(acting, cfg.dataset.env, cfg.schedule.eval_episodes, seed, on_step=on_step),
+        evaluate=lambda on_step: evaluate(
+            acting,
+            cfg.dataset.env,
+            cfg.schedule.eval_episodes,
+            seed,
+            max_steps=cfg.schedule.eval_max_steps,
+            on_step=on_step,
+        ),
         take_weights=lambda: acting.load_state_dict(policy.state_dict()) if evaluates_beside else None,
         score=score,
         loggers=_loggers(job),

@@ -1,4 +1,7 @@
-"""Observations of one array: what a dataset's and an environment's parts become for a network."""
+"""Observations of one array: what a dataset's and an environment's parts become for a network.
+
+With an `action_mask` a Dict says, as PettingZoo's do, which actions are available; all else is the observation.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +10,10 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+MASK = "action_mask"  # available actions, (A,) of 0 and 1: a key of `info`, or of a Dict observation
+
 # A goal environment's achieved goal is part of its observation anyway.
-LEFT_OUT, LAST = "achieved_goal", "desired_goal"
-MASK = "action_mask"  # the part of a Dict that says which actions are available, and is no feature
+LEFT_OUT, LAST = ("achieved_goal", MASK), "desired_goal"
 
 
 class OneHot(gym.spaces.Box):
@@ -20,23 +24,25 @@ class OneHot(gym.spaces.Box):
         self.discrete = discrete
 
 
-def split_mask(space: gym.Space[Any]) -> tuple[gym.Space[Any], gym.Space[Any] | None]:
-    """An observation space without its mask of available actions, and the mask's own space, or None."""
-    if not isinstance(space, gym.spaces.Dict) or MASK not in space.spaces:
-        return space, None
-    rest = {key: part for key, part in space.spaces.items() if key != MASK}
-    return gym.spaces.Dict(rest), space.spaces[MASK]
-
-
 def parts(space: gym.spaces.Dict) -> list[str]:
-    """The keys of a Dict in the order in which they are joined: the goal last, the achieved one left out."""
-    return sorted((key for key in space.spaces if key != LEFT_OUT), key=lambda key: (key == LAST, key))
+    """The keys of a Dict in the order in which they are joined: the goal last; the achieved one and a mask left out."""
+    return sorted((key for key in space.spaces if key not in LEFT_OUT), key=lambda key: (key == LAST, key))
+
+
+def lone_image(space: gym.spaces.Dict) -> str | None:
+    """The key of an image, bytes of three axes, that is all there is to see; None where there is more, or no image."""
+    first, *others = parts(space) or [MASK]
+    image = space.spaces.get(first)
+    is_image = isinstance(image, gym.spaces.Box) and image.dtype == np.uint8 and len(image.shape) == 3
+    return first if is_image and not others else None
 
 
 def flat_space(space: gym.Space[Any]) -> gym.Space[Any]:
-    """The space of what `flatten` gives; Box and unknown spaces stay as they are."""
+    """The space of what `flatten` gives; Box, a Dict's only image and unknown spaces stay as they are."""
     if isinstance(space, gym.spaces.Discrete):
         return OneHot(space)
+    if isinstance(space, gym.spaces.Dict) and (image := lone_image(space)) is not None:
+        return space.spaces[image]
     if isinstance(space, gym.spaces.Dict):
         boxes = [flat_space(space.spaces[key]) for key in parts(space)]
         if not boxes or not all(isinstance(box, gym.spaces.Box) for box in boxes):
@@ -67,22 +73,37 @@ def flatten(space: gym.Space[Any], obs: Any) -> NDArray[Any]:
         raise ValueError(f"observation space {space} is not supported; allowed: Box, Discrete, or Dict of such")
     if not isinstance(obs, Mapping) or not set(parts(space)) <= obs.keys():
         raise ValueError(f"observations have not the parts {', '.join(parts(space))} of {space}")
+    if (image := lone_image(space)) is not None:
+        return np.asarray(obs[image])
     rows = [flatten(space.spaces[key], obs[key]) for key in parts(space)]
     if len({len(row) for row in rows}) > 1:
         raise ValueError(f"the parts {', '.join(parts(space))} of the observations differ in their number of rows")
     return np.concatenate([row.reshape(len(row), int(np.prod(row.shape[1:]))) for row in rows], axis=1)
 
 
-class FlatObservation(gym.ObservationWrapper[Any, Any, Any]):
-    """An environment whose Discrete or Dict observations are flattened as a dataset's are."""
+class FlatObservation(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment whose Discrete or Dict observations are flattened as a dataset's are.
+
+    An observation's `action_mask` is moved to `info`, where other environments have it.
+    """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
         self.observation_space = flat_space(env.observation_space)
 
-    def observation(self, observation: Any) -> NDArray[Any]:
-        """One observation, flattened."""
-        return np.asarray(flatten(self.env.observation_space, _with_axis(observation))[0], self.observation_space.dtype)
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """See `gymnasium.Env.reset`."""
+        return self._flattened(*self.env.reset(seed=seed, options=options))
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """See `gymnasium.Env.step`."""
+        raw, rew, terminated, truncated, info = self.env.step(action)
+        obs, info = self._flattened(raw, info)
+        return obs, rew, terminated, truncated, info
+
+    def _flattened(self, raw: Any, info: dict[str, Any]) -> tuple[NDArray[Any], dict[str, Any]]:
+        obs = np.asarray(flatten(self.env.observation_space, _with_axis(raw))[0], self.observation_space.dtype)
+        return obs, {**info, MASK: np.asarray(raw[MASK])} if isinstance(raw, Mapping) and MASK in raw else info
 
 
 def _with_axis(observation: Any) -> Any:

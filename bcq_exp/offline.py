@@ -20,6 +20,7 @@ class EvaluationConfig:
     run: str
     ope: Any
     episodes: int = within(1)
+    eval_max_steps: int = within(1)
     gamma: float = within(0, 1)
     num_updates: int = within(1)
     batch_size: int = within(1)

@@ -38,10 +38,10 @@ class _Bar(progress.Progress):
 
 
 class Progress:
-    """Shows how far a run is while it is entered: losses, last score, updates a second and time left.
+    """Shows how far a run is while it is entered: losses, last score or return, updates a second and time left.
 
     Of a population that trains together it shows the members, how many of them have failed, and the best and the median
-    score in the losses' place.
+    score, or return, in the losses' place.
 
     Where stderr is no terminal, or under CI, these are log lines, one in ten seconds at most and one at the end. Speed
     counts from entering, so that a resumed run shows its own.
@@ -88,7 +88,7 @@ class Progress:
         self,
         update: int,
         metrics: Mapping[str, float],
-        scores: Sequence[float],
+        evaluations: Sequence[Mapping[str, float]],
         num_failed: int,
         compile_seconds: float = 0.0,
     ) -> None:
@@ -97,7 +97,8 @@ class Progress:
         Args:
             update: updates of the whole run so far, those before `start` included.
             metrics: of these the losses are shown, the names that end in `loss`.
-            scores: the last one of each member that has not failed; empty before the first evaluation.
+            evaluations: the last one of each member that has not failed, empty before the first. The normalised score
+                is shown where each has one, else the return.
             num_failed: members that have failed.
             compile_seconds: since entering; what will not be needed again counts for neither speed nor time left.
         """
@@ -105,7 +106,7 @@ class Progress:
         self._update = update
         if self._bar:
             self._bar.update(self._task, completed=update)
-        self._show(self._facts(update, metrics, scores, num_failed, now - self._started - compile_seconds), now)
+        self._show(self._facts(update, metrics, evaluations, num_failed, now - self._started - compile_seconds), now)
 
     def evaluating(self, member: int, num_ended: int, num_steps: int) -> None:
         """Shows how far an evaluation is, until the next `advance`.
@@ -129,16 +130,25 @@ class Progress:
             self._unlogged = ""
 
     def _facts(
-        self, update: int, metrics: Mapping[str, float], scores: Sequence[float], num_failed: int, seconds: float
+        self,
+        update: int,
+        metrics: Mapping[str, float],
+        evaluations: Sequence[Mapping[str, float]],
+        num_failed: int,
+        seconds: float,
     ) -> str:
+        done = [evaluation for evaluation in evaluations if evaluation]
+        is_scored = all("eval/normalized_score" in evaluation for evaluation in done)
+        what, key = ("score", "eval/normalized_score") if is_scored else ("return", "eval/return")
+        values = [evaluation[key] for evaluation in done]
         if self._num_members == 1:
             losses = {name.removeprefix("train/"): value for name, value in metrics.items() if name.endswith("loss")}
             facts = [f"{name} {value:.4g}" for name, value in losses.items()]
-            facts += [f"score {score:.4g}" for score in scores]
+            facts += [f"{what} {value:.4g}" for value in values]
             times = ""
         else:
             facts = [f"{self._num_members} members" + (f", {num_failed} failed" if num_failed else "")]
-            facts += [f"best {max(scores):.4g} median {median(scores):.4g}"] if scores else []
+            facts += [f"best {what} {max(values):.4g} median {median(values):.4g}"] if values else []
             times = f" x {self._num_members}"
         if update > self._start and seconds > 0:
             rate = (update - self._start) / seconds

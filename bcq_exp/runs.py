@@ -74,6 +74,7 @@ def _checked(directory: Path, device: str) -> RunConfig:
     cfg = saved_config(directory)
     cfg["device"] = device
     cfg["storage"] = "auto"
+    cfg.setdefault("eval_max_steps", 1)  # older runs lack it; the evaluation has its own
     try:
         return check(cfg)
     except ValueError as error:

@@ -17,7 +17,7 @@ from bcq_exp.logger import CSVLogger, Logger, Loggers
 from bcq_exp.population import Population
 from bcq_exp.progress import Progress
 
-EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score")
+EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score", "eval/cut_episodes")
 
 log = logging.getLogger(__name__)
 
@@ -138,9 +138,8 @@ class Trainer:
                     self._advance()
                     metrics = self._events(evaluator, progress)
                     evaluations = [self.members[index].last_evaluation for index in self._alive()]
-                    returns = [evaluation["eval/return"] for evaluation in evaluations if evaluation]
                     num_failed, compiling = len(self.members) - len(evaluations), self.population.compile_seconds
-                    progress.advance(self.population.num_updates, metrics, returns, num_failed, compiling)
+                    progress.advance(self.population.num_updates, metrics, evaluations, num_failed, compiling)
                     if self._is_due("checkpoint"):
                         self._checkpoint()
                 self._settle()
@@ -199,7 +198,8 @@ class Trainer:
         self._evaluations, self._held = {}, []
 
     def _measured(self, member: Member, evaluation: Evaluation) -> dict[str, float]:
-        figures = (evaluation.mean, evaluation.std, evaluation.mean_length, member.score(evaluation.mean))
+        score, num_cut = member.score(evaluation.mean), evaluation.num_cut or None
+        figures = (evaluation.mean, evaluation.std, evaluation.mean_length, score, num_cut)
         named = zip(EVAL_METRICS, figures, strict=True)
         member.last_evaluation = {name: value for name, value in named if value is not None}
         return member.last_evaluation
@@ -243,6 +243,7 @@ class Trainer:
             "final_return": member.last_evaluation.get("eval/return"),
             "final_return_std": member.last_evaluation.get("eval/return_std"),
             "final_normalized_score": member.last_evaluation.get("eval/normalized_score"),
+            "final_cut_episodes": member.last_evaluation.get("eval/cut_episodes", 0),
             "updates_per_second": self.population.num_updates / self.seconds if self.seconds else None,
             "num_members": len(self.members),
             "is_compiled": self.population.is_compiled,

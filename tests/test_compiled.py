@@ -6,7 +6,7 @@ Compiling takes seconds, so `make test` has three algorithms and `make test-comp
 import pytest
 
 from bcq_exp.algorithms import REGISTRY
-from test_population import population_of, weights
+from test_population import MASKED, population_of, weights
 
 EVERY_TIME = {"discrete_bcq", "bcq", "td3_bc"}
 
@@ -32,8 +32,18 @@ def test_compiled_equals_eager_for_a_lone_member_with_many_quantiles():
     compare("qrdqn", "algorithm.num_quantiles=200", "batch_size=100", members=(0,))
 
 
-def compare(name: str, *typed: str, members: tuple[int, ...] = (0, 1)) -> None:
-    eager, compiled = population_of(name, [*members], *typed), population_of(name, [*members], *typed, "compile=always")
+@pytest.mark.compiled
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MASKED)
+def test_compiled_equals_eager_where_actions_are_masked(name: str):
+    compare(name, *MASKED[name], has_masks=True)
+
+
+def compare(name: str, *typed: str, members: tuple[int, ...] = (0, 1), has_masks: bool = False) -> None:
+    eager, compiled = (
+        population_of(name, [*members], *typed, *compiling, has_masks=has_masks)
+        for compiling in ((), ("compile=always",))
+    )
     before = [weights(policy).clone() for policy in eager.policies]
     eager.advance(20)
     compiled.advance(20)

@@ -100,9 +100,9 @@ def test_it_is_said_where_fitted_values_cannot_see_far(
 ):
     # 30 updates are 3 iterations of 10: 0.99^3 = 97 % are not seen, 0.1^3 nearly all.
     estimate(discrete_runs[:1], task("fqe", "target_update_freq=10", "gamma=0.1"))
-    assert "steps behind weigh" not in caplog.text
+    assert "lies behind weighs" not in caplog.text
     estimate(discrete_runs[:1], task("fqe", "target_update_freq=10"))
-    assert "3 iterations see as many steps ahead, and the steps behind weigh 97 % with gamma=0.99" in caplog.text
+    assert "so values see 3 steps ahead, and what lies behind weighs 97% with gamma=0.99" in caplog.text
 
 
 @pytest.mark.parametrize(("num_episodes", "num_weighed"), [(3, 3), (4, 3)])

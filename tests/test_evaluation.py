@@ -1,6 +1,8 @@
 """Evaluations against episodes run one by one."""
 
+import logging
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, Self
 
@@ -10,7 +12,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from bcq_exp.evaluation import Evaluation, evaluate
+from bcq_exp import evaluation as module
+from bcq_exp.evaluation import EndingEpisodes, Evaluation, check_masks
+
+MAX_STEPS = 1000
+evaluate = partial(module.evaluate, max_steps=MAX_STEPS)
 
 
 class CountdownEnv(gym.Env[NDArray[np.float32], np.int64]):
@@ -32,6 +38,56 @@ class CountdownEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     def _obs(self) -> NDArray[np.float32]:
         return np.array([self._left], np.float32)
+
+
+class EndlessEnv(CountdownEnv):
+    """Ends as `CountdownEnv` does where the episode has one step, and never elsewhere."""
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        obs, rew, terminated, truncated, info = super().step(action)
+        return obs, rew, terminated and self._length == 1, truncated, info
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        obs, info = super().reset(seed=seed, options=options)
+        self._length = self._left
+        return obs, info
+
+    def _obs(self) -> NDArray[np.float32]:
+        return np.array([max(self._left, 0)], np.float32)
+
+
+class MaskedEnv(CountdownEnv):
+    """Of its four actions some are available in each step; taking another is an error.
+
+    Args:
+        missing: steps of an episode whose `info` lacks the mask, which then has every action.
+        is_dead: whether nothing is available.
+    """
+
+    action_space = gym.spaces.Discrete(4, start=2)
+
+    def __init__(self, missing: tuple[int, ...] = (), is_dead: bool = False) -> None:
+        self.missing, self.is_dead = missing, is_dead
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        self.num_steps = 0
+        obs, _ = super().reset(seed=seed, options=options)
+        return obs, self._info()
+
+    def step(self, action: np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        assert self.mask[action - 2], "an unavailable action was taken"
+        self.num_steps += 1
+        obs, rew, terminated, truncated, _ = super().step(action)
+        return obs, rew, terminated, truncated, {} if terminated else self._info()
+
+    def _info(self) -> dict[str, Any]:
+        mask = np.ones(4) if self.missing else self.np_random.permutation([0, 0, 1, 0])
+        self.mask = mask.astype(np.int8) * (not self.is_dead)
+        return {} if self.num_steps in self.missing else {"action_mask": self.mask}
 
 
 class LinearPolicy(torch.nn.Module):
@@ -75,8 +131,12 @@ CASES = {
 @pytest.fixture(autouse=True)
 def _countdown() -> Iterator[None]:
     gym.register("Countdown-v0", lambda **kwargs: CountdownEnv(**kwargs))
+    gym.register("Endless-v0", lambda **kwargs: EndlessEnv(**kwargs))
+    gym.register("Masked-v0", lambda **kwargs: MaskedEnv(**kwargs), disable_env_checker=True)
     yield
-    del gym.registry["Countdown-v0"]
+    for env_id in ("Countdown-v0", "Endless-v0", "Masked-v0"):
+        del gym.registry[env_id]
+    module.gives_masks.cache_clear()
 
 
 def episodes_one_by_one(policy: LinearPolicy, env_id: str, num_episodes: int, seed: int) -> tuple[Any, Any]:
@@ -179,3 +239,92 @@ def test_statistics_by_hand() -> None:
 def test_numbers_out_of_range_are_named(num_episodes: int, seed: int, num_envs: int, name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name}="):
         evaluate(CASES["CartPole-v1"](), "CartPole-v1", num_episodes, seed, num_envs=num_envs)
+
+
+def test_an_episode_that_does_not_end_is_cut_at_the_limit_and_said_to_be(caplog: pytest.LogCaptureFixture) -> None:
+    policy = LinearPolicy([1.0], is_discrete=True)
+    found = evaluate(policy, "Endless-v0", 20, seed=0, num_envs=3, max_steps=30)
+    assert set(found.lengths) == {1, 30}
+    assert found.returns.tolist() == found.lengths.tolist()
+    assert found.num_cut == (found.lengths == 30).sum()
+    assert 0 < found.num_cut < 20
+    (line,) = (record.message for record in caplog.records)
+    assert line.startswith(
+        f"Endless-v0: {found.num_cut} of 20 episodes had not ended after 30 steps and were cut there"
+    )
+    assert "max_episode_steps" in line
+    assert "eval_max_steps" in line
+
+
+def test_a_limit_that_no_episode_reaches_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    policy = CASES["Countdown-v0"]()
+    one, other = (evaluate(policy, "Countdown-v0", 9, seed=1, max_steps=limit) for limit in (50, 10**9))
+    assert one.returns.tolist() == other.returns.tolist()
+    assert one.num_cut == other.num_cut == 0
+    assert evaluate(policy, "Countdown-v0", 9, seed=1, max_steps=49).num_cut == (one.lengths == 50).sum()
+    assert len(caplog.records) == 1
+
+
+def test_who_waits_for_the_end_of_an_episode_waits_as_long_as_the_limit() -> None:
+    env = EndingEpisodes(gym.make("Endless-v0"), 30, "as many as there are")
+    long = next(seed for seed in range(20) if env.reset(seed=seed)[0] == 50)
+    for _ in range(3):
+        env.reset(seed=long)
+        for _ in range(29):
+            assert not env.step(0)[2]
+    with pytest.raises(
+        ValueError, match=r"^Endless-v0: an episode has not ended after 30 steps, as many as there are;"
+    ):
+        env.step(0)
+    ending = EndingEpisodes(gym.make("Countdown-v0"), 50, "")
+    ending.reset(seed=long)
+    assert [ending.step(0)[2] for _ in range(50)][-1], "an episode may end with the last step"
+
+
+class Choosing(LinearPolicy):
+    """Takes the last available action, in an action space from 2 on."""
+
+    def __init__(self) -> None:
+        super().__init__([1.0], is_discrete=True)
+
+    def compute_action(self, obs: NDArray[Any], *, mask: NDArray[Any] | None = None) -> NDArray[Any]:
+        if mask is None:
+            return np.full(len(obs), 2)
+        assert mask.shape == (len(obs), 4)
+        if not mask.any(1).all():
+            raise ValueError("nothing is available")
+        act: NDArray[Any] = 2 + 3 - mask[:, ::-1].argmax(1)
+        return act
+
+
+@pytest.mark.parametrize("num_envs", [1, 4])
+def test_actions_are_chosen_among_those_that_the_environment_says_are_available(num_envs: int) -> None:
+    """`MaskedEnv` fails where another one is taken; its terminal steps have no mask, and need none."""
+    found = evaluate(Choosing(), "Masked-v0", 12, seed=0, num_envs=num_envs)
+    assert set(found.lengths) == {1, 50}
+
+
+@pytest.mark.parametrize("missing", [0, 1, 7])
+def test_masks_now_and_then_are_refused(missing: int) -> None:
+    gym.registry["Masked-v0"].kwargs = {"missing": (missing,)}
+    with pytest.raises(ValueError, match=r"^Masked-v0 has action_mask in the info of some resets and steps and not of"):
+        evaluate(Choosing(), "Masked-v0", 12, seed=0, num_envs=2)
+
+
+def test_a_state_without_an_available_action_is_named() -> None:
+    gym.registry["Masked-v0"].kwargs = {"is_dead": True}
+    with pytest.raises(ValueError, match=r"^Masked-v0, action_mask: nothing is available"):
+        evaluate(Choosing(), "Masked-v0", 2, seed=0)
+
+
+def test_masks_of_a_dataset_are_held_against_those_of_the_environment(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match=r"^data\.h5 has masks of available actions, CartPole-v1 gives none"):
+        check_masks("CartPole-v1", "data.h5", has_masks=True)
+    with pytest.raises(ValueError, match=r"^data\.h5 has masks of available actions, Pendulum-v1 gives none"):
+        check_masks("Pendulum-v1", "data.h5", has_masks=True)
+    caplog.set_level(logging.WARNING)
+    check_masks("Taxi-v4", "data.h5", has_masks=True)
+    check_masks("CartPole-v1", "data.h5", has_masks=False)
+    assert not caplog.records
+    check_masks("Taxi-v4", "data.h5", has_masks=False)
+    assert caplog.messages[0].startswith("Taxi-v4 gives masks of available actions, data.h5 has none: ")

@@ -126,4 +126,4 @@ def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were
 def test_a_target_that_is_never_copied_is_said(tmp_path: Path, discrete_file: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         build([job(tmp_path, *SMALL, *on_file(discrete_file), "num_updates=10")])
-    assert "target_update_freq=8000 is more than num_updates=10" in caplog.text
+    assert "target_update_freq=8000: the target of model is copied 0 times in 10 updates" in caplog.text

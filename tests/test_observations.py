@@ -83,3 +83,41 @@ def test_discrete_states_are_one_hot_in_every_copy() -> None:
     obs, _ = copies.reset(seed=0)
     np.testing.assert_array_equal(obs, np.eye(16)[[0, 0, 0]])
     assert isinstance(make_env("CartPole-v1").observation_space, gym.spaces.Box)
+
+
+BOARD = gym.spaces.Box(-1, 1, (3,))
+MASKED = gym.spaces.Dict({"action_mask": gym.spaces.MultiBinary(2), "observation": BOARD})
+
+
+class Board(gym.Env):
+    """Says in each observation which of two actions are available, as PettingZoo's environments do."""
+
+    observation_space, action_space = MASKED, gym.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return {"action_mask": np.array([1, 0], np.int8), "observation": np.array([1, 2, 3.0])}, {"lives": 3}
+
+    def step(self, action):
+        return {"action_mask": np.array([0, 1], np.int8), "observation": np.zeros(3)}, 1.0, False, False, {}
+
+
+def test_a_mask_in_the_observation_is_no_part_of_it_and_stands_in_info() -> None:
+    env = FlatObservation(Board())
+    assert env.observation_space == gym.spaces.Box(-1, 1, (3,), np.float32)
+    obs, info = env.reset(seed=0)
+    assert (obs.tolist(), info["action_mask"].tolist(), info["lives"]) == ([1, 2, 3], [1, 0], 3)
+    obs, *_, info = env.step(0)
+    assert (obs.tolist(), info["action_mask"].tolist()) == ([0, 0, 0], [0, 1])
+    batch = {"action_mask": np.ones((4, 2)), "observation": np.full((4, 3), 7.0)}
+    np.testing.assert_array_equal(flatten(MASKED, batch), np.full((4, 3), 7))
+
+
+def test_an_image_beside_a_mask_stays_an_image() -> None:
+    image = gym.spaces.Box(0, 255, (2, 5, 4), np.uint8)
+    space = gym.spaces.Dict({"action_mask": gym.spaces.MultiBinary(2), "screen": image})
+    assert flat_space(space) is image
+    screens = np.arange(80, dtype=np.uint8).reshape(2, 2, 5, 4)
+    assert flatten(space, {"action_mask": np.ones((2, 2)), "screen": screens}) is screens
+    with pytest.raises(ValueError, match="have not the parts screen"):
+        flatten(space, {"action_mask": np.ones((2, 2))})

@@ -1,8 +1,12 @@
 import copy
+from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
+from bcq_exp.data import Transitions
 from bcq_exp.experiment import make_population
 from bcq_exp.policies import Policy
 from bcq_exp.policies.optimizers import gradient_step
@@ -48,7 +52,28 @@ ALGORITHMS = {
 }  # fmt: skip
 
 
-def population_of(name: str, members: list[int], *overrides: str, data_seed: int = 0) -> Population:
+# Those that use masks in more than a target's argmax, with what is typed for them.
+MASKED = {
+    "discrete_bcq": (),
+    "discrete_cql": (),
+    "discrete_crr": (),
+    "discrete_iql": (),
+    "kl_control": ("algorithm.backup=q",),
+    "spibb_dqn": (),
+}
+
+
+def with_masks(data: Transitions) -> Transitions:
+    """In half of the states only the action that was taken is available; behind a terminal state none is."""
+    rng, both = np.random.default_rng(0), np.ones((len(data), 2), np.bool_)
+    mask = both & ((np.arange(2) == data.act[:, None]) | (rng.random((len(data), 1)) < 0.5))
+    mask_next = np.eye(2, dtype=np.bool_)[rng.integers(2, size=len(data))] | (rng.random((len(data), 1)) < 0.5)
+    return replace(data, mask=mask, mask_next=mask_next & ~data.terminated[:, None])
+
+
+def population_of(
+    name: str, members: list[int], *overrides: str, data_seed: int = 0, has_masks: bool = False
+) -> Population:
     """A population whose members have their number as seed, and rates and one swept key that follow from it."""
     fixed, swept = ALGORITHMS[name]
     lists = [
@@ -60,7 +85,7 @@ def population_of(name: str, members: list[int], *overrides: str, data_seed: int
             override.append(f"{swept}={0.1 * (number + 1)}")
     is_discrete = "cartpole" in fixed[0]
     data = random_walk(5, is_discrete=is_discrete, seed=data_seed)
-    return make_population([checked(*override) for override in lists], data)
+    return make_population([checked(*override) for override in lists], with_masks(data) if has_masks else data)
 
 
 @pytest.fixture
@@ -92,10 +117,16 @@ def learn_alone(policy: Policy, population: Population, member: int, num_updates
             policy.lr_scheduler.step()
 
 
-@pytest.mark.parametrize("name", sorted(ALGORITHMS))
+@pytest.mark.parametrize(
+    ("name", "typed", "has_masks"),
+    [(name, (), False) for name in sorted(ALGORITHMS)] + [(name, typed, True) for name, typed in MASKED.items()],
+)
 @pytest.mark.usefixtures("float64")
-def test_three_members_equal_three_policies_that_learn_alone_on_the_same_noise(name: str):
-    together, alone, replay = (population_of(name, [0, 1, 2]) for _ in range(3))
+def test_three_members_equal_three_policies_that_learn_alone_on_the_same_noise(
+    name: str, typed: tuple[str, ...], has_masks: bool
+):
+    made = partial(population_of, name, [0, 1, 2], *typed, has_masks=has_masks)
+    together, alone, replay = (made() for _ in range(3))
     # The policies of `alone` are taken out of its stack, so that nothing of the population's machinery is left.
     lone = [copy.deepcopy(policy) for policy in alone.policies]
     for policy, original in zip(lone, alone.policies, strict=True):
@@ -106,7 +137,7 @@ def test_three_members_equal_three_policies_that_learn_alone_on_the_same_noise(n
         policy.lr_scheduler = None
         if name == "bc":
             policy.lr_scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(policy.optimizers["actor"], T_max=100)
-        fresh = population_of(name, [0, 1, 2]) if member else replay
+        fresh = made() if member else replay
         learn_alone(policy, fresh, member, 50)
         assert (weights(policy) - weights(together.policies[member])).abs().max() < 1e-10
     assert len({float(weights(policy)[0]) for policy in together.policies}) == 3

@@ -252,13 +252,13 @@ def shown_by(run_dirs: list[Path], caplog: pytest.LogCaptureFixture) -> tuple[li
 
 def test_a_population_shows_the_scores_of_those_that_have_not_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     _, line, _ = shown_by([tmp_path / str(seed) for seed in range(4)], caplog)
-    head = r"discrete_bcq on random walk 25/25 4 members, 1 failed \| best 12\.5 median 12\.5 \| "
+    head = r"discrete_bcq on random walk 25/25 4 members, 1 failed \| best return 12\.5 median 12\.5 \| "
     assert re.fullmatch(head + r"[\d.e+]+ updates/s x 4 \| 0:00:00 left", line)
 
 
 def test_a_lone_run_shows_its_seed_and_score(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     _, line, _ = shown_by([tmp_path / "0"], caplog)
-    assert re.fullmatch(r"discrete_bcq on random walk, seed 0 25/25 .*loss .*, score 12\.5, .* left", line)
+    assert re.fullmatch(r"discrete_bcq on random walk, seed 0 25/25 .*loss .*, return 12\.5, .* left", line)
 
 
 def test_compiling_is_reported_apart_from_the_updates(

@@ -18,7 +18,7 @@ from bcq_exp.algorithms.schema import (
     one_of,
 )
 from bcq_exp.networks import Actor, StochasticActor
-from bcq_exp.ops.discrete import masked_argmax
+from bcq_exp.ops.discrete import among_available, masked_argmax
 from bcq_exp.ops.gaussian import log_prob
 
 LOG_STD_RANGE = (-5.0, 2.0)  # of a Gaussian policy: the published code of arXiv:2110.06169, policy.py, learner.py
@@ -56,8 +56,8 @@ def gaussian_bc_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, 
 
 
 def discrete_bc_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """-mean log G(a|s)."""
-    loss = F.cross_entropy(nets["imitator"](batch["obs"]), batch["act"])
+    """-mean log G(a|s), G being a distribution over the available actions."""
+    loss = F.cross_entropy(among_available(nets["imitator"](batch["obs"]), batch.get("mask")), batch["act"])
     return loss, {"loss": loss}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms import dqn, qrdqn
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
-from bcq_exp.ops.discrete import likely_actions, masked_argmax
+from bcq_exp.ops.discrete import among_available, likely_actions, masked_argmax
 
 SWEPT = frozenset({"gamma", "eval_eps", "unlikely_action_threshold", "imitation_logits_penalty"})
 
@@ -35,6 +35,13 @@ def bcq_target(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, *, is_dou
     return dqn.q_learning_target(nets, targets, batch, hp, likely_BA, is_double=is_double)
 
 
+def mean_square(logits_BA: Tensor, available_BA: Tensor | None) -> Tensor:
+    """Mean square of the logits of all available actions of the batch, 0-d."""
+    if available_BA is None:
+        return logits_BA.square().mean()
+    return logits_BA.masked_fill(~available_BA, 0).square().sum() / available_BA.sum()
+
+
 def build(
     *, num_quantiles: int | None, is_double: bool, clip_loss_grad: bool, **bootstrapping: Unpack[dqn.Bootstrapping]
 ) -> Algorithm:
@@ -43,8 +50,9 @@ def build(
     L = L_TD + CE(G(s), a) + penalty mean(logits^2)
 
     where L_TD's target chooses among the actions with G(a|s') / max_b G(b|s') >= threshold; the rule uses the imitator
-    as it is before this step. The penalty is on raw logits, as in the published code. With quantiles L_TD is QR-DQN's,
-    and the mean of the quantiles chooses, as in d3rlpy's reproduction on Atari.
+    as it is before this step. The penalty is on raw logits, as in the published code; it and the cross entropy are
+    those of the available actions. With quantiles L_TD is QR-DQN's, and the mean of the quantiles chooses, as in
+    d3rlpy's reproduction on Atari.
     """
 
     def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -53,8 +61,8 @@ def build(
             y_B = bcq_target(critic, slow, batch, hp, is_double=is_double)
         q_loss = qrdqn.critic_loss(critic["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
         logits_BA = nets["imitator"](batch["obs"])
-        i_loss = F.cross_entropy(logits_BA, batch["act"])
-        reg_loss = logits_BA.square().mean()
+        i_loss = F.cross_entropy(among_available(logits_BA, batch.get("mask")), batch["act"])
+        reg_loss = mean_square(logits_BA, batch.get("mask"))
         total = q_loss + i_loss + hp["imitation_logits_penalty"] * reg_loss
         return total, {"loss": total, "q_loss": q_loss, "i_loss": i_loss, "reg_loss": reg_loss}
 

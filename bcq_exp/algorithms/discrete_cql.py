@@ -11,7 +11,7 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms import dqn, qrdqn
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
-from bcq_exp.ops.discrete import take_action
+from bcq_exp.ops.discrete import among_available, take_action
 
 SWEPT = dqn.SWEPT | {"alpha"}
 
@@ -23,12 +23,13 @@ class DiscreteCQLConfig(qrdqn.QuantileCriticConfig):
     alpha: float = within(0)
 
 
-def conservative_penalty(q_BA: Tensor, act_B: Tensor) -> Tensor:
+def conservative_penalty(q_BA: Tensor, act_B: Tensor, available_BA: Tensor | None) -> Tensor:
     """mean (log sum_a exp Q(s, a) - Q(s, a_data)): how much the values favour other actions than the dataset's.
 
-    It is log |A| where Q is the same for all actions, and its gradient in Q(s, .) sums to zero.
+    The sum is over the available actions. It is the logarithm of their number where Q is the same for all, and its
+    gradient in Q(s, .) sums to zero.
     """
-    return (q_BA.logsumexp(-1) - take_action(q_BA, act_B)).mean()
+    return (among_available(q_BA, available_BA).logsumexp(-1) - take_action(q_BA, act_B)).mean()
 
 
 def build(
@@ -46,7 +47,7 @@ def build(
             y_B = dqn.q_learning_target(critic, slow, batch, hp, batch.get("mask_next"), is_double=is_double)
         q_BA = critic["model"](batch["obs"])
         q_loss = qrdqn.critic_loss(q_BA, batch["act"], y_B, clip_loss_grad=clip_loss_grad)
-        penalty = conservative_penalty(dqn.mean_value(q_BA), batch["act"])
+        penalty = conservative_penalty(dqn.mean_value(q_BA), batch["act"], batch.get("mask"))
         total = q_loss + hp["alpha"] * penalty
         return total, {"loss": total, "q_loss": q_loss, "cql_penalty": penalty}
 

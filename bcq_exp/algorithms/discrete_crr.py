@@ -15,7 +15,7 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms.crr import advantage_weights
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, one_of, within
-from bcq_exp.ops.discrete import action_probabilities, masked_argmax, take_action
+from bcq_exp.ops.discrete import action_probabilities, among_available, expected_value, masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = frozenset({"gamma", "eval_eps", "beta", "max_weight"})
@@ -32,11 +32,6 @@ class DiscreteCRRConfig(DiscreteConfig):
     max_weight: float = within(0, is_low_open=True)
 
 
-def expected_value(logits_BA: Tensor, q_BA: Tensor, available_BA: Tensor | None) -> Tensor:
-    """sum_a pi(a|s) Q(s, a) over the available actions, (B,)."""
-    return (action_probabilities(logits_BA, available_BA) * q_BA).sum(-1)
-
-
 def greedy_act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
     """argmax_a pi(a|s) among the available actions."""
     logits_BA = nets["policy"](batch["obs"])
@@ -49,7 +44,8 @@ def build(*, weight: str, target_update_freq: int) -> Algorithm:
     (r + gamma sum_a pi'(a|s') Q'(s', a) - Q(s, a))^2    (policy evaluation)
     -f(Q(s, a) - sum_b pi(b|s) Q(s, b)) log pi(a|s)      (policy learning)
 
-    where f is 1 above 0 and 0 elsewhere (`binary`, eq. 3), or min(exp(./beta), max_weight) (`exp`, eq. 4).
+    where f is 1 above 0 and 0 elsewhere (`binary`, eq. 3), or min(exp(./beta), max_weight) (`exp`, eq. 4). pi is a
+    distribution over the available actions.
     """
 
     def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -57,12 +53,13 @@ def build(*, weight: str, target_update_freq: int) -> Algorithm:
         q_B = take_action(q_BA, batch["act"])
         with no_grad():
             logits_next_BA, q_next_BA = targets["policy"](batch["obs_next"]), targets["model"](batch["obs_next"])
-            value_B = expected_value(logits_next_BA, q_next_BA, batch.get("mask_next"))
+            value_B = expected_value(action_probabilities(logits_next_BA, batch.get("mask_next")), q_next_BA)
             y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
-            advantage_B = q_B - expected_value(logits_BA, q_BA, batch.get("mask"))
+            advantage_B = q_B - expected_value(action_probabilities(logits_BA, batch.get("mask")), q_BA)
             weight_B = advantage_weights(advantage_B, hp, is_exponential=weight == "exp")
         q_loss = F.mse_loss(q_B, y_B)
-        actor_loss = (weight_B * F.cross_entropy(logits_BA, batch["act"], reduction="none")).mean()
+        surprise_B = F.cross_entropy(among_available(logits_BA, batch.get("mask")), batch["act"], reduction="none")
+        actor_loss = (weight_B * surprise_B).mean()
         total = q_loss + actor_loss
         return total, {"loss": total, "q_loss": q_loss, "actor_loss": actor_loss}
 

@@ -16,7 +16,7 @@ from bcq_exp.algorithms import iql
 from bcq_exp.algorithms.discrete_crr import greedy_act
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes
-from bcq_exp.ops.discrete import take_action
+from bcq_exp.ops.discrete import among_available, take_action
 
 SWEPT = iql.SWEPT | {"eval_eps"}
 CRITICS = {"critic1": "model1", "critic2": "model2"}  # the names that the losses use, and those of the networks
@@ -45,7 +45,8 @@ def value_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Te
 def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
     """-min(exp(beta (min_j Q_j'(s, a) - V(s))), max_weight) log pi(a|s)    (eq. 7; the bound is the code's)."""
     weight_B = iql.regression_weights(of_action(nets), of_action(targets), batch, hp)
-    loss = (weight_B * F.cross_entropy(nets["policy"](batch["obs"]), batch["act"], reduction="none")).mean()
+    logits_BA = among_available(nets["policy"](batch["obs"]), batch.get("mask"))
+    loss = (weight_B * F.cross_entropy(logits_BA, batch["act"], reduction="none")).mean()
     return loss, {"actor_loss": loss}
 
 

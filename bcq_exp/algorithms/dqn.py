@@ -12,7 +12,7 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, within
 from bcq_exp.data import ReplayBuffer
-from bcq_exp.ops.discrete import masked_argmax, take_action
+from bcq_exp.ops.discrete import among_available, masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = frozenset({"gamma", "eval_eps"})
@@ -112,9 +112,9 @@ def td_loss(q_BA: Tensor, act_B: Tensor, y_B: Tensor, *, clip_loss_grad: bool) -
 
 
 def td_and_imitation_loss(nets: Nets, batch: Tensors, y_B: Tensor, *, clip_loss_grad: bool) -> tuple[Tensor, Tensors]:
-    """L_TD + CE(G(s), a): a Q network and, beside it, an imitator of the behaviour."""
+    """L_TD + CE(G(s), a): a Q network and, beside it, an imitator of the behaviour among the available actions."""
     q_loss = td_loss(nets["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
-    i_loss = F.cross_entropy(nets["imitator"](batch["obs"]), batch["act"])
+    i_loss = F.cross_entropy(among_available(nets["imitator"](batch["obs"]), batch.get("mask")), batch["act"])
     total = q_loss + i_loss
     return total, {"loss": total, "q_loss": q_loss, "i_loss": i_loss}
 

@@ -5,6 +5,7 @@ functional call bound to stacked weights), noise and hyperparameters as tensors;
 function trains a lone policy and, under `vmap`, a whole population.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -14,13 +15,16 @@ from torch import Tensor
 
 from bcq_exp.data import ReplayBuffer
 
+UNSEEN = 0.05  # of the weight of the future, above which it is said that a target is copied too rarely
+
 Nets = Mapping[str, Callable[..., Any]]
 Tensors = Mapping[str, Tensor]
 Loss = Callable[[Nets, Nets, Tensors, Tensors, Tensors], tuple[Tensor, Tensors]]
 """(nets, targets, batch, noise, hp) -> (0-d loss, 0-d metrics).
 
-`batch` has the columns of the dataset with leading axis B, `rew` as the window (B, K) and `num_steps` (B,); `mask` and
-`mask_next` are there only where the dataset has them. `hp` are 0-d tensors.
+`batch` has the columns of the dataset with leading axis B, `rew` as the window (B, K) and `num_steps` (B,). `mask` and
+`mask_next`, (B, A) bool, are there only where the dataset has them: no output of a network for an action that they
+exclude may change a loss. `mask_next` may exclude all actions of a terminal state. `hp` are 0-d tensors.
 """
 Act = Callable[[Nets, Tensors, Tensors, Tensors], dict[str, Tensor]]
 """(nets, batch, noise, hp) -> `act` in policy units, and what else a forward pass reports."""
@@ -116,6 +120,41 @@ class Algorithm:
     fields: tuple[str, ...] = ()
     prepare: Callable[[ReplayBuffer, Tensors], dict[str, Tensor]] | None = None
     statistics: tuple[str, ...] = ()
+
+
+def rare_copies(algorithm: Algorithm, hp: Tensors, num_updates: int) -> list[str]:
+    """A sentence for the targets that are copied too rarely for the discount.
+
+    Between two copies values learn of the rewards of one more window of steps. What lies behind n steps weighs gamma^n
+    of the future: more than `UNSEEN` where n is below 3 / (1 - gamma). Soft copies are made in each update.
+
+    Args:
+        algorithm: whose targets are looked at.
+        hp: its numbers, of a policy or of all members (P,), whose largest `gamma` counts. Where that is 1 the length of
+            the episodes decides, which is not known here: then a target that is never copied is named alone.
+        num_updates: of the whole training.
+    """
+    gamma = float(hp["gamma"].max()) if "gamma" in hp else 0.0
+    by_period: dict[int, list[str]] = {}
+    for name, target in algorithm.targets.items():
+        if target.every and target.rate is None:
+            by_period.setdefault(target.every, []).append(name)
+    found = []
+    for every, names in by_period.items():
+        num_copies, num_seen = num_updates // every, math.ceil(num_updates / every) * algorithm.num_steps
+        if gamma**num_seen > UNSEEN and (gamma < 1 or num_copies == 0):
+            found.append(
+                f"target_update_freq={every}: the target of {', '.join(names)} is copied {counted(num_copies, 'time')}"
+                f" in {num_updates} updates, so values see {counted(num_seen, 'step')} ahead, and what lies behind"
+                f" weighs {gamma**num_seen:.0%} with gamma={gamma:g}; give a smaller target_update_freq or more"
+                " num_updates"
+            )
+    return found
+
+
+def counted(num: int, what: str) -> str:
+    """A number of things in words."""
+    return f"{num} {what}" if num == 1 else f"{num} {what}s"
 
 
 def check_same_program(first: Algorithm, other: Algorithm) -> None:

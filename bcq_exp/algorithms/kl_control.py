@@ -9,15 +9,15 @@ copies are soft; here they are whole, as in the rest of that frame.
 Shape suffixes: B batch, A number of actions.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, one_of, within
-from bcq_exp.ops.discrete import take_action
+from bcq_exp.ops.discrete import among_available, take_action
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = dqn.SWEPT | {"kl_weight"}
@@ -34,20 +34,24 @@ class KLControlConfig(DiscreteConfig):
     target_update_freq: int = within(0)
 
 
+def log_probability(net: Callable[..., Tensor], batch: Tensors) -> Tensor:
+    """The logarithm, (B,), of the dataset's action in the softmax of a network's outputs for the available actions."""
+    logits_BA = among_available(net(batch["obs"]), batch.get("mask"))
+    return take_action(logits_BA.log_softmax(-1), batch["act"])
+
+
 def kl_target(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, *, backup: str) -> Tensor:
     """The one-step target (B,) of both forms that the paper has.
 
     psi  r / c + log G(a|s) + gamma log sum_a' exp Psi'(s', a')             (its Psi function)
     q    r / c + log G(a|s) - log pi(a|s) + gamma max_a' Q'(s', a')         (its Q function with KL-control)
 
-    where pi is the softmax of Q(s, .), and a' runs over the available actions.
+    where G and pi, the softmax of Q(s, .), are distributions over the available actions of s, and a' is one of s'.
     """
-    log_ratio_B = take_action(nets["imitator"](batch["obs"]).log_softmax(-1), batch["act"])
+    log_ratio_B = log_probability(nets["imitator"], batch)
     if backup == "q":
-        log_ratio_B = log_ratio_B - take_action(nets["model"](batch["obs"]).log_softmax(-1), batch["act"])
-    next_BA = targets["model"](batch["obs_next"])
-    if "mask_next" in batch:
-        next_BA = next_BA.masked_fill(~batch["mask_next"], -torch.inf)
+        log_ratio_B = log_ratio_B - log_probability(nets["model"], batch)
+    next_BA = among_available(targets["model"](batch["obs_next"]), batch.get("mask_next"))
     value_B = next_BA.logsumexp(-1) if backup == "psi" else next_BA.amax(-1)
     rew_BK = batch["rew"] / hp["kl_weight"]
     return log_ratio_B + n_step_target(rew_BK, batch["num_steps"], batch["terminated"], value_B, hp["gamma"])

@@ -19,7 +19,7 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms import dqn
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
-from bcq_exp.ops.discrete import action_probabilities, draw_action, masked_argmax
+from bcq_exp.ops.discrete import action_probabilities, draw_action, expected_value, masked_argmax
 
 SWEPT = dqn.SWEPT | {"min_probability"}
 
@@ -51,7 +51,7 @@ def spibb_target(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, *, is_d
     q_BA, logits_BA = targets["model"](batch["obs_next"]), nets["imitator"](batch["obs_next"])
     ranked_BA = nets["model"](batch["obs_next"]) if is_double else q_BA
     pi_BA = constrained_policy(ranked_BA, logits_BA, hp["min_probability"], batch.get("mask_next"))
-    return dqn.bootstrapped((pi_BA * q_BA).sum(-1), batch, hp)
+    return dqn.bootstrapped(expected_value(pi_BA, q_BA), batch, hp)
 
 
 def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:

@@ -25,6 +25,7 @@ from bcq_exp.data.h5 import read_h5, write_h5
 from bcq_exp.data.transitions import REQUIRED, Transitions, episode_sums
 from bcq_exp.envs import make_env, packages
 from bcq_exp.files import cache_folder, read_json, sha256, write_json
+from bcq_exp.observations import MASK
 from bcq_exp.source import source_digest
 
 VERSION = 1  # of what `collect` does: raised with every change of its output, since the cache is keyed by it
@@ -56,7 +57,9 @@ def collect(
     reset_stream, noise_stream = seed.spawn(2)
     rng = np.random.default_rng(noise_stream)
     env = make_env(env_id)
-    obs, _ = env.reset(seed=int(reset_stream.generate_state(1)[0]))
+    obs, info = env.reset(seed=int(reset_stream.generate_state(1)[0]))
+    if MASK in info:
+        log.warning("%s gives masks of available actions: they are not recorded, and any action is taken", env_id)
     perturb = noise.begin(env.action_space, rng)
     columns = _empty(env, num_transitions)
     steps = range(num_transitions)
@@ -73,7 +76,10 @@ def collect(
 
     num_episodes = int((columns["terminated"] | columns["truncated"]).sum())
     if num_episodes == 0:
-        raise ValueError(f"num_transitions={num_transitions} ends before the first episode in {env_id}; collect more")
+        raise ValueError(
+            f"num_transitions={num_transitions} ends before the first episode in {env_id}; collect more,"
+            " or give the environment a time limit (gymnasium.register, max_episode_steps)"
+        )
     columns["truncated"][-1] |= not columns["terminated"][-1]
     returns = episode_sums(columns["rew"], columns["terminated"] | columns["truncated"])[:num_episodes]
     return Transitions.from_columns({**columns, "episode_returns": returns}, f"{behaviour.name} in {env_id}")

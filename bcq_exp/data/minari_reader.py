@@ -15,7 +15,7 @@ from bcq_exp.data.columns import Array, as_flag, as_obs, check_lengths, typed
 from bcq_exp.data.hdf5 import check_file
 from bcq_exp.data.storage import check_memory
 from bcq_exp.data.transitions import Transitions
-from bcq_exp.observations import MASK, flat_space, flatten, split_mask
+from bcq_exp.observations import MASK, flat_space, flatten
 
 DAMAGED = (
     OSError,
@@ -126,11 +126,10 @@ def _episode(
     keys = {name: f"{prefix}/{key}" for name, key in KEYS.items()}
     steps = {name: np.asarray(getattr(episode, key)) for name, key in KEYS.items() if name != "obs"}
     found = typed(steps, source, keys, is_discrete=isinstance(action_space, gym.spaces.Discrete))
-    space, _ = split_mask(observation_space)
     try:
-        if isinstance(flat := flat_space(space), gym.spaces.Box):
+        if isinstance(flat := flat_space(observation_space), gym.spaces.Box):
             check_memory((len(found["rew"]) + 1) * math.prod(flat.shape) * flat.dtype.itemsize)
-        raw = flatten(space, episode.observations)
+        raw = flatten(observation_space, episode.observations)
     except ValueError as error:
         raise ValueError(f"{source}: {keys['obs']}, from row 0 on: {error}") from None
     obs, num_steps = as_obs(raw, keys["obs"], source), len(found["rew"])

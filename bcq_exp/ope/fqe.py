@@ -6,6 +6,7 @@ taken, so that what the network thinks of actions that nobody takes does not mat
 Shape suffixes: N rows of the dataset, B batch, A number of actions or action dimensions.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,16 +17,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors, rare_copies
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.ope.decisions import Decisions
 from bcq_exp.ope.fitting import Fitting, seen
 from bcq_exp.ope.pieces import piecewise
-from bcq_exp.ops.discrete import take_action
+from bcq_exp.ops.discrete import expected_value, take_action
 from bcq_exp.ops.td import n_step_target
 from bcq_exp.policies import Policy
 
 Array = NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 
 class NumberedBuffer(ReplayBuffer):
@@ -38,7 +41,7 @@ class NumberedBuffer(ReplayBuffer):
 
 def value_of_state(critic: Callable[..., Tensor], obs: Tensor, pi_BA: Tensor, *, is_discrete: bool) -> Tensor:
     """V(s) = sum_a pi(a|s) Q(s, a), or Q(s, pi(s)) of continuous actions, (B,)."""
-    return (pi_BA * critic(obs)).sum(-1) if is_discrete else critic(obs, pi_BA)
+    return expected_value(pi_BA, critic(obs)) if is_discrete else critic(obs, pi_BA)
 
 
 def value_of_action(critic: Callable[..., Tensor], obs: Tensor, act: Tensor, *, is_discrete: bool) -> Tensor:
@@ -142,6 +145,8 @@ def fitted_values(
         fitting.fresh(algorithm, "critic", make_critic, {"decisions": Decisions(table_NA)}, {"gamma": gamma})
         for table_NA in decisions
     ]
+    for line in rare_copies(algorithm, policies[0].hp, fitting.num_updates):
+        log.warning(line)
     is_finite = fitting.fit(policies, buffer, description)
     return [
         FittedQ(policy, is_discrete=is_discrete) if is_good else None

@@ -8,6 +8,14 @@ import torch
 from torch import Tensor
 
 
+def among_available(value_BA: Tensor, available_BA: Tensor | None) -> Tensor:
+    """The values (*, B, A) with -inf in place of those of unavailable actions.
+
+    Whatever is exponentiated or ranked then leaves these actions out, in its gradient too.
+    """
+    return value_BA if available_BA is None else value_BA.masked_fill(~available_BA, -torch.inf)
+
+
 def likely_actions(logits_BA: Tensor, threshold: Tensor, available_BA: Tensor | None) -> Tensor:
     """Actions whose imitation probability, relative to the largest, reaches the threshold, as a bool mask (B, A).
 
@@ -17,8 +25,7 @@ def likely_actions(logits_BA: Tensor, threshold: Tensor, available_BA: Tensor | 
         logits_BA: raw outputs of the imitator, (B, A).
         threshold: 0-d, in [0, 1]: 0 keeps every available action, 1 only the most probable one.
     """
-    if available_BA is not None:
-        logits_BA = logits_BA.masked_fill(~available_BA, -torch.inf)
+    logits_BA = among_available(logits_BA, available_BA)
     ratio_BA = (logits_BA - logits_BA.amax(-1, keepdim=True)).exp()
     likely_BA = ratio_BA >= threshold
     return likely_BA if available_BA is None else likely_BA & available_BA
@@ -26,9 +33,7 @@ def likely_actions(logits_BA: Tensor, threshold: Tensor, available_BA: Tensor | 
 
 def masked_argmax(value_BA: Tensor, mask_BA: Tensor | None) -> Tensor:
     """Index (B,) of the largest value among the actions of the mask; 0 where a row's mask is empty."""
-    if mask_BA is not None:
-        value_BA = value_BA.masked_fill(~mask_BA, -torch.inf)
-    return value_BA.argmax(-1)
+    return among_available(value_BA, mask_BA).argmax(-1)
 
 
 def take_action(value_BA: Tensor, act_B: Tensor) -> Tensor:
@@ -38,9 +43,12 @@ def take_action(value_BA: Tensor, act_B: Tensor) -> Tensor:
 
 def action_probabilities(logits_BA: Tensor, available_BA: Tensor | None) -> Tensor:
     """Softmax among the available actions, (B, A): 0 for the others, NaN where a row's mask is empty."""
-    if available_BA is not None:
-        logits_BA = logits_BA.masked_fill(~available_BA, -torch.inf)
-    return logits_BA.softmax(-1)
+    return among_available(logits_BA, available_BA).softmax(-1)
+
+
+def expected_value(probs_BA: Tensor, value_BA: Tensor) -> Tensor:
+    """sum_a p(a) v(a), (B,); the value of an action of probability 0 does not count, non-finite ones neither."""
+    return (probs_BA * value_BA.masked_fill(probs_BA == 0, 0)).sum(-1)
 
 
 def draw_action(probs_BA: Tensor, uniform_B: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import math
 
 import gymnasium as gym
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 BOUND_METHODS = ("clip", "tanh", None)
 TANH_LIMIT = 1 - 2.0**-20  # largest |tanh(x)| that the inverse maps back: keeps it finite and exact in float32
@@ -56,6 +56,23 @@ class ActionMap:
     def max_action(self) -> float:
         """Largest magnitude of an action in policy units, as the networks are built for it."""
         return math.atanh(TANH_LIMIT) if self.action_bound_method == "tanh" else 1.0
+
+    def available(self, mask: ArrayLike) -> NDArray[np.bool_]:
+        """Which actions are available, (B, A) bool, from a mask of 0 and 1 as environments give them.
+
+        Raises:
+            ValueError: another shape or other values, a row without an available action, or continuous actions.
+        """
+        found = np.asarray(mask)
+        if not self.is_discrete:
+            raise ValueError(f"a mask of available actions was given; the actions are continuous, {self.space}")
+        if found.ndim != 2 or found.shape[1] != self.act_dim:
+            raise ValueError(f"the mask has shape {found.shape}; allowed: (B, {self.act_dim}), a row an observation")
+        if not np.isin(found, (0, 1)).all():
+            raise ValueError(f"the mask has values {np.unique(found)[:5].tolist()}; allowed: 0 and 1")
+        if not found.any(axis=1).all():
+            raise ValueError(f"row {found.any(axis=1).argmin()} of the mask has no available action; there must be one")
+        return found.astype(np.bool_)
 
     def map_action(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
         """Policy units (*, A) or (*) to environment units of the same shape."""

@@ -1,22 +1,20 @@
-"""A policy: an algorithm, the weights that it trains, and the walk through its stages with `torch.optim`."""
+"""A policy that learns: an algorithm's stages, walked with `torch.optim`."""
 
 import copy
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import Any, Self
 
 import gymnasium as gym
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bcq_exp.algorithms.form import Algorithm, Draw, Target
+from bcq_exp.algorithms.form import Algorithm, Target
 from bcq_exp.data import Batch, ReplayBuffer
-from bcq_exp.ops.discrete import epsilon_greedy
 from bcq_exp.policies import door
-from bcq_exp.policies.actions import ActionMap
+from bcq_exp.policies.acting import Acting
 from bcq_exp.policies.optimizers import check_held, gradient_step, unique
 from bcq_exp.policies.schedulers import Scheduler
 from bcq_exp.policies.stats import TrainingStats
@@ -24,7 +22,7 @@ from bcq_exp.policies.stats import TrainingStats
 SMOOTHING = 0.99  # weight of the past in `smoothed_loss`
 
 
-class Policy(nn.Module):
+class Policy(Acting):
     """Any algorithm of the registry as a trainable policy.
 
     Args:
@@ -42,10 +40,6 @@ class Policy(nn.Module):
         ValueError: a hyperparameter is missing, or a trained parameter is held by no optimizer.
     """
 
-    scalar_nets: ClassVar[frozenset[str]] = frozenset({"critic1", "critic2"})
-    pair_nets: ClassVar[frozenset[str]] = frozenset({"encoder", "policy"})
-    recurrent_nets: ClassVar[frozenset[str]] = frozenset({"model", "imitator"})
-
     def __init__(
         self,
         *,
@@ -60,16 +54,16 @@ class Policy(nn.Module):
         action_bound_method: str | None = "clip",
         lr_scheduler: Scheduler | None = None,
     ) -> None:
-        super().__init__()
-        if set(hp) != algorithm.swept:
-            raise ValueError(f"hyperparameters {sorted(hp)} given, {sorted(algorithm.swept)} needed")
-        self.algorithm = algorithm
-        self.action_map = ActionMap(
-            action_space, action_scaling=action_scaling, action_bound_method=action_bound_method
+        super().__init__(
+            algorithm=algorithm,
+            nets=nets,
+            hp=hp,
+            action_space=action_space,
+            observation_space=observation_space,
+            device=device,
+            action_scaling=action_scaling,
+            action_bound_method=action_bound_method,
         )
-        self.action_space, self.observation_space = action_space, observation_space
-        self.device = torch.device(device)
-        self.nets = nn.ModuleDict(nets).to(self.device)
         self.targets = nn.ModuleDict(
             {
                 name: copy.deepcopy(self.nets[target.source]).requires_grad_(False)
@@ -79,14 +73,11 @@ class Policy(nn.Module):
         ).eval()
         self.optimizers = dict(optimizers)
         self.lr_scheduler = lr_scheduler
-        for name in sorted(algorithm.swept) + list(algorithm.statistics):
-            value = torch.tensor(hp.get(name, torch.nan), dtype=torch.get_default_dtype(), device=self.device)
-            self.register_buffer(name, value)
         self.num_updates = 0
         self.updating = False
         self.is_prepared = algorithm.prepare is None
         self.smoothed_loss: dict[str, float] = {}
-        self.learning_noise, self.acting_noise = (torch.Generator(self.device) for _ in range(2))
+        self.learning_noise = torch.Generator(self.device)
         self.seed(int(torch.randint(2**62, ())))
         check_held(nets, self.optimizers, {name for stage in algorithm.stages for name in stage.trains})
 
@@ -98,20 +89,11 @@ class Policy(nn.Module):
         self.learning_noise.manual_seed(int(learning))
         self.seed_acting(int(acting))
 
-    def seed_acting(self, seed: int) -> None:
-        """Start the stream of acting noise anew; learning noise goes on as it was."""
-        self.acting_noise.manual_seed(seed)
-
     def train(self, mode: bool = True) -> Self:
         """Set training or evaluation mode; target networks stay in evaluation mode."""
         super().train(mode)
         self.targets.eval()
         return self
-
-    @property
-    def hp(self) -> dict[str, Tensor]:
-        """The numbers that the losses take, 0-d."""
-        return {name: getattr(self, name) for name in (*self.algorithm.swept, *self.algorithm.statistics)}
 
     def prepare(self, buffer: ReplayBuffer) -> None:
         """Compute what the algorithm wants to know of the dataset, once, before the first update."""
@@ -203,10 +185,6 @@ class Policy(nn.Module):
                 names.append(list(stage.loss(self.losses_view(), self.targets_view(), columns, noise, self.hp)[1]))
         return names
 
-    def losses_view(self, state: Any = None) -> dict[str, door.Net]:
-        """The networks as losses see them; `state` is handed to recurrent ones."""
-        return {name: self.view(name, module, state) for name, module in self.nets.items()}
-
     def targets_view(self) -> dict[str, door.Net]:
         """The target networks as losses see them; without a copy, the source itself."""
         modules = {
@@ -214,11 +192,6 @@ class Policy(nn.Module):
             for name, target in self.algorithm.targets.items()
         }
         return {name: self.view(name, module) for name, module in modules.items()}
-
-    def view(self, name: str, module: Callable[..., Any], state: Any = None) -> door.Net:
-        """One network as losses see it."""
-        state = state if name in self.recurrent_nets else None
-        return door.Net(module, is_scalar=name in self.scalar_nets, is_pair=name in self.pair_nets, state=state)
 
     @torch.no_grad()
     def _synchronise(self, name: str, target: Target) -> None:
@@ -258,62 +231,3 @@ class Policy(nn.Module):
         if self.lr_scheduler is not None:
             self.lr_scheduler.step()
         return stats
-
-    # ------------------------------------------------------------------ acting
-
-    @torch.inference_mode()
-    def forward(self, batch: Any, state: Any = None, **kwargs: Any) -> Batch:
-        """The policy's actions, without exploration, for a batch of observations.
-
-        Args:
-            batch: any object with `obs` (B, *S), or `obs.obs` and `obs.mask`, the available actions (B, A).
-            state: of recurrent models, or None.
-            **kwargs: ignored.
-
-        Returns:
-            `act` in policy units, what else the algorithm reports, and `state`.
-        """
-        columns, nets = door.observation(batch, "obs", self.device), self.losses_view(state)
-        num_rows = len(columns["obs"])
-        noise = {key: draw.sample(num_rows, self.acting_noise) for key, draw in self.algorithm.act_noise.items()}
-        out = self.algorithm.act(nets, columns, noise, self.hp)
-        return Batch(**out, state=next(iter(nets.values())).state_next)
-
-    def exploration_noise(self, act: Any, batch: Any) -> Any:
-        """Discrete actions in evaluation mode: with probability `eval_eps` an available one at random; else `act`.
-
-        Args:
-            act: actions (B,), numpy or torch; the same kind comes back.
-            batch: what the actions were made from.
-        """
-        if self.training or "eval_eps" not in self.algorithm.swept:
-            return act
-        greedy_B = torch.as_tensor(act, device=self.device)
-        mask_BA = door.observation(batch, "obs", self.device).get("mask")
-        uniform_B = Draw("uniform", ()).sample(len(greedy_B), self.acting_noise)
-        uniform_BA = Draw("uniform", (self.action_map.act_dim,)).sample(len(greedy_B), self.acting_noise)
-        explored_B = epsilon_greedy(greedy_B, self.hp["eval_eps"], uniform_B, uniform_BA, mask_BA)
-        return explored_B.cpu().numpy() if isinstance(act, np.ndarray) else explored_B
-
-    def map_action(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Policy units to environment units."""
-        return self.action_map.map_action(act)
-
-    def map_action_inverse(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Environment units to policy units."""
-        return self.action_map.map_action_inverse(act)
-
-    def compute_action(self, obs: Any, state: Any = None) -> NDArray[np.generic]:
-        """Actions in environment units, as an environment's `step` takes them.
-
-        Args:
-            obs: a batch (B, *S), or one observation (*S) where `observation_space` is known.
-            state: of recurrent models, or None.
-        """
-        is_single = self.observation_space is not None and np.ndim(obs) == len(self.observation_space.shape or ())
-        batch = Batch(obs=np.asarray(obs)[None] if is_single else obs)
-        act = self.exploration_noise(self(batch, state).act, batch).cpu().numpy()
-        if not self.action_map.is_discrete:
-            act = act.reshape(-1, *(self.action_space.shape or ()))
-        mapped = self.map_action(act)
-        return mapped[0] if is_single else mapped

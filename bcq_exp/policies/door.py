@@ -92,6 +92,13 @@ def drawn(buffer: Any, sample_size: int, num_steps: int, fields: Collection[str]
     return found
 
 
+def check_masks(found: Mapping[str, Tensor], *, is_discrete: bool) -> None:
+    """Raise ValueError where columns have masks, and actions are continuous, so that none would be read."""
+    masks = [name for name in ("mask", "mask_next") if name in found]
+    if masks and not is_discrete:
+        raise ValueError(f"batch has {', '.join(masks)}; masks are for discrete actions, and these are continuous")
+
+
 def columns(batch: Any, device: torch.device, fields: Collection[str] = (), *, is_discrete: bool) -> dict[str, Tensor]:
     """The columns of a training batch, checked.
 
@@ -105,13 +112,15 @@ def columns(batch: Any, device: torch.device, fields: Collection[str] = (), *, i
         is_discrete: whether `act` holds indices.
 
     Raises:
-        ValueError: a missing name, or a column whose length differs.
+        ValueError: a missing name, a column whose length differs, an action that its mask excludes, or masks beside
+            continuous actions.
     """
     needed = (*REQUIRED, "act_next", "has_act_next") if "act_next" in fields else REQUIRED
     missing = [name for name in needed if get(batch, name) is None]
     if missing:
         raise ValueError(f"batch lacks {', '.join(missing)}; learn needs {', '.join(needed)}")
     found = observation(batch, "obs", device) | observation(batch, "obs_next", device)
+    check_masks(found, is_discrete=is_discrete)
     num_rows = len(found["obs"])
     for name in ("act", "act_next"):
         if name in needed:
@@ -137,6 +146,11 @@ def columns(batch: Any, device: torch.device, fields: Collection[str] = (), *, i
     for name, column in found.items():
         if len(column) != num_rows:
             raise ValueError(f"batch.{name} has {len(column)} rows, batch.obs has {num_rows}")
+    if "mask" in found and not (is_taken_B := found["mask"].gather(1, found["act"].unsqueeze(1)).squeeze(1)).all():
+        row = int(is_taken_B.int().argmin())
+        raise ValueError(
+            f"batch.act is {int(found['act'][row])} in row {row}, an action that batch.mask excludes there"
+        )
     if returns is not None:
         found["rew"], found["terminated"] = found.pop("returns"), torch.ones_like(found["terminated"])
     return found

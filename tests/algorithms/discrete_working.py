@@ -16,6 +16,11 @@ ROWS, NUM_ACTIONS = np.arange(len(DATA["rew"])), int(tiny.DISCRETE.n)
 CHOICES = [np.flatnonzero(mask) for mask in DATA["mask_next"]]
 
 
+def available(values: Array) -> Array:
+    """The values (rows, actions) of the actions that each row's observation has, -inf for the others."""
+    return np.where(DATA["mask"], values, -np.inf)
+
+
 def check_steps(policy: Policy, before: Mapping[str, Weights], grads: Mapping[str, Weights]) -> dict[str, Weights]:
     """Hold each network's gradients and weights against Adam's first step; returns the weights after it."""
     assert grads.keys() == policy.nets.keys()
@@ -33,7 +38,7 @@ def q_learning_and_imitation(
     q, model_inputs = forward(nets["model"], DATA["obs"])
     q_loss, d_q = td_loss(q, DATA["act"], y, is_huber=is_huber)
     logits, imitator_inputs = forward(nets["imitator"], DATA["obs"])
-    i_loss, d_logits = cross_entropy(logits, DATA["act"])
+    i_loss, d_logits = cross_entropy(available(logits), DATA["act"])
     grads = {
         "model": backward(nets["model"], model_inputs, d_q)[0],
         "imitator": backward(nets["imitator"], imitator_inputs, d_logits)[0],

@@ -26,14 +26,14 @@ def test_golden_update_of_continuous_actions() -> None:
 
 
 def test_golden_update_of_discrete_actions() -> None:
-    """-mean log G(a|s)."""
+    """-mean log G(a|s), G being a distribution over the available actions."""
     data, policy = tiny.data(is_discrete=True), tiny.make_policy("bc_discrete")
     imitator = tiny.arrays(policy.nets["imitator"])
 
     stats = policy.learn(data)
 
     logits, inputs = forward(imitator, data["obs"])
-    loss, d_logits = cross_entropy(logits, data["act"])
+    loss, d_logits = cross_entropy(np.where(data["mask"], logits, -np.inf), data["act"])
     grads, _ = backward(imitator, inputs, d_logits)
     assert stats.smoothed_loss == pytest.approx({"loss": loss}, abs=1e-10)
     assert_same(tiny.gradients(policy.nets["imitator"]), grads)

@@ -56,6 +56,8 @@ def likely(imitator: golden.Weights, obs: golden.Array, mask: golden.Array, thre
 def test_golden_update(chooser: str, kind: str, num_steps: int, normalization: str, door: str) -> None:
     """Q-learning among the likely actions, imitation, and the penalty on logits, worked out for all rows at once.
 
+    Imitation and penalty are over the available actions.
+
     `learn` gets the window of rewards, `update` makes the targets of the same rows itself.
     """
     policy = make_policy(
@@ -90,9 +92,10 @@ def test_golden_update(chooser: str, kind: str, num_steps: int, normalization: s
     q, model_inputs = forward(nets["model"], DATA["obs"])
     q_loss, d_q = golden.td_loss(q, DATA["act"], y, is_huber=kind == "huber")
     logits, imitator_inputs = forward(nets["imitator"], DATA["obs"])
-    i_loss, d_logits = cross_entropy(logits, DATA["act"])
-    reg_loss = np.mean(logits**2)
-    d_logits = d_logits + PENALTY * 2 * logits / logits.size
+    mask = DATA["mask"]
+    i_loss, d_logits = cross_entropy(np.where(mask, logits, -np.inf), DATA["act"])
+    reg_loss = np.mean(logits[mask] ** 2)
+    d_logits = d_logits + PENALTY * 2 * np.where(mask, logits, 0) / mask.sum()
     grads = {
         "model": backward(nets["model"], model_inputs, d_q)[0],
         "imitator": backward(nets["imitator"], imitator_inputs, d_logits)[0],

@@ -6,7 +6,7 @@ import torch
 from torch import tensor
 
 from algorithms import golden, tiny
-from algorithms.discrete_working import CHOICES, DATA, NUM_ACTIONS, ROWS, check_steps
+from algorithms.discrete_working import CHOICES, DATA, NUM_ACTIONS, ROWS, available, check_steps
 from algorithms.golden import assert_same, backward, cross_entropy, forward
 from algorithms.quantile_working import quantile_loss, quantile_targets, quantiles
 from bcq_exp.algorithms.discrete_cql import conservative_penalty
@@ -20,7 +20,8 @@ ALPHA = 0.4  # as in `tiny.CONFIGS`
 def test_golden_update(head: str, num_steps: int) -> None:
     """Equation 4 of arXiv:2006.04779 with R = H, over windows of rewards, for all rows at once.
 
-    log sum exp Q - Q(s, a) is the cross entropy of the softmax of Q, and on quantiles that of their mean.
+    log sum exp Q - Q(s, a) over the available actions is the cross entropy of the softmax of their Q, and on quantiles
+    that of their mean.
     """
     num_quantiles = 3 if head == "quantile" else 1
     policy = tiny.make_policy(
@@ -42,7 +43,7 @@ def test_golden_update(head: str, num_steps: int) -> None:
     else:
         q_loss, d_q = golden.td_loss(theta[:, 0], DATA["act"], y[:, 0], is_huber=head == "huber")
         d_theta = d_q[:, None]
-    penalty, d_penalty = cross_entropy(theta.mean(1), DATA["act"])
+    penalty, d_penalty = cross_entropy(available(theta.mean(1)), DATA["act"])
     d_theta = d_theta + ALPHA * d_penalty[:, None] / num_quantiles
     grads, _ = backward(model, forward(model, DATA["obs"])[1], d_theta.reshape(len(ROWS), -1))
     losses = {"loss": q_loss + ALPHA * penalty, "q_loss": q_loss, "cql_penalty": penalty}
@@ -53,13 +54,21 @@ def test_golden_update(head: str, num_steps: int) -> None:
 
 @pytest.mark.parametrize("value", [-300.0, 0.0, 1e3])
 def test_penalty_of_equal_values_is_the_logarithm_of_their_number(value: float) -> None:
-    q_BA = torch.full((7, NUM_ACTIONS), value)
-    assert conservative_penalty(q_BA, torch.arange(7) % NUM_ACTIONS).item() == pytest.approx(math.log(NUM_ACTIONS))
+    q_BA, act_B = torch.full((7, NUM_ACTIONS), value), torch.arange(7) % NUM_ACTIONS
+    assert conservative_penalty(q_BA, act_B, None).item() == pytest.approx(math.log(NUM_ACTIONS))
+
+
+def test_penalty_by_hand_over_the_available_actions() -> None:
+    """Values log 1, log 3 and log 96: over all actions log 100 less the dataset's log 1, over the first two log 4."""
+    q_BA, act_B = torch.tensor([[1.0, 3.0, 96.0]]).log(), torch.tensor([0])
+    assert conservative_penalty(q_BA, act_B, None).item() == pytest.approx(math.log(100))
+    mask = torch.tensor([[True, True, False]])
+    assert conservative_penalty(q_BA, act_B, mask).item() == pytest.approx(math.log(4))
 
 
 def test_gradient_of_the_penalty_sums_to_zero_in_each_state_and_raises_the_datasets_action_alone() -> None:
     q_BA, act_B = (5 * torch.randn(30, NUM_ACTIONS)).requires_grad_(), torch.randint(NUM_ACTIONS, (30,))
-    (d_q_BA,) = torch.autograd.grad(conservative_penalty(q_BA, act_B), q_BA)
+    (d_q_BA,) = torch.autograd.grad(conservative_penalty(q_BA, act_B, None), q_BA)
     torch.testing.assert_close(d_q_BA.sum(-1), torch.zeros(30))
     is_data_BA = torch.arange(NUM_ACTIONS) == act_B[:, None]
     assert (d_q_BA[is_data_BA] < 0).all()
@@ -80,6 +89,7 @@ def test_without_a_penalty_it_learns_as_dqn() -> None:
 def test_a_large_penalty_clones() -> None:
     """On one state with 3 of 4 rows for action 2, the penalty alone prefers it whatever is paid."""
     data = {key: column[[0, 0, 0, 0]] for key, column in DATA.items()} | {"act": np.array([2, 2, 4, 2])}
+    data |= {"mask": np.ones((4, NUM_ACTIONS), np.bool_)}
     data |= {"rew": np.array([-1.0, -1.0, 5.0, -1.0]), "terminated": np.ones(4, np.bool_)}
     acts = {}
     for alpha in (0.0, 100.0):

@@ -8,6 +8,7 @@ from algorithms.discrete_working import (
     DATA,
     GAMMA,
     ROWS,
+    available,
     best_available,
     check_cloning,
     check_steps,
@@ -43,6 +44,7 @@ def test_golden_update(kind: str) -> None:
     )
     q, model_inputs = forward(nets["model"], DATA["obs"])
     logits, policy_inputs = forward(nets["policy"], DATA["obs"])
+    logits = available(logits)
     advantage = q[ROWS, DATA["act"]] - (softmax(logits) * q).sum(-1)
     weight = weights_by_hand(advantage, kind)
     assert 0 < (weight == weight.max()).mean() < 1, "some weights shall be at their bound, and not all"

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from algorithms import tiny
-from algorithms.discrete_working import DATA, GAMMA, NUM_ACTIONS, ROWS, check_cloning, check_steps
+from algorithms.discrete_working import DATA, GAMMA, NUM_ACTIONS, ROWS, available, check_cloning, check_steps
 from algorithms.golden import (
     Adam,
     Array,
@@ -42,7 +42,7 @@ def test_golden_update() -> None:
     weight = np.exp(BETA * advantage)
     assert 0 < (weight > MAX_WEIGHT).mean() < 1, "the bound shall act on some of the weights, and not on all"
     weight = np.minimum(weight, MAX_WEIGHT)
-    logits = forward(nets["policy"], DATA["obs"])[0]
+    logits = available(forward(nets["policy"], DATA["obs"])[0])
     losses["actor_loss"] = np.mean(-weight * np.log(softmax(logits)[ROWS, DATA["act"]]))
     step("policy", weight[:, None] * cross_entropy(logits, DATA["act"])[1])
 
@@ -61,7 +61,7 @@ def test_golden_update() -> None:
 def test_at_expectile_one_half_the_value_of_a_state_is_the_mean_over_its_rows() -> None:
     """One state with every action once: V goes to the mean of min_j Q_j', at 0.9 above it."""
     data = {key: np.repeat(column[:1], NUM_ACTIONS, 0) for key, column in DATA.items()}
-    data |= {"act": np.arange(NUM_ACTIONS)}
+    data |= {"act": np.arange(NUM_ACTIONS), "mask": np.ones((NUM_ACTIONS, NUM_ACTIONS), np.bool_)}
     values = {}
     for expectile in (0.5, 0.9):
         policy = tiny.make_policy("discrete_iql", expectile=expectile, tau=1e-12)
@@ -86,7 +86,7 @@ def test_without_beta_the_policy_clones() -> None:
 def test_no_other_action_than_the_datasets_is_judged() -> None:
     """What a critic says of an action that no row has reaches no loss: its weights may be anything."""
     unseen = NUM_ACTIONS - 1
-    data = DATA | {"act": DATA["act"] % unseen}
+    data = DATA | {"act": DATA["act"] % unseen, "mask": np.ones_like(DATA["mask"])}
     traces = []
     for offset in (0.0, 1e6):
         policy = tiny.make_policy("discrete_iql")

@@ -1,9 +1,10 @@
 import math
+import re
 
 import pytest
 import torch
 
-from bcq_exp.algorithms.form import Draw, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors, rare_copies
 
 
 def no_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[torch.Tensor, Tensors]:
@@ -40,6 +41,50 @@ def test_target_is_synchronised_after_these_of_the_first_six_updates(every: int,
 def test_a_pretrained_stage_hands_over_to_the_one_that_starts_where_it_stops() -> None:
     stages = Stage(no_loss, trains=(), stop=5), Stage(no_loss, trains=(), start=5)
     assert all(sum(stage.is_active(update) for stage in stages) == 1 for update in range(10))
+
+
+def copied(*every: int, rate: str | None = None, num_steps: int = 1) -> Algorithm:
+    targets = {f"net{number}": Target("net", rate, freq) for number, freq in enumerate(every)}
+    return Algorithm((), targets, act=lambda *_: {}, swept=frozenset({"gamma"}), num_steps=num_steps)
+
+
+@pytest.mark.parametrize(
+    ("every", "gamma", "num_steps", "num_updates", "said"),
+    [
+        (8000, 0.99, 1, 20_000, "copied 2 times in 20000 updates, so values see 3 steps ahead, .* weighs 97% "),
+        (8000, 0.99, 1, 8000, "copied 1 time in 8000 updates, so values see 1 step ahead, .* weighs 99% "),
+        (8000, 0.99, 3, 7999, "copied 0 times in 7999 updates, so values see 3 steps ahead, .* weighs 97% "),
+        (
+            100,
+            0.99,
+            1,
+            29_800,
+            "copied 298 times .* see 298 steps ahead, .* weighs 5% ",
+        ),  # 0.99 ** 298 = 0.05003, ** 299 = 0.04953
+        (100, 0.99, 1, 29_900, None),
+        (300, 0.99, 3, 29_900, None),  # a hundred windows of three steps
+        (100, 0.9, 1, 3000, None),
+        (8000, 0.0, 1, 10, None),  # no future
+        (8000, 1.0, 1, 10_000, None),  # it is not known how long episodes are
+        (8000, 1.0, 1, 7999, "copied 0 times in 7999 updates, .* weighs 100% with gamma=1;"),
+        (0, 0.99, 1, 10, None),  # no copy: the target is the network itself
+    ],
+)
+def test_a_target_that_is_copied_too_rarely_for_the_discount_is_said_with_the_figure(
+    every: int, gamma: float, num_steps: int, num_updates: int, said: str | None
+) -> None:
+    lines = rare_copies(copied(every, num_steps=num_steps), {"gamma": torch.tensor(gamma)}, num_updates)
+    assert len(lines) == (said is not None)
+    if said is not None:
+        assert re.search(rf"^target_update_freq={every}: the target of net0 is {said}", lines[0])
+
+
+def test_rare_copies_are_told_of_the_largest_discount_and_once_a_period() -> None:
+    gamma_P = torch.tensor([0.5, 0.99, 0.9])
+    (line,) = rare_copies(copied(50, 50), {"gamma": gamma_P}, 100)
+    assert "the target of net0, net1 is copied 2 times" in line
+    assert "with gamma=0.99" in line
+    assert rare_copies(copied(1, 1, rate="tau"), {"gamma": gamma_P}, 100) == []
 
 
 def sample(draw: Draw, num_rows: int = 100_000) -> torch.Tensor:

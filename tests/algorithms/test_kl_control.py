@@ -8,6 +8,7 @@ from algorithms.discrete_working import (
     GAMMA,
     NUM_ACTIONS,
     ROWS,
+    available,
     best_available,
     check_steps,
     masked_observations,
@@ -30,13 +31,13 @@ def test_golden_update(backup: str, kind: str) -> None:
     logits, _ = forward(nets["imitator"], DATA["obs"])
 
     def value(row: int) -> float:
-        available = forward(slow, DATA["obs_next"][row])[0][DATA["mask_next"][row]]
-        return float(np.log(np.exp(available).sum()) if backup == "psi" else max(available))
+        values = forward(slow, DATA["obs_next"][row])[0][DATA["mask_next"][row]]
+        return float(np.log(np.exp(values).sum()) if backup == "psi" else max(values))
 
     paid = {**DATA, "rew": DATA["rew"] / KL_WEIGHT}
-    y = golden.n_step_targets(paid, value, gamma=GAMMA) + np.log(softmax(logits)[ROWS, DATA["act"]])
+    y = golden.n_step_targets(paid, value, gamma=GAMMA) + np.log(softmax(available(logits))[ROWS, DATA["act"]])
     if backup == "q":
-        y -= np.log(softmax(q)[ROWS, DATA["act"]])
+        y -= np.log(softmax(available(q))[ROWS, DATA["act"]])
 
     stats = policy.learn(DATA)
 
@@ -71,12 +72,39 @@ def test_without_rewards_psi_learning_ends_at_the_imitator(gamma: float) -> None
     torch.testing.assert_close(kl_target(nets, nets, batch, hp, backup="psi") - y_B, torch.full((num_rows,), 0.5))
 
 
+@pytest.mark.parametrize(("backup", "expected"), [("psi", 1.5 + np.log(1 / 4)), ("q", 1.5 + np.log(5 / 8))])
+def test_target_by_hand_over_the_available_actions(backup: str, expected: float) -> None:
+    """r / c = 1 and gamma = 1/2. Of three actions the first was taken; before it the third is not available.
+
+    So G(a|s) is 1/4 and pi(a|s) 2/5. Behind it the first is not available, and the others are worth 1: by log-sum-exp
+    log(e - 1 + 1), or at most max(1, 0).
+    """
+    after = {"psi": [9.0, np.log(np.e - 1), 0.0], "q": [9.0, 1.0, 0.0]}[backup]
+    batch = {
+        "obs": torch.zeros(1, 1),
+        "act": torch.tensor([0]),
+        "rew": torch.tensor([[2.0]]),
+        "terminated": torch.tensor([False]),
+        "num_steps": torch.tensor([1]),
+        "obs_next": torch.ones(1, 1),
+        "mask": torch.tensor([[True, True, False]]),
+        "mask_next": torch.tensor([[False, True, True]]),
+    }
+    nets = {
+        "model": lambda obs: torch.tensor([[2.0, 3.0, 50.0]]).log(),
+        "imitator": lambda obs: torch.tensor([[1.0, 3.0, 70.0]]).log(),
+    }
+    hp = {"gamma": torch.tensor(0.5), "kl_weight": torch.tensor(2.0)}
+    y_B = kl_target(nets, {"model": lambda obs: torch.tensor([after])}, batch, hp, backup=backup)
+    assert y_B.tolist() == pytest.approx([expected])
+
+
 @pytest.mark.parametrize("backup", ["psi", "q"])
 def test_the_weight_decides_between_what_pays_and_what_the_behaviour_does(backup: str) -> None:
     """One state, 9 of 10 rows for action 2, which costs 1; action 4 pays 1."""
     data = {key: np.repeat(column[:1], 10, 0) for key, column in DATA.items()}
     data |= {"act": np.array([2] * 9 + [4]), "rew": np.array([-1.0] * 9 + [1.0]), "terminated": np.ones(10, np.bool_)}
-    data["mask_next"] = np.ones((10, NUM_ACTIONS), np.bool_)
+    data["mask"] = data["mask_next"] = np.ones((10, NUM_ACTIONS), np.bool_)
     gaps = {}
     for kl_weight in (0.2, 10.0):
         policy = tiny.make_policy("kl_control", kl_weight=kl_weight, backup=backup)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from algorithms import tiny
 from bcq_exp.algorithms import REGISTRY
@@ -166,3 +167,86 @@ def test_networks_on_images_share_the_convolutions_of_their_stage_and_nothing_el
     heads = [param for net in nets.values() for param in net.head.parameters()]
     for i, one in enumerate(heads):
         assert not any(one.shape == other.shape and torch.equal(one, other) for other in heads[i + 1 :])
+
+
+VARIANTS = [
+    ("discrete_bcq", {"num_quantiles": 3, "clip_loss_grad": True}),
+    ("discrete_cql", {"num_quantiles": 3, "clip_loss_grad": True}),
+    ("discrete_crr", {"weight": "binary"}),
+    ("kl_control", {"backup": "q"}),
+]
+MASKED = [*((name, {}) for name, entry in REGISTRY.items() if entry.is_discrete), *VARIANTS]
+
+
+@pytest.fixture(params=MASKED, ids=lambda param: " ".join([param[0], *map(str, param[1].values())]))
+def masked(request: pytest.FixtureRequest) -> tuple[Policy, dict[str, Tensor]]:
+    """A policy for discrete actions, and a batch with masks, where nothing is available behind a terminal state."""
+    name, changed = request.param
+    policy, buffer = tiny.make_policy(name, **changed), ReplayBuffer(**tiny.data(is_discrete=True))
+    return policy, buffer.window(torch.arange(len(buffer)), policy.algorithm.num_steps, policy.algorithm.fields)
+
+
+def overwritten(nets: dict[str, Any], batch: dict[str, Tensor], worth: float | None) -> dict[str, Any]:
+    """The networks with this in place of all that they say of unavailable actions; None: as they are."""
+
+    def changed(net: Any, obs: Tensor) -> Tensor:
+        out = net(obs)
+        if worth is None or out.shape[-1] % tiny.DISCRETE.n:  # the value of a state
+            return out
+        mask = batch["mask"] if obs is batch["obs"] else batch["mask_next"]
+        return out.unflatten(-1, (-1, tiny.DISCRETE.n)).masked_fill(~mask[:, None], worth).flatten(1)
+
+    return {name: (lambda obs, net=net: changed(net, obs)) for name, net in nets.items()}
+
+
+def losses_and_gradients(policy: Policy, batch: dict[str, Tensor], worth: float | None) -> list[Tensor]:
+    nets, slow = (overwritten(dict(view), batch, worth) for view in (policy.losses_view(), policy.targets_view()))
+    generator, found = torch.Generator().manual_seed(0), []
+    for stage in policy.algorithm.stages:
+        noise = {key: draw.sample(len(batch["obs"]), generator) for key, draw in stage.noise.items()}
+        loss, metrics = stage.loss(nets, slow, batch, noise, policy.hp)
+        params = [param for name in stage.trains for param in policy.nets[name].parameters()]
+        found += [loss.detach(), *(value.detach() for value in metrics.values()), *torch.autograd.grad(loss, params)]
+    return found
+
+
+@pytest.mark.parametrize("worth", [0.0, 1e4, torch.inf, torch.nan])
+def test_no_loss_hears_what_a_network_says_of_unavailable_actions(masked: Any, worth: float) -> None:
+    policy, batch = masked
+    expected = losses_and_gradients(policy, batch, None)
+    assert all(value.isfinite().all() for value in expected)
+    for one, other in zip(losses_and_gradients(policy, batch, worth), expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_mask_of_all_actions_changes_no_loss(masked: Any) -> None:
+    policy, batch = masked
+    bare = {name: column for name, column in batch.items() if name not in ("mask", "mask_next")}
+    whole = {name: torch.ones_like(batch[name]) for name in ("mask", "mask_next")}
+    found = (losses_and_gradients(policy, columns, None) for columns in ({**bare, **whole}, bare))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("worth", [1e4, torch.inf])
+def test_no_policy_hears_what_a_network_says_of_unavailable_actions(masked: Any, worth: float) -> None:
+    policy, batch = masked
+    noise = {key: draw.sample(len(batch["obs"]), torch.Generator()) for key, draw in policy.algorithm.act_noise.items()}
+    act_B, other_B = (
+        policy.algorithm.act(overwritten(dict(policy.losses_view()), batch, each), batch, noise, policy.hp)["act"]
+        for each in (None, worth)
+    )
+    assert torch.equal(act_B, other_B)
+    assert batch["mask"][torch.arange(len(act_B)), act_B].all()
+
+
+@pytest.mark.parametrize("eval_eps", [0.0, 1.0])
+def test_no_policy_takes_an_unavailable_action_in_evaluation(masked: Any, eval_eps: float) -> None:
+    policy, _ = masked
+    policy.eval().hp["eval_eps"].fill_(eval_eps)
+    mask = torch.rand(300, int(tiny.DISCRETE.n)) < 0.4
+    mask[:, 2] = True
+    act = torch.as_tensor(policy.compute_action(torch.randn(300, tiny.OBS_DIM).numpy(), mask=mask.numpy()))
+    assert mask[torch.arange(300), act].all()
+    assert len(act.unique()) > 2
+    assert policy.compute_action(torch.zeros(tiny.OBS_DIM).numpy(), mask=[0, 0, 0, 0, 1, 0]) == 4

@@ -126,6 +126,8 @@ def data(*, is_discrete: bool) -> dict[str, NDArray[Any]]:
         columns["mask_next"] = rng.random((rows, DISCRETE.n)) < 0.7
         columns["mask_next"][TERMINATED] = False
         columns["mask_next"][~TERMINATED, 1] = True
+        columns["mask"] = rng.random((rows, DISCRETE.n)) < 0.6
+        columns["mask"][np.arange(rows), columns["act"]] = True
     return columns
 
 

@@ -6,8 +6,10 @@ from torch import tensor
 
 from bcq_exp.ops.discrete import (
     action_probabilities,
+    among_available,
     draw_action,
     epsilon_greedy,
+    expected_value,
     likely_actions,
     masked_argmax,
     take_action,
@@ -77,6 +79,21 @@ def test_action_probabilities_are_a_softmax_among_the_available_actions() -> Non
     assert action_probabilities(logits, None).tolist() == [pytest.approx([1 / 6, 2 / 6, 3 / 6])]
     assert action_probabilities(logits, mask).tolist() == [pytest.approx([1 / 4, 0, 3 / 4])]
     assert action_probabilities(logits, tensor([[False] * 3])).isnan().all()
+
+
+@pytest.mark.parametrize("worth", [5.0, math.inf, math.nan])
+def test_what_is_not_available_has_neither_a_say_nor_a_gradient(worth: float) -> None:
+    value, mask = tensor([[1.0, worth, 3.0]], requires_grad=True), tensor([[True, False, True]])
+    assert among_available(value, None) is value
+    total = among_available(value, mask).logsumexp(-1)
+    assert total.item() == pytest.approx(math.log(math.e + math.e**3))
+    (gradient,) = torch.autograd.grad(total, value)
+    assert gradient.tolist() == [pytest.approx([1 / (1 + math.e**2), 0, 1 / (1 + math.e**-2)])]
+
+
+@pytest.mark.parametrize("worth", [5.0, math.inf, -math.inf, math.nan])
+def test_expected_value_by_hand_whatever_an_action_of_probability_0_is_worth(worth: float) -> None:
+    assert expected_value(tensor([[0.25, 0.0, 0.75]]), tensor([[8.0, worth, 4.0]])).tolist() == [5.0]
 
 
 @pytest.mark.parametrize(

@@ -85,3 +85,25 @@ def test_environment_units_have_the_dtype_of_the_space() -> None:
 def test_what_cannot_be_mapped_is_an_error(space: Any, scaling: bool, method: str | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         action_map(space, scaling, method)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ([1, 0, 1], r"shape \(3,\); allowed: \(B, 3\)"),
+        ([[1, 0]], r"shape \(1, 2\); allowed: \(B, 3\)"),
+        ([[1, 0, 2]], r"values \[0, 1, 2\]; allowed: 0 and 1"),
+        ([[1, 0, 1], [0, 0, 0]], "row 1 of the mask has no available action"),
+    ],
+)
+def test_a_mask_that_cannot_be_meant_is_an_error(mask: list[Any], message: str) -> None:
+    action_map = ActionMap(gym.spaces.Discrete(3, start=7), action_scaling=False, action_bound_method=None)
+    assert action_map.available([[1, 0, 1], [0, 0, 1]]).tolist() == [[True, False, True], [False, False, True]]
+    with pytest.raises(ValueError, match=message):
+        action_map.available(mask)
+
+
+def test_a_mask_of_continuous_actions_is_an_error() -> None:
+    action_map = ActionMap(gym.spaces.Box(-1, 1, (2,)), action_scaling=False, action_bound_method="clip")
+    with pytest.raises(ValueError, match="the actions are continuous"):
+        action_map.available([[1, 1]])

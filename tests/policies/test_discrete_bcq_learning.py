@@ -64,7 +64,7 @@ def test_the_choice_of_the_next_action_by_hand(
         assert stats.q_loss == pytest.approx((3 - (7 + 0.5 * value)) ** 2)
         if mask_next is not None:
             column = np.array([mask_next], bool)
-            buffer = ReplayBuffer(**transition(obs, obs, rew=rew, act=[0]), mask=column, mask_next=column)
+            buffer = ReplayBuffer(**transition(obs, obs, rew=rew, act=[0]), mask=np.ones_like(column), mask_next=column)
             policy.nets["model"].weight.data.copy_(torch.tensor([[3.0], [2.0], [1.0]]))
             assert policy.update(0, buffer).q_loss == pytest.approx((3 - (7 + 0.5 * value)) ** 2)
 

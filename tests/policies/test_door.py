@@ -95,7 +95,8 @@ def test_returns_stand_for_the_whole_target() -> None:
 
 @pytest.mark.parametrize("kind", [dict, Batch, lambda made: SimpleNamespace(**made)])
 def test_masks_stand_beside_the_observation_or_in_the_batch(kind: Any) -> None:
-    made, mask = batch(), np.arange(8).reshape(4, 2) % 3 == 0
+    made = batch()
+    mask = (np.arange(8).reshape(4, 2) % 3 == 0) | np.eye(2, dtype=bool)[made["act"]]
     nested = {"obs": {"obs": made["obs"], "mask": mask}, "obs_next": {"obs": made["obs_next"], "mask": ~mask}}
     for masked in (made | nested, made | {"mask": mask, "mask_next": ~mask}):
         found = door.columns(kind(masked), CPU, is_discrete=True)
@@ -129,3 +130,17 @@ def test_a_missing_column_is_named(name: str) -> None:
 def test_a_column_of_another_length_is_named(name: str, column: Any, num_rows: int) -> None:
     with pytest.raises(ValueError, match=rf"batch\.{name} has {num_rows} rows, batch\.obs has 4"):
         door.columns(batch(**{name: column}), CPU, is_discrete=True)
+
+
+def test_an_action_that_its_mask_excludes_is_named() -> None:
+    mask = np.array([[1, 1], [0, 1], [1, 0], [1, 0]])
+    with pytest.raises(ValueError, match=r"batch\.act is 1 in row 2, an action that batch\.mask excludes there"):
+        door.columns(batch(mask=mask), CPU, is_discrete=True)
+    found = door.columns(batch(mask=mask | np.eye(2, dtype=int)[[0, 1, 1, 0]]), CPU, is_discrete=True)
+    assert found["mask"].dtype == torch.bool
+
+
+@pytest.mark.parametrize("name", ["mask", "mask_next"])
+def test_masks_beside_continuous_actions_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"batch has {name}; masks are for discrete actions"):
+        door.columns(batch(act=np.zeros((4, 2)), **{name: np.ones((4, 2))}), CPU, is_discrete=False)

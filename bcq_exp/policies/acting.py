@@ -1,0 +1,147 @@
+"""The half of a policy that acts.
+
+Shape suffixes: B batch, A number of discrete actions.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from bcq_exp.algorithms.form import Algorithm, Draw
+from bcq_exp.data import Batch
+from bcq_exp.ops.discrete import epsilon_greedy
+from bcq_exp.policies import door
+from bcq_exp.policies.actions import ActionMap
+
+
+class Acting(nn.Module):
+    """An algorithm's networks and numbers, and its rule of action.
+
+    Args:
+        algorithm, nets, hp, action_space, observation_space, device, action_scaling, action_bound_method: as `Policy`
+            takes them.
+
+    Raises:
+        ValueError: a hyperparameter is missing, or as `ActionMap`.
+    """
+
+    scalar_nets: ClassVar[frozenset[str]] = frozenset({"critic1", "critic2"})
+    pair_nets: ClassVar[frozenset[str]] = frozenset({"encoder", "policy"})
+    recurrent_nets: ClassVar[frozenset[str]] = frozenset({"model", "imitator"})
+
+    def __init__(
+        self,
+        *,
+        algorithm: Algorithm,
+        nets: Mapping[str, nn.Module],
+        hp: Mapping[str, float],
+        action_space: gym.Space[Any],
+        observation_space: gym.Space[Any] | None,
+        device: str | torch.device,
+        action_scaling: bool,
+        action_bound_method: str | None,
+    ) -> None:
+        super().__init__()
+        if set(hp) != algorithm.swept:
+            raise ValueError(f"hyperparameters {sorted(hp)} given, {sorted(algorithm.swept)} needed")
+        self.algorithm = algorithm
+        self.action_map = ActionMap(
+            action_space, action_scaling=action_scaling, action_bound_method=action_bound_method
+        )
+        self.action_space, self.observation_space = action_space, observation_space
+        self.device = torch.device(device)
+        self.nets = nn.ModuleDict(nets).to(self.device)
+        for name in sorted(algorithm.swept) + list(algorithm.statistics):
+            value = torch.tensor(hp.get(name, torch.nan), dtype=torch.get_default_dtype(), device=self.device)
+            self.register_buffer(name, value)
+        self.acting_noise = torch.Generator(self.device)
+
+    @property
+    def hp(self) -> dict[str, Tensor]:
+        """The numbers that the losses take, 0-d."""
+        return {name: getattr(self, name) for name in (*self.algorithm.swept, *self.algorithm.statistics)}
+
+    def seed_acting(self, seed: int) -> None:
+        """Start the stream of acting noise anew; learning noise goes on as it was."""
+        self.acting_noise.manual_seed(seed)
+
+    def losses_view(self, state: Any = None) -> dict[str, door.Net]:
+        """The networks as losses see them; `state` is handed to recurrent ones."""
+        return {name: self.view(name, module, state) for name, module in self.nets.items()}
+
+    def view(self, name: str, module: Callable[..., Any], state: Any = None) -> door.Net:
+        """One network as losses see it."""
+        state = state if name in self.recurrent_nets else None
+        return door.Net(module, is_scalar=name in self.scalar_nets, is_pair=name in self.pair_nets, state=state)
+
+    @torch.inference_mode()
+    def forward(self, batch: Any, state: Any = None, **kwargs: Any) -> Batch:
+        """The policy's actions, without exploration, for a batch of observations.
+
+        Args:
+            batch: any object with `obs` (B, *S), or `obs.obs` and `obs.mask`, the available actions (B, A).
+            state: of recurrent models, or None.
+            **kwargs: ignored.
+
+        Returns:
+            `act` in policy units, what else the algorithm reports, and `state`.
+
+        Raises:
+            ValueError: a mask, and the actions are continuous.
+        """
+        columns, nets = door.observation(batch, "obs", self.device), self.losses_view(state)
+        door.check_masks(columns, is_discrete=self.action_map.is_discrete)
+        num_rows = len(columns["obs"])
+        noise = {key: draw.sample(num_rows, self.acting_noise) for key, draw in self.algorithm.act_noise.items()}
+        out = self.algorithm.act(nets, columns, noise, self.hp)
+        return Batch(**out, state=next(iter(nets.values())).state_next)
+
+    def exploration_noise(self, act: Any, batch: Any) -> Any:
+        """Discrete actions in evaluation mode: with probability `eval_eps` an available one at random; else `act`.
+
+        Args:
+            act: actions (B,), numpy or torch; the same kind comes back.
+            batch: what the actions were made from.
+        """
+        if self.training or "eval_eps" not in self.algorithm.swept:
+            return act
+        greedy_B = torch.as_tensor(act, device=self.device)
+        mask_BA = door.observation(batch, "obs", self.device).get("mask")
+        uniform_B = Draw("uniform", ()).sample(len(greedy_B), self.acting_noise)
+        uniform_BA = Draw("uniform", (self.action_map.act_dim,)).sample(len(greedy_B), self.acting_noise)
+        explored_B = epsilon_greedy(greedy_B, self.hp["eval_eps"], uniform_B, uniform_BA, mask_BA)
+        return explored_B.cpu().numpy() if isinstance(act, np.ndarray) else explored_B
+
+    def map_action(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Policy units to environment units."""
+        return self.action_map.map_action(act)
+
+    def map_action_inverse(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Environment units to policy units."""
+        return self.action_map.map_action_inverse(act)
+
+    def compute_action(self, obs: Any, state: Any = None, mask: ArrayLike | None = None) -> NDArray[np.generic]:
+        """Actions in environment units, as an environment's `step` takes them.
+
+        Args:
+            obs: a batch (B, *S), or one observation (*S) where `observation_space` is known.
+            state: of recurrent models, or None.
+            mask: the actions that are available, (B, A) of 0 and 1, or (A,) for one observation; None: all.
+
+        Raises:
+            ValueError: a mask of another shape, one that leaves nothing to do, or one for continuous actions.
+        """
+        is_single = self.observation_space is not None and np.ndim(obs) == len(self.observation_space.shape or ())
+        batch = Batch(obs=np.asarray(obs)[None] if is_single else obs)
+        if mask is not None:
+            batch.mask = self.action_map.available(np.asarray(mask)[None] if is_single else mask)
+        act = self.exploration_noise(self(batch, state).act, batch).cpu().numpy()
+        if not self.action_map.is_discrete:
+            act = act.reshape(-1, *(self.action_space.shape or ()))
+        mapped = self.map_action(act)
+        return mapped[0] if is_single else mapped
