@@ -13,6 +13,7 @@ import torch
 from bcq_exp.data import Transitions
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.storage import chunks
+from bcq_exp.masking import masked_words
 
 PACKAGES = ("bcq_exp", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb", "h5py", "mujoco", "ale-py")
 
@@ -25,7 +26,7 @@ def manifest(transitions: Transitions, device: torch.device) -> dict[str, Any]:
         device: where the run computes.
     """
     return {
-        "command": sys.argv,
+        "command": masked_words(sys.argv),
         "git_revision": git_revision(),
         "source_sha256": source_digest(),
         "python": platform.python_version(),

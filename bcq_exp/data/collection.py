@@ -25,6 +25,7 @@ from bcq_exp.data.h5 import read_h5, write_h5
 from bcq_exp.data.transitions import REQUIRED, Transitions, episode_sums
 from bcq_exp.envs import make_env, packages
 from bcq_exp.files import cache_folder, read_json, sha256, write_json
+from bcq_exp.masking import masked_words
 
 VERSION = 1  # of what `collect` does: raised with every change of its output, since the cache is keyed by it
 LEG = 100_000  # transitions; a part of that output
@@ -165,7 +166,7 @@ def keep(path: Path, transitions: Transitions, env: str, origin: Mapping[str, An
     returns = transitions.episode_returns
     account = {
         **origin,
-        "command": shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),
+        "command": shlex.join([Path(sys.orig_argv[0]).name, *masked_words(sys.orig_argv[1:])]),
         "num_episodes": len(returns),
         "return_mean": returns.mean(),
         "return_std_error": returns.std() / math.sqrt(len(returns)),
