@@ -16,7 +16,7 @@ import torch
 from rich import progress
 from torch import nn
 
-from bcq_exp.algorithms.schema import one_of, violations, within
+from bcq_exp.algorithms.schema import NAME, NAME_RULE, named, one_of, violations, within
 from bcq_exp.data import behaviour
 from bcq_exp.envs import make_env, spaces
 from bcq_exp.files import read_json, replacing, write_json
@@ -37,6 +37,7 @@ INSTALL = "pip install 'bcq_exp[collect]'"
 STATE = "training.pt"  # what a training that was killed goes on from
 STEPS = ("num_timesteps", "_n_calls")  # counters of environment steps; DQN counts those that its target waits for
 COUNTERS = (*STEPS, "_n_updates")
+LAST_SEED = 2**32 - 1  # that numpy's global generator takes, which the agents draw from
 # Columns of a replay buffer, (N, 1, ...).
 ROWS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
@@ -64,10 +65,10 @@ class BehaviourConfig:
         arguments: of the algorithm, further ones.
     """
 
-    name: str
+    name: str = named()
     env: str
     algorithm: str = one_of(*ALGORITHMS)
-    hidden_sizes: list[int]
+    hidden_sizes: list[int] = within(1)
     activation: str = one_of(*behaviour.ACTIVATIONS)
     exploration_std: float | None
     clip_rewards: bool
@@ -82,6 +83,12 @@ class BehaviourConfig:
         found = [f"behaviour.{line}" for line in violations(BehaviourConfig, asdict(self))]
         if not self.agents:
             found.append("behaviour.agents is empty; name an agent and the return at which it is kept")
+        if not self.hidden_sizes:
+            found.append("behaviour.hidden_sizes is empty; give a width at least")
+        if bad := [agent for agent in self.agents if not NAME.fullmatch(str(agent))]:
+            found.append(f"behaviour.agents: {bad[0]!r} is no name; allowed: {NAME_RULE}")
+        if self.arguments.get("tensorboard_log") is not None:
+            found.append("behaviour.arguments.tensorboard_log would write outside of the run's directory; drop it")
         if found:
             raise ValueError("; ".join(found))
 
@@ -97,10 +104,10 @@ class Seeds:
         report_episodes: number of those.
     """
 
-    seed: int
-    eval_seed: int
-    report_seed: int
-    report_episodes: int
+    seed: int = within(0, LAST_SEED)
+    eval_seed: int = within(0, LAST_SEED)
+    report_seed: int = within(0, LAST_SEED)
+    report_episodes: int = within(1)
 
 
 @contextmanager

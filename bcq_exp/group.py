@@ -15,10 +15,11 @@ from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 
 from bcq_exp.checkpoint import latest_checkpoints
-from bcq_exp.config import check, digest, saved_config
+from bcq_exp.config import check, digest
 from bcq_exp.experiment import Job, build
 from bcq_exp.files import read_json, write_json
 from bcq_exp.machine import has_compiler, should_compile
+from bcq_exp.saved import saved_config, saved_overrides
 
 FOLDER = "groups"
 
@@ -174,12 +175,11 @@ def read_jobs(group: Group) -> list[Job]:
     """
     jobs = []
     for run_dir, known in zip(group.run_dirs, group.runs.values(), strict=True):
-        cfg = saved_config(run_dir)
+        cfg = saved_config(run_dir, allow_modules=None)  # its digest says that it is what was typed
         resolved: Any = OmegaConf.to_container(cfg, resolve=True)
         if digest(resolved) != known:
             raise ValueError(
                 f"the configuration in {run_dir} has changed since its sweep began; the same command writes it anew"
             )
-        overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))
-        jobs.append(Job(check(cfg), run_dir, resolved, overrides, group.sweep_dir.name))
+        jobs.append(Job(check(cfg), run_dir, resolved, saved_overrides(run_dir), group.sweep_dir.name))
     return jobs

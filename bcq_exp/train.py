@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -12,10 +11,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import OverrideType
 from hydra.errors import OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from bcq_exp import experiment
-from bcq_exp.config import CONF_DIR, check, saved_config
+from bcq_exp.config import CONF_DIR, check
+from bcq_exp.saved import allowed_modules, saved_config, saved_overrides
+from bcq_exp.sections import plain
 from bcq_exp.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -67,18 +68,16 @@ def train(cfg: DictConfig) -> float | None:
 def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
     """Check the configuration, the run directory's own where a run is resumed, and put the run together."""
     if cfg.resume:
-        others = [override for override in HydraConfig.get().overrides.task if not override.startswith("resume=")]
+        others = [o for o in HydraConfig.get().overrides.task if not o.startswith(("resume=", "allow_modules="))]
         if others:
             raise ValueError(f"resume goes on with the run's own configuration: drop {' '.join(others)}")
         try:
-            cfg = saved_config(run_dir)
+            cfg = saved_config(run_dir, allow_modules=allowed_modules(cfg))
         except ValueError as error:
             raise ValueError(f"resume={cfg.resume}: {error}") from None
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-    overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))  # of the run's first start
-    hydra_cfg = HydraConfig.get()
-    sweep = Path(hydra_cfg.sweep.dir).name if hydra_cfg.mode == RunMode.MULTIRUN else None
-    return experiment.build([experiment.Job(check(cfg), run_dir, resolved, overrides, sweep)])
+    own = HydraConfig.get()
+    sweep = Path(own.sweep.dir).name if own.mode == RunMode.MULTIRUN else None
+    return experiment.build([experiment.Job(check(cfg), run_dir, plain(cfg), saved_overrides(run_dir), sweep)])
 
 
 def discard(run_dir: Path) -> None:

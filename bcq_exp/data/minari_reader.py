@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bcq_exp.data.transitions import (
     check_lengths,
     episode_sums,
 )
+from bcq_exp.envs import foreign_module
 from bcq_exp.observations import flatten
 
 DAMAGED = (
@@ -35,6 +37,8 @@ DAMAGED = (
     gym.error.Error,
 )
 
+ID = re.compile(r"[\w.-]+(/[\w.-]+)*")
+
 log = logging.getLogger(__name__)
 
 
@@ -46,12 +50,14 @@ def minari_folder(dataset_id: str | None, path: str | None) -> Path:
         path: a folder that holds the dataset; None takes the one of `dataset_id`.
 
     Raises:
-        ValueError: neither is given.
+        ValueError: neither is given, or the id would leave Minari's folder.
     """
     if path is not None:
         return Path(path)
     if dataset_id is None:
         raise ValueError("dataset.id and dataset.path are null; give the dataset's id or its folder")
+    if ID.fullmatch(dataset_id) is None or ".." in dataset_id.split("/"):
+        raise ValueError(f"dataset.id={dataset_id!r} is no id of Minari, such as D4RL/door/human-v2; give dataset.path")
     root = os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets"
     return Path(root) / dataset_id
 
@@ -59,15 +65,23 @@ def minari_folder(dataset_id: str | None, path: str | None) -> Path:
 def read_facts(folder: Path) -> dict[str, Any]:
     """What the metadata say of the environment that policies are evaluated in: `env`, `ref_min` and `ref_max`.
 
-    What they do not say is None.
+    What they do not say is None. The environment's id is well formed; whoever makes it asks `foreign_module` first.
 
     Raises:
         FileNotFoundError: there is no such dataset.
         ValueError: its metadata are damaged.
     """
     metadata = _metadata(folder)
-    spec = _env_spec(metadata, folder)
-    return {"env": spec.get("id"), "ref_min": metadata.get("ref_min_score"), "ref_max": metadata.get("ref_max_score")}
+    env = _env_spec(metadata, folder).get("id")
+    ref_min, ref_max = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    path = _data(folder) / "metadata.json"
+    if not all(value is None or type(value) in (int, float) for value in (ref_min, ref_max)):
+        raise ValueError(f"{path}: ref_min_score={ref_min!r} and ref_max_score={ref_max!r} are not both numbers")
+    try:
+        foreign_module(env or "none")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return {"env": env or None, "ref_min": ref_min, "ref_max": ref_max}
 
 
 def read_minari(path: str | Path) -> Transitions:
@@ -89,6 +103,9 @@ def read_minari(path: str | Path) -> Transitions:
         raise ValueError(f"{source}: reading it needs {error.name}: pip install 'bcq_exp[minari]'") from None
     if changed := _arguments(_env_spec(metadata, folder)):
         log.warning("%s: its environment has the arguments %s; policies are evaluated without", path, changed)
+    for key in ("observation_space", "action_space"):
+        if not isinstance(metadata.get(key), str):  # Minari would make the environment, and import whatever it names
+            raise ValueError(f"{_data(folder) / 'metadata.json'}: {key} is missing, as the JSON text of a space")
     try:
         dataset = MinariDataset(_data(folder))
         episodes = list(dataset.iterate_episodes())
@@ -156,7 +173,7 @@ def _metadata(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder}: no Minari dataset; fetch it with `minari download ID`, or name its folder with dataset.path"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable, truncated or damaged ({error})") from None
     if not isinstance(metadata, dict):
         raise ValueError(f"{path}: not a JSON object")
@@ -168,15 +185,15 @@ def _env_spec(metadata: dict[str, Any], folder: Path) -> dict[str, Any]:
     text = metadata.get("eval_env_spec") or metadata.get("env_spec") or "{}"
     try:
         spec = json.loads(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         spec = None
-    if not isinstance(spec, dict):
-        raise ValueError(f"{_data(folder) / 'metadata.json'}: env_spec is no JSON object in a string")
+    if not isinstance(spec, dict) or not isinstance(spec.get("id") or "", str):
+        raise ValueError(f"{_data(folder) / 'metadata.json'}: env_spec is no JSON object with an id in a string")
     return spec
 
 
 def _arguments(spec: dict[str, Any]) -> dict[str, Any]:
     """The arguments of an environment that are not those of its registered id."""
-    registered = gym.registry.get(spec.get("id", ""))
+    registered, given = gym.registry.get(spec.get("id", "")), spec.get("kwargs")
     usual = registered.kwargs if registered else {}
-    return {key: value for key, value in (spec.get("kwargs") or {}).items() if usual.get(key) != value}
+    return {key: value for key, value in given.items() if usual.get(key) != value} if isinstance(given, dict) else {}
