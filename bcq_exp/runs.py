@@ -93,6 +93,6 @@ def load_policy(run: TrainedRun) -> Policy:
     state = load_checkpoint(run.checkpoint)
     try:
         policy.load_state_dict(state["learner"]["policy"]["module"])
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{run.checkpoint} does not fit the configuration of its run: {error}") from None
     return policy.train(False)
