@@ -107,3 +107,12 @@ def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder() == Path("/somewhere/bcq_exp/datasets")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache/bcq_exp/datasets"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff", b"[" * 100_000, b"null"])
+def test_a_damaged_json_file_is_named_in_one_line(tmp_path: Path, content: bytes):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json: cannot be read, ") as raised:
+        read_json(path)
+    assert "\n" not in str(raised.value)
