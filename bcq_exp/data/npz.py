@@ -106,6 +106,8 @@ def read_columns(path: str | Path) -> dict[str, Array]:
             for key in archive.files:
                 if key in known:
                     found[key] = archive[key]
+                    if not isinstance(found[key], np.ndarray):  # numpy hands on the bytes of any other member
+                        raise ValueError(f"{key} is no array")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except DAMAGED as error:

@@ -1,5 +1,6 @@
 import os
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -235,3 +236,11 @@ def test_any_array_in_place_of_a_column_is_refused_or_read(tmp_path: Path, key: 
                 "terminals": "terminated"}.get(key)  # fmt: skip
         if name:
             np.testing.assert_array_equal(getattr(found, name), column.astype(np.float64))
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.npz", d4rl(rewards=None))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("rewards", b"of eight bytes or so")
+    with pytest.raises(ValueError, match=r"data\.npz: not a readable .npz archive .*at the key rewards: rewards is no"):
+        read_npz(path)
