@@ -4,11 +4,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.datasets import minari_name
 from bcq_exp.envs import foreign_module
 from bcq_exp.plain import dereferenced, read_yaml
-from bcq_exp.sections import MISSING, plain
+from bcq_exp.sections import MISSING, first_line, plain
 
 
 def allowed_modules(cfg: DictConfig) -> list[str]:
@@ -44,7 +45,10 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
             f"{path}: the environment {env} is made by importing the module {module}, which runs its code;"
             f" if you trust it, add 'allow_modules=[{module}]'"
         )
-    return OmegaConf.create({**{str(key): value for key, value in values.items()}, "allow_modules": []})
+    try:
+        return OmegaConf.create({**{str(key): value for key, value in values.items()}, "allow_modules": []})
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise ValueError(f"{path}: cannot be read, damaged or altered ({first_line(error)})") from None
 
 
 def saved_overrides(run_dir: Path) -> tuple[str, ...]:
