@@ -15,6 +15,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.agents import BehaviourConfig, Seeds
 from bcq_exp.algorithms import REGISTRY
@@ -50,11 +51,29 @@ NEAREST = {
     "unlikely_action_threshold": ("unlikely_action_threshold", "lmbda", "phi"),
 }
 
+
+def _given(root: DictConfig, key: str) -> Any:
+    """What a key says; None where it has no value or none that can be resolved, which `check` puts into words."""
+    try:
+        return OmegaConf.select(root, key)
+    except OmegaConfBaseException:
+        return None
+
+
+def _run_name(*, _root_: DictConfig) -> str:
+    """A name for a run's directory, which Hydra makes before the configuration is checked: it stays in its folder."""
+    return file_name(
+        "{}-{}-seed{}".format(*(_given(_root_, key) for key in ("algorithm.name", "dataset.name", "seed"))), 200
+    )
+
+
 # Keeps what Hydra would write beside a new run away from a run that is resumed.
-OmegaConf.register_new_resolver("run_dir", lambda resume, fresh: resume or fresh, replace=True)
-OmegaConf.register_new_resolver("hydra_dir", lambda resume: None if resume else ".hydra", replace=True)
-# Hydra makes a run's directory before its configuration is checked: no value can name one outside of its folder.
-OmegaConf.register_new_resolver("file_name", lambda text: file_name(text, 200), replace=True)
+OmegaConf.register_new_resolver("run_dir", lambda fresh, *, _root_: _given(_root_, "resume") or fresh, replace=True)
+OmegaConf.register_new_resolver(
+    "hydra_dir", lambda *, _root_: None if _given(_root_, "resume") else ".hydra", replace=True
+)
+OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+OmegaConf.register_new_resolver("file_name", file_name, replace=True)
 
 
 def digest(content: Any) -> str:

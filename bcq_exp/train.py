@@ -67,7 +67,7 @@ def train(cfg: DictConfig) -> float | None:
 
 def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
     """Check the configuration, the run directory's own where a run is resumed, and put the run together."""
-    if cfg.resume:
+    if cfg.get("resume"):
         others = [o for o in HydraConfig.get().overrides.task if not o.startswith(("resume=", "allow_modules="))]
         if others:
             raise ValueError(f"resume goes on with the run's own configuration: drop {' '.join(others)}")
