@@ -18,7 +18,7 @@ from rich import progress
 from torch import nn
 
 from bcq_exp.agent_state import STATE, restore, save
-from bcq_exp.algorithms.schema import one_of, violations, within
+from bcq_exp.algorithms.schema import NAME, NAME_RULE, named, one_of, violations, within
 from bcq_exp.data import behaviour
 from bcq_exp.envs import make_env, spaces
 from bcq_exp.evaluation import EndingEpisodes
@@ -39,6 +39,7 @@ ALGORITHMS: dict[str, Callable[[Any], list[nn.Module]]] = {
     "SAC": lambda policy: [policy.actor.latent_pi, policy.actor.mu],
 }
 INSTALL = "pip install 'bcq_exp[collect]'"
+LAST_SEED = 2**32 - 1  # that numpy's global generator takes, which the agents draw from
 ACCOUNT = "training.json"  # what a training is, and the code that made it
 
 log = logging.getLogger(__name__)
@@ -65,10 +66,10 @@ class BehaviourConfig:
         arguments: of the algorithm, further ones.
     """
 
-    name: str
+    name: str = named()
     env: str
     algorithm: str = one_of(*ALGORITHMS)
-    hidden_sizes: list[int]
+    hidden_sizes: list[int] = within(1)
     activation: str = one_of(*behaviour.ACTIVATIONS)
     exploration_std: float | None
     clip_rewards: bool
@@ -83,6 +84,12 @@ class BehaviourConfig:
         found = [f"behaviour.{line}" for line in violations(BehaviourConfig, asdict(self))]
         if not self.agents:
             found.append("behaviour.agents is empty; name an agent and the return at which it is kept")
+        if not self.hidden_sizes:
+            found.append("behaviour.hidden_sizes is empty; give a width at least")
+        if bad := [agent for agent in self.agents if not NAME.fullmatch(str(agent))]:
+            found.append(f"behaviour.agents: {bad[0]!r} is no name; allowed: {NAME_RULE}")
+        if self.arguments.get("tensorboard_log") is not None:
+            found.append("behaviour.arguments.tensorboard_log would write outside of the run's directory; drop it")
         if found:
             raise ValueError("; ".join(found))
 
@@ -98,10 +105,10 @@ class Seeds:
         report_episodes: number of those.
     """
 
-    seed: int
-    eval_seed: int
-    report_seed: int
-    report_episodes: int
+    seed: int = within(0, LAST_SEED)
+    eval_seed: int = within(0, LAST_SEED)
+    report_seed: int = within(0, LAST_SEED)
+    report_episodes: int = within(1)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors import torch as safetensors
 from torch import Tensor
 
@@ -94,7 +95,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         content = json.loads(text)
         version = content["version"]
         tensors_sha256, state_sha256, tree = content["tensors_sha256"], content["state_sha256"], content["state"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(_damaged(path, path / STATE)) from error
     if version != FORMAT_VERSION:
         raise ValueError(f"{path / STATE}: format version {version}, but this release reads {FORMAT_VERSION} only")
@@ -102,8 +103,16 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         raise ValueError(_damaged(path, path / STATE))
     if _sha256(data) != tensors_sha256:
         raise ValueError(_damaged(path, path / TENSORS))
-    tensors = {name: tensor.to(device) for name, tensor in safetensors.load(data).items()}
-    state: dict[str, Any] = _decode(tree, tensors)
+    try:
+        tensors = {name: tensor.to(device) for name, tensor in safetensors.load(data).items()}
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(_damaged(path, path / TENSORS)) from error
+    try:
+        state = _decode(tree, tensors)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(_damaged(path, path / STATE)) from error
+    if not isinstance(state, dict):
+        raise ValueError(_damaged(path, path / STATE))
     return state
 
 

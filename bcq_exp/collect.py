@@ -7,15 +7,16 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Column, Table
 
 from bcq_exp import agents, inspection
-from bcq_exp.config import CONF_DIR, checked_dataset
+from bcq_exp.config import CONF_DIR, checked_dataset, checked_training
 from bcq_exp.data import convert
 from bcq_exp.datasets import with_absolute_paths
 from bcq_exp.experiment import read_dataset
+from bcq_exp.masking import masked_words
 
 COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; all else is an override
 
@@ -38,10 +39,8 @@ def train_agents(config: DictConfig) -> None:
     """Trains the configured agents; their weights and descriptions are written to the run directory."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
-    section: Any = OmegaConf.to_container(config.behaviour, resolve=True)
-    cfg = agents.BehaviourConfig(**section)
-    seeds = agents.Seeds(**{key: config[key] for key in ("seed", "eval_seed", "report_seed", "report_episodes")})
-    command = " ".join(["python -m bcq_exp.collect", *job.overrides.task])
+    cfg, seeds = checked_training(config)
+    command = " ".join(["python -m bcq_exp.collect", *masked_words(job.overrides.task)])
     agents.train(cfg, seeds, folder, command, allow_code_change=config.allow_code_change)
     print(f"{', '.join(cfg.agents)}: written to {folder}")
 

@@ -6,7 +6,7 @@ Values stand in `conf/`; here are types, ranges and the rules that tie one key t
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,18 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf, ValidationError
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from bcq_exp.agents import BehaviourConfig, Seeds
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.schema import (
     NETWORKS,
     AlgorithmConfig,
     MLPNetworkConfig,
     NetworkConfig,
+    file_name,
     one_of,
-    violations,
     within,
 )
 from bcq_exp.data.storage import STORAGES
@@ -33,16 +35,13 @@ from bcq_exp.identity import FREE
 from bcq_exp.networks import SMALLEST_SIDE
 from bcq_exp.optim import DECAYS, OPTIMIZERS
 from bcq_exp.policies.actions import ActionMap
+from bcq_exp.sections import MISSING, chosen_type, first_line, plain, typed_section
 
 _PACKAGED = Path(__file__).parent / "conf"
 CONF_DIR = str(_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "conf")
 
-HINTS = {
-    "output_activation": "Q values and logits are raw outputs: an activation would bound what the losses must reach",
-    "softmax": "Q values and logits are raw outputs: an activation would bound what the losses must reach",
-    "head": "a quantile head is the algorithm's: algorithm.num_quantiles=200 algorithm.clip_loss_grad=true",
-    "_target_": "objects are built by name, never from a path in a file",
-}
+MAX_THREADS = 1024
+DEVICE = re.compile(r"(?!cpu:)[a-z]+(:\d{1,3})?", re.ASCII)
 
 # Words of the papers and of other code for keys that go by another name here.
 NEAREST = {
@@ -54,19 +53,24 @@ NEAREST = {
 }
 
 
-def _task(key: str, *, _root_: DictConfig) -> Any:
-    """A key outside Hydra's part; a mark in its place where Hydra shows its part alone (`--cfg hydra --resolve`)."""
-    return OmegaConf.select(_root_, key, default=f"<{key}>")
+def _given(root: DictConfig, key: str) -> Any:
+    """What a key says; None where it has no value or none that can be resolved, which `check` puts into words."""
+    try:
+        return OmegaConf.select(root, key)
+    except OmegaConfBaseException:
+        return None
 
 
-def _run_dir(fresh: str, *, _root_: DictConfig) -> str:
-    """The directory of the run that is resumed, else a fresh one."""
-    return _root_.get("resume") or fresh
+def _run_name(*, _root_: DictConfig) -> str:
+    """A name for a run's directory, which Hydra makes before the configuration is checked: it stays in its folder."""
+    return file_name(
+        "{}-{}-seed{}".format(*(_given(_root_, key) for key in ("algorithm.name", "dataset.name", "seed"))), 200
+    )
 
 
-OmegaConf.register_new_resolver("task", _task, replace=True)
-OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
-
+OmegaConf.register_new_resolver("run_dir", lambda fresh, *, _root_: _given(_root_, "resume") or fresh, replace=True)
+OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+OmegaConf.register_new_resolver("file_name", file_name, replace=True)
 
 # Free keys by which no directory is named, so that the same command goes on there whatever they say.
 UNNAMED = FREE - {"dataset.path"}
@@ -122,7 +126,7 @@ class ScheduleConfig:
     seed: int = within(0)
     device: str
     storage: str = one_of(*STORAGES)
-    num_threads: int = within(1)
+    num_threads: int = within(1, MAX_THREADS)
     compile: str = one_of("auto", "always", "never")
     precision: str = one_of("fp32", "bf16")
     num_updates: int = within(1)
@@ -135,6 +139,7 @@ class ScheduleConfig:
     num_checkpoints: int = within(1)
     resume: str | None
     allow_code_change: bool
+    allow_modules: list[str]
 
 
 @dataclass(frozen=True)
@@ -159,13 +164,14 @@ def check(cfg: DictConfig) -> RunConfig:
             combinations that cannot mean what they say.
     """
     errors: list[str] = []
-    sections = {key for key in cfg if isinstance(cfg[key], DictConfig)}
+    values = plain(cfg)
+    sections = {key for key, section in values.items() if isinstance(section, dict)}
     if lacking := {"algorithm", "network", "dataset", "optimizer", "logger"} - sections:
         raise ValueError(f"the configuration lacks {', '.join(sorted(lacking))}")
     algorithms = {name: entry.config for name, entry in REGISTRY.items()}
-    algorithm_type = chosen_type(cfg, "algorithm.name", algorithms, errors)
-    network_type = chosen_type(cfg, "network.kind", NETWORKS, errors)
-    dataset_type = chosen_type(cfg, "dataset.format", FORMATS, errors)
+    algorithm_type = chosen_type(values, "algorithm.name", algorithms, errors)
+    network_type = chosen_type(values, "network.kind", NETWORKS, errors)
+    dataset_type = chosen_type(values, "dataset.format", FORMATS, errors)
     if errors:
         raise ValueError("\n".join(errors))
     parts: dict[str, Any] = {}
@@ -176,13 +182,13 @@ def check(cfg: DictConfig) -> RunConfig:
         "optimizer": OptimizerConfig,
         "logger": LoggerConfig,
     }.items():
-        values = completed(cfg.dataset) if section == "dataset" else cfg[section]
-        parts[section] = typed_section(values, schema, f"{section}.", errors)
-    top = OmegaConf.create({key: value for key, value in cfg.items() if key not in parts})
+        found = completed(values[section]) if section == "dataset" else values[section]
+        parts[section] = typed_section(found, schema, f"{section}.", errors)
+    top = {key: value for key, value in values.items() if key not in parts}
     parts["schedule"] = typed_section(top, ScheduleConfig, "", errors)
     if errors:
         raise ValueError("\n".join(errors))
-    errors += dataset_errors(parts["dataset"])
+    errors += dataset_errors(parts["dataset"]) + optimizer_errors(parts["optimizer"])
     found_spaces = _spaces(parts["dataset"].env, errors)
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
@@ -193,26 +199,13 @@ def check(cfg: DictConfig) -> RunConfig:
     return RunConfig(**parts, observation_space=found_spaces[0], action_space=found_spaces[1])
 
 
-def saved_config(run_dir: Path) -> DictConfig:
-    """The configuration that a run directory keeps, unchecked.
-
-    Raises:
-        ValueError: there is none.
-    """
-    path = run_dir / ".hydra" / "config.yaml"
-    if not path.exists():
-        raise ValueError(f"there is no {path}, so {run_dir} is no run directory")
-    cfg = OmegaConf.load(path)
-    assert isinstance(cfg, DictConfig)
-    return cfg
-
-
 def checked_dataset(cfg: DictConfig) -> DatasetConfig:
     """The typed section `dataset`; raises ValueError with all that is wrong, a line each."""
     errors: list[str] = []
-    schema = chosen_type(cfg, "dataset.format", FORMATS, errors)
-    dataset = None if errors else typed_section(completed(cfg.dataset), schema, "dataset.", errors)
-    if dataset is not None:
+    values = plain(cfg)
+    schema = chosen_type(values, "dataset.format", FORMATS, errors)
+    dataset = None if errors else typed_section(completed(values["dataset"]), schema, "dataset.", errors)
+    if dataset is not None and not errors:
         errors += dataset_errors(dataset)
         _spaces(dataset.env, errors)
     if errors:
@@ -221,38 +214,21 @@ def checked_dataset(cfg: DictConfig) -> DatasetConfig:
     return dataset
 
 
-def chosen_type(cfg: DictConfig, key: str, choices: Mapping[str, type[Any]], errors: list[str]) -> type[Any]:
-    """The schema that a key chooses; `object`, and an error, where there is no such choice."""
-    value = OmegaConf.select(cfg, key)
-    if value not in choices:
-        errors.append(f"{key}={value} is none of {', '.join(choices)}")
-    return choices.get(value, object)
-
-
-def typed_section(section: DictConfig, schema: type[Any], prefix: str, errors: list[str]) -> Any:
-    """The section as an instance of the schema; None, and errors, where it does not fit."""
-    num_errors = len(errors)
-    known = {spec.name for spec in fields(schema)}
-    typed = OmegaConf.structured(schema)
-    for key in map(str, section):
-        if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
-            hint = HINTS.get(key, f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(known)}")
-            errors.append(f"{prefix}{key} is not a key of {schema.__name__}; {hint}")
-            continue
-        if OmegaConf.is_missing(section, key):
-            continue
-        try:
-            typed[key] = section[key]
-        except ValidationError as error:
-            errors.append(f"{prefix}{key}={section[key]}: {str(error).splitlines()[0]}")
-    missing = [key for key in sorted(known) if key not in section or OmegaConf.is_missing(section, key)]
-    errors += [f"{prefix}{key} has no value; give one: {prefix}{key}=..." for key in missing]
-    if len(errors) > num_errors:
-        return None
-    instance = OmegaConf.to_object(typed)
-    errors += [f"{prefix}{line}" for line in violations(schema, vars(instance))]
-    return instance
+def checked_training(cfg: DictConfig) -> tuple[BehaviourConfig, Seeds]:
+    """The typed section `behaviour` and the seeds of an agent's training; raises ValueError as `checked_dataset`."""
+    errors: list[str] = []
+    values = plain(cfg)
+    section = values.get("behaviour")
+    if not isinstance(section, dict):
+        raise ValueError(f"behaviour={section} is no mapping of keys to values")
+    training = typed_section(section, BehaviourConfig, "behaviour.", errors)
+    own = {spec.name: values.get(spec.name, MISSING) for spec in fields(Seeds)}
+    seeds = typed_section(own, Seeds, "", errors)
+    if training is not None and not errors:
+        _spaces(training.env, errors)
+    if errors:
+        raise ValueError("\n".join(errors))
+    return training, seeds
 
 
 def explain_unknown_key(key: str, algorithm: str | None) -> str:
@@ -295,12 +271,21 @@ def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action
     return found
 
 
+def optimizer_errors(optimizer: OptimizerConfig) -> list[str]:
+    """What is wrong with a typed optimizer."""
+    betas = optimizer.betas
+    is_pair = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
+    return [] if is_pair else [f"optimizer.betas={list(betas)}; allowed: two numbers from 0 to below 1"]
+
+
 def device_errors(device: str) -> list[str]:
-    """Why torch cannot use a device."""
+    """Why torch cannot compute on a device."""
+    if DEVICE.fullmatch(device) is None:
+        return [f"device={device} cannot be used: it is no device's name, such as cpu, cuda or cuda:1"]
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        return [f"device={device} cannot be used: {str(error).splitlines()[0]}"]
+        (torch.ones(1, device=device) + 1).item()  # there are devices that take a tensor and cannot compute
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
+        return [f"device={device} cannot be used: {first_line(error)}"]
     return []
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,21 +10,25 @@ from typing import Any, ClassVar
 import gymnasium as gym
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from bcq_exp.agents import BehaviourConfig
-from bcq_exp.algorithms.schema import one_of, within
+from bcq_exp.agents import LAST_SEED, BehaviourConfig
+from bcq_exp.algorithms.schema import file_name, named, one_of, within
 from bcq_exp.data.atari_replay import check_choice, scores
 from bcq_exp.data.behaviour import Behaviour, make_noise
 from bcq_exp.data.d4rl import entry
 from bcq_exp.data.minari_reader import minari_folder, read_facts
-from bcq_exp.envs import normalized_score
+from bcq_exp.envs import foreign_module, normalized_score
+from bcq_exp.sections import MISSING, typed_section
 from bcq_exp.streams import Growth
 
 PATHS = ("dataset.path", "dataset.behaviour")
 
-# A name for run directories, where the slashes of an id would be folders.
-OmegaConf.register_new_resolver(
-    "minari_name", lambda id_, path: str(id_ or path).strip("/").replace("/", "-"), replace=True
-)
+
+def minari_name(id_: str | None, path: str | None) -> str:
+    """A name for run directories, where the slashes of an id would be folders."""
+    return file_name(str(id_ or path).strip("/"))
+
+
+OmegaConf.register_new_resolver("minari_name", minari_name, replace=True)
 
 
 @dataclass(kw_only=True)
@@ -32,7 +37,7 @@ class DatasetConfig:
 
     is_reward_clipped: ClassVar[bool] = False  # in the recording: its returns are in other units than evaluation's
 
-    name: str
+    name: str = named()
     format: str = one_of("collected", "h5", "d4rl", "minari", "atari_replay", "replay")
     env: str
     ref_min: float | None
@@ -107,7 +112,7 @@ class ReplayDatasetConfig(DatasetConfig):
 
     training: dict[str, Any]
     num_transitions: int = within(1)
-    seed: int = within(0)
+    seed: int = within(0, LAST_SEED)
     rows_at_start: int | None
     rows_per_update: float | None
 
@@ -150,37 +155,55 @@ def with_absolute_paths(cfg: DictConfig, folder: Path) -> DictConfig:
     return found
 
 
-def completed(section: DictConfig) -> DictConfig:
+def completed(section: Mapping[str, Any]) -> dict[str, Any]:
     """The section `dataset` with what it leaves to the metadata of the dataset.
+
+    Args:
+        section: plain values.
 
     Raises:
         ValueError: there is no such dataset, its metadata are damaged, or no environment is known.
     """
-    if section.format not in ("d4rl", "minari", "atari_replay"):
-        return section
-    if section.format == "atari_replay" and section.get("game") is None:
-        raise ValueError("dataset.game has no value; give one: dataset.game=Pong")
-    if section.format == "d4rl" and section.get("id") is None:
-        raise ValueError("dataset.id has no value; give one: dataset.id=hopper-medium-v2")
+    format_, own = section.get("format"), dict(section)
+    if format_ not in ("d4rl", "minari", "atari_replay"):
+        return own
+    words = {key: section.get(key) for key in ("id", "path", "game")}
+    for key, value in words.items():
+        if not isinstance(value, str | None):
+            raise ValueError(f"dataset.{key}={value} is no text")
+        if value == MISSING:
+            words[key] = None
+    for key, chosen, example in (("game", "atari_replay", "Pong"), ("id", "d4rl", "hopper-medium-v2")):
+        if format_ == chosen and words[key] is None:
+            raise ValueError(f"dataset.{key} has no value; give one: dataset.{key}={example}")
     try:
-        if section.format == "d4rl":
-            known = entry(str(section.get("id")))
-            facts = {"env": known.env, "ref_min": known.ref_min, "ref_max": known.ref_max}
-        elif section.format == "atari_replay":
-            low, high = scores().get(section.game, (None, None))
-            facts = {"env": f"ALE/{section.game}-v5", "ref_min": low, "ref_max": high}
+        if format_ == "d4rl":
+            known = entry(str(words["id"]))
+            facts: dict[str, Any] = {"env": known.env, "ref_min": known.ref_min, "ref_max": known.ref_max}
+        elif format_ == "atari_replay":
+            low, high = scores().get(str(words["game"]), (None, None))
+            facts = {"env": f"ALE/{words['game']}-v5", "ref_min": low, "ref_max": high}
         else:
-            facts = read_facts(minari_folder(section.get("id"), section.get("path")))
+            facts = read_facts(minari_folder(words["id"], words["path"]))
     except (ValueError, OSError) as error:
         raise ValueError(f"dataset: {error}") from None
     lacking = {key: value for key, value in facts.items() if section.get(key) is None}
-    if "env" in lacking and lacking["env"] is None:
+    if "env" in lacking:
+        _check_found(lacking["env"], section.get("name"))
+    return own | lacking
+
+
+def _check_found(env: str | None, name: Any) -> None:
+    """Raise ValueError unless an environment that nobody has typed is known and imports nothing."""
+    if env is None:
         raise ValueError(
-            f"dataset.env is null and no environment of Gymnasium is known for {section.name}; give one: dataset.env=ID"
+            f"dataset.env is null and no environment of Gymnasium is known for {name}; give one: dataset.env=ID"
         )
-    filled = OmegaConf.merge(section, lacking)
-    assert isinstance(filled, DictConfig)
-    return filled
+    if (module := foreign_module(env)) is not None:
+        raise ValueError(
+            f"dataset.env is null, and the environment {env} that the dataset names is made by importing the module"
+            f" {module}, which runs its code; if you trust it, give dataset.env={env}"
+        )
 
 
 def dataset_errors(dataset: DatasetConfig) -> list[str]:
@@ -191,7 +214,11 @@ def dataset_errors(dataset: DatasetConfig) -> list[str]:
             Behaviour.load(dataset.behaviour)
             make_noise(**dataset.noise)
         if isinstance(dataset, ReplayDatasetConfig):
-            BehaviourConfig(**{**dataset.training, "env": dataset.env, "max_steps": dataset.num_transitions})
+            decided = {"env": dataset.env, "max_steps": dataset.num_transitions}
+            errors: list[str] = []
+            typed_section({**dataset.training, **decided}, BehaviourConfig, "dataset.training.", errors)
+            if errors:
+                return errors
             if dataset.growth and (dataset.fraction, dataset.top_return_fraction, dataset.normalize_obs) != (
                 1,
                 1,

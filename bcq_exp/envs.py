@@ -2,6 +2,9 @@
 
 import difflib
 import importlib
+import math
+import re
+import sys
 from functools import cache, partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -16,6 +19,24 @@ from bcq_exp.observations import FlatObservation
 # The extra of gymnasium that installs each module which its environments import.
 EXTRAS = {"mujoco": "mujoco", "Box2D": "box2d", "ale_py": "atari", "cv2": "other", "jax": "jax"}
 
+ENV_ID = re.compile(
+    r"(?:(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):)?(?:[\w-]+/)?[\w.-]*?[\w.](?:-v\d{1,9})?", re.ASCII
+)
+MAX_ID = 200  # characters
+
+
+def foreign_module(env_id: str) -> str | None:
+    """The module that making `env_id` would import, `module` of `module:id`; None where there is none left to import.
+
+    Importing a module runs it, so that an id which was read from a file is not made before this has been asked.
+
+    Raises:
+        ValueError: it is no environment's id.
+    """
+    if len(env_id) > MAX_ID or (match := ENV_ID.fullmatch(env_id)) is None:
+        raise ValueError(f"environment {env_id[:MAX_ID]!r} cannot be made: it is no id: [module:][namespace/]name-vN")
+    return None if match["module"] in sys.modules else match["module"]
+
 
 def make_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
     """Makes the environment `env_id` as registered, its time limit included; Discrete and Dict observations flattened.
@@ -26,8 +47,10 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
         **kwargs: arguments of the environment's constructor.
 
     Raises:
-        ValueError: the id is unknown or retired, or a package that the environment needs is not installed.
+        ValueError: the id is malformed, unknown or retired, a package that the environment needs is not installed, or
+            the environment's own code fails.
     """
+    foreign_module(env_id)
     if env_id not in gym.registry and find_spec("ale_py"):
         importlib.import_module("ale_py")  # registers the Atari games
     try:
@@ -42,6 +65,9 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
         if not find_spec("ale_py"):
             hint += f"; Atari games need `{_pip('ale_py')}`"
         raise ValueError(f"environment {env_id!r} cannot be made: {str(error).rstrip('.')}; {hint}") from None
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"environment {env_id!r} cannot be made: {type(error).__name__}: {said}") from error
 
 
 def make_vector_env(env_id: str, num_envs: int) -> SyncVectorEnv[Any, Any]:
@@ -92,11 +118,11 @@ def normalized_score(return_: float, ref_min: float | None, ref_max: float | Non
         The score, or None where the environment has no reference returns.
 
     Raises:
-        ValueError: only one reference is given, or `ref_min` is not below `ref_max`.
+        ValueError: only one reference is given, one is not finite, or `ref_min` is not below `ref_max`.
     """
     if ref_min is None and ref_max is None:
         return None
-    if ref_min is None or ref_max is None or not ref_min < ref_max:
+    if ref_min is None or ref_max is None or not -math.inf < ref_min < ref_max < math.inf:
         raise ValueError(f"ref_min={ref_min}, ref_max={ref_max}: give both, ref_min below ref_max, or neither")
     return 100.0 * (return_ - ref_min) / (ref_max - ref_min)
 

@@ -22,6 +22,14 @@ from bcq_exp.offline import EvaluationConfig, Task, checked_task
 from bcq_exp.progress import PLAIN_PERIOD, Board, episodes
 from bcq_exp.runs import TrainedRun, load_policy, trained_runs
 
+NOT_KEPT = (
+    "run",
+    "ope",
+    "episodes",
+    "eval_max_steps",
+    "allow_modules",
+)  # keys that say nothing of how an estimate was made
+
 log = logging.getLogger(__name__)
 
 
@@ -49,11 +57,7 @@ def played(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Table:
 def judge(runs: Sequence[TrainedRun], task: Task, picture: Path) -> None:
     """Estimate, write `ope.json` into each run's directory, and print; of three runs and more, judge the choice too."""
     found, console = estimate(runs, task), Console()
-    settings = {
-        key: value
-        for key, value in vars(task.settings).items()
-        if key not in ("run", "ope", "episodes", "eval_max_steps")
-    }
+    settings = {key: value for key, value in vars(task.settings).items() if key not in NOT_KEPT}
     for run, worth in zip(runs, found, strict=True):
         estimates = {name: None if math.isnan(value) else value for name, value in worth.items()}
         facts = {"checkpoint": run.checkpoint.name, "online_return": run.online_return, "num_members": len(runs)}
@@ -76,7 +80,7 @@ def main(cfg: DictConfig) -> None:
         task = checked_task(cfg)
         prepare_process(task.settings.num_threads)
         directory = Path(task.settings.run)
-        runs = trained_runs(directory, task.settings.device)
+        runs = trained_runs(directory, task.settings.device, allow_modules=task.settings.allow_modules)
         if not task.estimators:
             Console().print(played(runs, task.settings))
         groups = by_dataset(runs) if task.estimators else []

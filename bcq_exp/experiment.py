@@ -39,6 +39,7 @@ from bcq_exp.job import Job
 from bcq_exp.logger import Logger, WandbLogger, own_settings
 from bcq_exp.machine import checked_precision, prepare_process, should_compile
 from bcq_exp.manifest import dataset_account, process_account
+from bcq_exp.masking import masked, masked_words
 from bcq_exp.optim import make_optimizer, make_schedule
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
@@ -118,7 +119,7 @@ def _member(job: Job, policy: Policy, transitions: Transitions, claimed: Claim, 
             "dataset": cfg.dataset.name,
             "env": cfg.dataset.env,
             "seed": cfg.schedule.seed,
-            "overrides": list(job.overrides),
+            "overrides": masked_words(job.overrides),
             "behaviour_return": behaviour_return,
             "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
         },
@@ -273,16 +274,15 @@ def _loggers(job: Job) -> list[Logger]:
         return []
     begun = read_json(kept) if kept.exists() else {}
     group = cfg.logger.group or begun.get("group") or job.sweep or f"{cfg.algorithm.name}-{cfg.dataset.name}"
+    settings = own_settings(masked_words(job.overrides))
     logger = WandbLogger(
         job.run_dir,
-        job.resolved,
+        masked(job.resolved),
         project=cfg.logger.project,
         group=group,
         tags=cfg.logger.tags,
         job_type=cfg.logger.job_type,
-        name=" ".join(
-            [f"{cfg.algorithm.name}-{cfg.dataset.name}-seed{cfg.schedule.seed}", *own_settings(job.overrides)]
-        ),
+        name=" ".join([f"{cfg.algorithm.name}-{cfg.dataset.name}-seed{cfg.schedule.seed}", *settings]),
         run_id=begun.get("run_id"),
     )
     write_json(kept, {"run_id": logger.run_id, "group": group})

@@ -90,9 +90,18 @@ def sha256(path: Path) -> str:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` wrote."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
+    """Read what `write_json` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is empty, damaged or no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: cannot be read, empty, truncated or damaged ({error})") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: cannot be read, damaged (no JSON object)")
     return content
 
 

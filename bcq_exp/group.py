@@ -9,16 +9,17 @@ import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from filelock import FileLock, Timeout
-from omegaconf import OmegaConf
 
 from bcq_exp.checkpoint import latest_checkpoints
-from bcq_exp.config import check, digest, saved_config
+from bcq_exp.config import check, digest
 from bcq_exp.experiment import build
 from bcq_exp.files import read_json, write_json
 from bcq_exp.job import Job
+from bcq_exp.saved import saved_config, saved_overrides
+from bcq_exp.sections import plain
 
 FOLDER = "groups"
 
@@ -170,8 +171,6 @@ def read_jobs(group: Group) -> list[Job]:
     """
     jobs = []
     for run_dir in group.run_dirs:
-        cfg = saved_config(run_dir)
-        resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-        overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))
-        jobs.append(Job(check(cfg), run_dir, resolved, overrides, group.sweep_dir.name))
+        cfg = saved_config(run_dir, allow_modules=None)  # the launcher has just written what was typed
+        jobs.append(Job(check(cfg), run_dir, plain(cfg), saved_overrides(run_dir), group.sweep_dir.name))
     return jobs

@@ -14,7 +14,16 @@ from bcq_exp.source import source_digest
 
 # Keys that change no result, or, like the place of the data, are compared by what lies behind them.
 FREE = frozenset(
-    {"num_threads", "storage", "checkpoint_freq", "num_checkpoints", "resume", "allow_code_change", "dataset.path"}
+    {
+        "num_threads",
+        "storage",
+        "checkpoint_freq",
+        "num_checkpoints",
+        "resume",
+        "allow_code_change",
+        "allow_modules",
+        "dataset.path",
+    }
 )
 FREE_SECTION = "logger"
 MOST = 12  # differences that one message lists

@@ -38,12 +38,15 @@ class Launch:
 
     def __post_init__(self) -> None:
         chosen = f"hydra.launcher.executor={self.executor}"
-        if self.executor not in PACKAGES:
+        if not isinstance(self.executor, str) or self.executor not in PACKAGES:
             raise ValueError(f"{chosen} is none of {', '.join(PACKAGES)}")
-        if not isinstance(self.options, Mapping):
+        if not isinstance(self.options, Mapping) or not all(isinstance(key, str) for key in self.options):
             raise ValueError(f"hydra.launcher.options={self.options} is no mapping, like {{timeout_min: 60}}")
         for key in ("max_members", "num_processes"):
-            if (value := getattr(self, key)) is not None and value < 1:
+            value = getattr(self, key)
+            if value is not None and type(value) is not int:
+                raise ValueError(f"hydra.launcher.{key}={value} is no integer; null leaves it to the machine")
+            if value is not None and value < 1:
                 raise ValueError(f"hydra.launcher.{key}={value} is below 1; null leaves it to the machine")
         if self.executor == "inprocess" and (self.num_processes is not None or self.options):
             raise ValueError(

@@ -4,11 +4,14 @@ import csv
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from bcq_exp.files import write_bytes
+from bcq_exp.masking import masked_words
 
 MAX_NAME = 128  # characters that W&B's server takes
 
@@ -141,20 +144,21 @@ class WandbLogger:
         import wandb  # a second to import, for those only who use it
 
         try:
-            self._run = wandb.init(
-                dir=directory,
-                config=dict(config),
-                project=project,
-                group=group,
-                tags=list(tags),
-                job_type=job_type,
-                name=name and name[:MAX_NAME],
-                id=run_id,
-                resume=None if run_id is None else "allow",
-                mode=wandb_mode(),
-                reinit="create_new",
-                settings=wandb.Settings(silent=True, console="off"),
-            )
+            with masked_command():
+                self._run = wandb.init(
+                    dir=directory,
+                    config=dict(config),
+                    project=project,
+                    group=group,
+                    tags=list(tags),
+                    job_type=job_type,
+                    name=name and name[:MAX_NAME],
+                    id=run_id,
+                    resume=None if run_id is None else "allow",
+                    mode=wandb_mode(),
+                    reinit="create_new",
+                    settings=wandb.Settings(silent=True, console="off"),
+                )
         except wandb.Error as error:
             raise ValueError(f"W&B cannot begin a run: {error}; WANDB_MODE=offline does without its server") from error
         self._run.define_metric("update")
@@ -173,6 +177,17 @@ class WandbLogger:
         """Adds the summary and ends the run; W&B has all of it on disk when this process ends."""
         self._run.summary.update(dict(summary))
         self._run.finish()
+
+
+@contextmanager
+def masked_command() -> Iterator[None]:
+    """Hides the secrets of the command line, which W&B keeps in a run's files, while it is entered."""
+    typed = sys.argv
+    sys.argv = masked_words(typed)
+    try:
+        yield
+    finally:
+        sys.argv = typed
 
 
 def own_settings(overrides: Iterable[str]) -> list[str]:

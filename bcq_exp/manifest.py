@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from bcq_exp.data import Transitions
+from bcq_exp.masking import masked_words
 from bcq_exp.source import git_revision, source_digest
 
 PACKAGES = ("bcq_exp", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb", "h5py", "mujoco", "ale-py")
@@ -22,7 +23,7 @@ def process_account(device: torch.device) -> dict[str, Any]:
         device: where it computes.
     """
     return {
-        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "command": shlex.join(["python", *masked_words(sys.orig_argv[1:])]),
         "host": socket.gethostname(),
         "git_revision": git_revision(),
         "source_sha256": source_digest(),

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from bcq_exp.algorithms.schema import NETWORKS, NetworkConfig, one_of, within
-from bcq_exp.config import OptimizerConfig, RunConfig, chosen_type, device_errors, network_errors, typed_section
+from bcq_exp.config import MAX_THREADS, OptimizerConfig, RunConfig, device_errors, network_errors, optimizer_errors
+from bcq_exp.sections import chosen_type, plain, typed_section
 
+LAST_SEED = 2**63 - 1  # that torch and numpy take alike
 ESTIMATORS = ("fqe", "wis", "pdwis", "dr")
 WITH_VALUES, WITH_RATIOS = frozenset({"fqe", "dr"}), frozenset({"wis", "pdwis", "dr"})
 
@@ -18,6 +20,7 @@ class EvaluationConfig:
     """Keys of `conf/evaluate.yaml`, but for its network and optimizer; periods and `num_updates` count updates."""
 
     run: str
+    allow_modules: list[str]
     ope: Any
     episodes: int = within(1)
     eval_max_steps: int = within(1)
@@ -26,9 +29,9 @@ class EvaluationConfig:
     batch_size: int = within(1)
     target_update_freq: int = within(1)
     obs_eps: float = within(0, is_low_open=True)
-    seed: int = within(0)
+    seed: int = within(0, LAST_SEED)
     device: str
-    num_threads: int = within(1)
+    num_threads: int = within(1, MAX_THREADS)
     compile: str = one_of("auto", "always", "never")
 
 
@@ -55,18 +58,23 @@ class Task:
 def checked_task(cfg: DictConfig) -> Task:
     """The typed configuration of an evaluation; raises ValueError with all that is wrong, a line each."""
     errors: list[str] = []
-    network_type = chosen_type(cfg, "network.kind", NETWORKS, errors)
+    values = plain(cfg)
+    network_type = chosen_type(values, "network.kind", NETWORKS, errors)
+    if not isinstance(values.get("optimizer"), dict):
+        errors.append("the configuration lacks optimizer")
     if errors:
         raise ValueError("\n".join(errors))
-    network = typed_section(cfg.network, network_type, "network.", errors)
-    optimizer = typed_section(cfg.optimizer, OptimizerConfig, "optimizer.", errors)
-    rest = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("network", "optimizer")])
+    network = typed_section(values["network"], network_type, "network.", errors)
+    optimizer = typed_section(values["optimizer"], OptimizerConfig, "optimizer.", errors)
+    rest = {key: value for key, value in values.items() if key not in ("network", "optimizer")}
     settings = typed_section(rest, EvaluationConfig, "", errors)
     if errors:
         raise ValueError("\n".join(errors))
     asked = settings.ope if isinstance(settings.ope, list) else [] if settings.ope is None else [settings.ope]
     errors += [f"ope={name} is none of {', '.join(ESTIMATORS)}" for name in asked if name not in ESTIMATORS]
-    errors += device_errors(settings.device)
+    if errors:
+        raise ValueError("\n".join(errors))
+    errors += device_errors(settings.device) + optimizer_errors(optimizer)
     if settings.gamma == 1 and WITH_VALUES & set(asked):
         errors.append("gamma=1: fitted values have no bound where episodes need not end; give less, such as 0.999")
     if errors:

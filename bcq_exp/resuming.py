@@ -5,8 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from bcq_exp.config import saved_config
 from bcq_exp.identity import is_free
+from bcq_exp.saved import allowed_modules, saved_config, saved_overrides
 
 
 def resumed(run_dir: Path, cfg: DictConfig, typed: Sequence[str]) -> tuple[DictConfig, list[str]]:
@@ -23,12 +23,12 @@ def resumed(run_dir: Path, cfg: DictConfig, typed: Sequence[str]) -> tuple[DictC
     Raises:
         ValueError: the directory holds no run, or what is typed is no plain `key=value`.
     """
-    saved = saved_config(run_dir)
-    overrides = [str(line) for line in OmegaConf.load(run_dir / ".hydra" / "overrides.yaml")]
+    saved = saved_config(run_dir, allow_modules=allowed_modules(cfg))
+    overrides = list(saved_overrides(run_dir))
     OmegaConf.update(saved, "allow_code_change", cfg.allow_code_change, force_add=True)
     for line in typed:
         key = line.split("=", 1)[0]
-        if key == "resume":
+        if key in ("resume", "allow_modules"):
             continue
         section, _, name = key.rpartition(".")
         if "=" not in line or name not in (OmegaConf.select(saved, section) if section else saved):

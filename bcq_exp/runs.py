@@ -1,16 +1,18 @@
 """Trained runs, read back from their directories."""
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint
-from bcq_exp.config import RunConfig, check, saved_config
+from bcq_exp.config import RunConfig, check
 from bcq_exp.experiment import blank_policy
 from bcq_exp.policies import Policy
 from bcq_exp.report import grouped, read_runs
+from bcq_exp.saved import saved_config
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +36,13 @@ class TrainedRun:
     online_return: float
 
 
-def trained_runs(directory: Path, device: str) -> list[TrainedRun]:
+def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str] = ()) -> list[TrainedRun]:
     """All runs at or below a directory that have ended well; of those that failed it is said that they are left out.
 
     Args:
         directory: of a run or of a sweep.
         device: where they shall be used, whatever they were trained on.
+        allow_modules: that their environments may be imported from: see `saved_config`.
 
     Raises:
         ValueError: there is none, or one has no checkpoint, no configuration or one that does not pass its check.
@@ -60,7 +63,7 @@ def trained_runs(directory: Path, device: str) -> list[TrainedRun]:
                     TrainedRun(
                         f"{name} seed={run.summary['seed']}",
                         run.directory,
-                        _checked(run.directory, device),
+                        _checked(run.directory, device, allow_modules),
                         checkpoints[0],
                         run.summary["final_return"],
                     )
@@ -70,8 +73,8 @@ def trained_runs(directory: Path, device: str) -> list[TrainedRun]:
     return found
 
 
-def _checked(directory: Path, device: str) -> RunConfig:
-    cfg = saved_config(directory)
+def _checked(directory: Path, device: str, allow_modules: Collection[str]) -> RunConfig:
+    cfg = saved_config(directory, allow_modules=allow_modules)
     cfg["device"] = device
     cfg["storage"] = "auto"
     cfg.setdefault("eval_max_steps", 1)  # older runs lack it; the evaluation has its own
@@ -91,6 +94,6 @@ def load_policy(run: TrainedRun) -> Policy:
     state = load_checkpoint(run.checkpoint)
     try:
         policy.load_state_dict(state["learner"]["policy"]["module"])
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{run.checkpoint} does not fit the configuration of its run: {error}") from None
     return policy.train(False)

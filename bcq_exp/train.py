@@ -20,6 +20,7 @@ from bcq_exp.experiment import build
 from bcq_exp.files import HeldLog
 from bcq_exp.job import Job
 from bcq_exp.resuming import resumed
+from bcq_exp.sections import plain
 from bcq_exp.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -79,14 +80,13 @@ def prepare(cfg: DictConfig) -> Trainer:
     hydra_cfg = HydraConfig.get()
     run_dir, typed = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
     kept: Any = None
-    if cfg.resume:
+    if cfg.get("resume"):
         cfg, typed = resumed(run_dir, cfg, typed)
     else:
         cfg = with_absolute_paths(cfg, Path(hydra_cfg.runtime.cwd))
         kept = OmegaConf.to_container(hydra_cfg, enum_to_str=True)
-    resolved: Any = OmegaConf.to_container(cfg, resolve=True)
     sweep = Path(hydra_cfg.sweep.dir).name if hydra_cfg.mode == RunMode.MULTIRUN else None
-    return build([Job(check(cfg), run_dir, resolved, tuple(typed), sweep, kept)])
+    return build([Job(check(cfg), run_dir, plain(cfg), tuple(typed), sweep, kept)])
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Checkpoints on disk: exact round trips, processes killed while they save, damaged files."""
 
+import hashlib
 import json
 import math
 import os
@@ -334,3 +335,33 @@ def test_a_killed_process_leaves_checkpoints_that_load(tmp_path: Path) -> None:
     assert first_pass == sorted(first_pass)
     assert moments == sorted(moments)
     assert moments[0] >= 1
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"version": ' + "[" * 100_000, "{}", "[]", "3", ""])
+def test_a_state_that_is_nested_without_end_or_empty_is_named(tmp_path: Path, text: str):
+    path = save_checkpoint(tmp_path, 1, {"a": torch.zeros(2)}, keep=1)
+    (path / "state.json").write_text(text)
+    with pytest.raises(ValueError, match=r"state\.json: missing, truncated or altered"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    "tree", [{"a": {"$tensor": "absent"}}, {"$items": 3}, {"$float": "x"}, {"$items": [[[], 1]]}, [1]]
+)
+def test_a_nesting_that_says_nothing_is_named_though_its_sums_are_right(tmp_path: Path, tree: object):
+    path = save_checkpoint(tmp_path, 1, {"a": torch.zeros(2)}, keep=1)
+    content = json.loads((path / "state.json").read_text())
+    content |= {"state": tree, "state_sha256": hashlib.sha256(json.dumps(tree).encode()).hexdigest()}
+    (path / "state.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"state\.json: missing, truncated or altered"):
+        load_checkpoint(path)
+
+
+def test_tensors_that_are_none_are_named_though_their_sum_is_right(tmp_path: Path):
+    path = save_checkpoint(tmp_path, 1, {"a": torch.zeros(2)}, keep=1)
+    (path / "tensors.safetensors").write_bytes(b"\x00" * 40)
+    content = json.loads((path / "state.json").read_text())
+    content["tensors_sha256"] = hashlib.sha256(b"\x00" * 40).hexdigest()
+    (path / "state.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"tensors\.safetensors: missing, truncated or altered"):
+        load_checkpoint(path)

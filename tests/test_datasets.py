@@ -14,6 +14,7 @@ from bcq_exp.config import CONF_DIR
 from bcq_exp.data import check_against
 from bcq_exp.datasets import DatasetConfig, completed
 from bcq_exp.experiment import load_transitions, read_dataset
+from bcq_exp.sections import plain
 from cases import checked, composed
 
 
@@ -40,10 +41,10 @@ REPLAY = ("dataset=atari-replay", "dataset.path=x", "dataset.game=Pong", f"datas
 
 
 def test_a_replay_dataset_has_the_environment_and_the_scores_of_its_game() -> None:
-    section = completed(composed(*REPLAY, "dataset.env=null").dataset)
-    assert (section.name, section.env, section.ref_min, section.ref_max) == (
+    section = completed(plain(composed(*REPLAY, "dataset.env=null"))["dataset"])
+    assert [section[key] for key in ("name", "env", "ref_min", "ref_max")] == [
         "atari-replay-Pong", "ALE/Pong-v5", -20.7, 14.6,
-    )  # fmt: skip
+    ]  # fmt: skip
     dataset = checked(*REPLAY, "dataset.game=Unheard", "dataset.checkpoints=[3,1]").dataset
     assert (dataset.env, dataset.ref_min, dataset.checkpoints) == (pixels.ENV, None, [3, 1])
 

@@ -1,5 +1,6 @@
 """Making environments, and what is said of those that cannot be made."""
 
+import math
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from bcq_exp.envs import make_env, make_vector_env, normalized_score, spaces
+from bcq_exp.envs import foreign_module, make_env, make_vector_env, normalized_score, spaces
 
 
 def test_make_env_keeps_the_time_limit_and_passes_arguments_on() -> None:
@@ -31,10 +32,42 @@ def test_an_unknown_id_is_one_line_with_the_closest_known_id(env_id: str, closes
     assert raised.value.__suppress_context__
 
 
-@pytest.mark.parametrize("env_id", ["", "no spaces allowed", "zzz/Qqq-v0"])
-def test_an_id_close_to_none_says_so(env_id: str) -> None:
-    with pytest.raises(ValueError, match=f"environment '{env_id}' .*no known id is close"):
+def test_an_id_close_to_none_says_so() -> None:
+    with pytest.raises(ValueError, match=r"environment 'zzz/Qqq-v0' .*no known id is close"):
+        make_env("zzz/Qqq-v0")
+
+
+MALFORMED = [
+    "", "no spaces allowed", "..x:X-v0", ".x:X-v0", "a:b:X-v0", ":X-v0", "x:", "x.:X-v0", "1x:X-v0", "a/b/X-v0",
+    "../X-v0", "X-v0\n", "X\0-v0", "é:X-v0", "X-v" + "9" * 5000, "x" * 10**6, "${oc.env:HOME}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("env_id", MALFORMED, ids=lambda env_id: repr(env_id[:20]))
+def test_what_is_no_id_is_said_before_gymnasium_or_python_look_at_it(env_id: str) -> None:
+    with pytest.raises(ValueError, match="cannot be made: it is no id") as raised:
         make_env(env_id)
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 1000
+
+
+def test_an_environment_whose_own_code_fails_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**kwargs: object) -> None:
+        raise KeyError("of its\nown")
+
+    gym.register("Failing-v0", fail)
+    try:
+        with pytest.raises(ValueError, match=r"environment 'Failing-v0' cannot be made: KeyError: 'of its\\nown'"):
+            make_env("Failing-v0")
+    finally:
+        gym.registry.pop("Failing-v0")
+
+
+def test_a_module_is_foreign_until_it_has_been_imported() -> None:
+    assert foreign_module("CartPole-v1") is None
+    assert foreign_module("ALE/Pong-v5") is None
+    assert foreign_module("pathlib:CartPole-v1") is None  # it is there: nothing more would run
+    assert foreign_module("absent_envs.sub:Own/Some-v0") == "absent_envs.sub"
 
 
 @pytest.mark.parametrize(
@@ -99,7 +132,9 @@ def test_normalized_score_by_hand() -> None:
     assert normalized_score(7.0, None, None) is None
 
 
-@pytest.mark.parametrize("refs", [(1.0, None), (None, 1.0), (1.0, 1.0), (2.0, 1.0), (float("nan"), 1.0)])
+@pytest.mark.parametrize(
+    "refs", [(1.0, None), (None, 1.0), (1.0, 1.0), (2.0, 1.0), (float("nan"), 1.0), (-math.inf, 0.0), (0.0, math.inf)]
+)
 def test_references_without_a_scale_are_refused(refs: tuple[float | None, float | None]) -> None:
     with pytest.raises(ValueError, match=r"ref_min=.*ref_max="):
         normalized_score(0.0, *refs)

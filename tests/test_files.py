@@ -122,3 +122,12 @@ def test_what_is_logged_before_there_is_a_file_is_in_it_and_what_follows_too(tmp
     with HeldLog():
         logger.error("never written")
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff", b"[" * 100_000, b"null"])
+def test_a_damaged_json_file_is_named_in_one_line(tmp_path: Path, content: bytes):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json: cannot be read, ") as raised:
+        read_json(path)
+    assert "\n" not in str(raised.value)

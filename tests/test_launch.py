@@ -28,6 +28,11 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     [
         ({"executor": "slurm"}, "is none of inprocess, submitit_local, submitit_slurm, ray"),
         ({"options": 60}, "options=60 is no mapping"),
+        ({"executor": ["ray"]}, "is none of inprocess"),
+        ({"options": {1: 60}}, r"options=\{1: 60\} is no mapping"),
+        ({"max_members": "all"}, "max_members=all is no integer"),
+        ({"num_processes": 1.5}, "num_processes=1.5 is no integer"),
+        ({"max_members": True}, "max_members=True is no integer"),
         ({"max_members": 0}, "max_members=0 is below 1"),
         ({"num_processes": 2}, "drop hydra.launcher.num_processes"),
         ({"options": {"timeout_min": 5}}, "drop hydra.launcher.num_processes and hydra.launcher.options"),

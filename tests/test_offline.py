@@ -27,6 +27,13 @@ def test_ope_is_nothing_a_name_or_several(typed: str, estimators: tuple[str, ...
     [
         (["ope=fqi"], f"ope=fqi is none of {', '.join(ESTIMATORS)}"),
         (["ope=[fqe,2]"], "ope=2 is none of"),
+        (["ope={a: [fqe]}"], "ope={'a': \\['fqe'\\]} is none of"),
+        (["ope=[[fqe]]"], r"ope=\['fqe'\] is none of"),
+        (["ope=[???]"], r"ope\[0\] has no value"),
+        (["network.kind=null"], r"network\.kind=None is none of"),
+        (["device=meta"], "device=meta cannot be used"),
+        (["seed=1e30"], "seed=1e"),
+        (["allow_modules=own_envs"], "allow_modules=own_envs: "),
         (["gamma=1.5"], r"gamma=1.5 is outside \[0, 1\]"),
         (["gamma=1", "ope=dr"], "gamma=1: fitted values have no bound"),
         (["episodes=0"], "episodes=0 is outside"),

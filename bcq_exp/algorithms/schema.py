@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -30,6 +31,20 @@ class Range:
         return f"{'(' if self.is_low_open else '['}{self.low:g}{high}"
 
 
+NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", re.ASCII)
+NAME_RULE = "up to 100 letters, digits, `.`, `_`, `-` and `+`, no dot in front"
+
+
+def named() -> Any:
+    """A dataclass field without a value whose text is a name: it may stand in a path, and cannot leave its folder."""
+    return field(metadata={"allowed": NAME})
+
+
+def file_name(text: Any, max_length: int = 100) -> str:
+    """The name that is nearest to a text, of which the end stays: what a name does not allow becomes a dash."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", str(text))[-max_length:].lstrip(".") or "-"
+
+
 def within(low: float, high: float = math.inf, *, is_low_open: bool = False) -> Any:
     """A dataclass field without a value whose number must lie in a range."""
     return field(metadata={"allowed": Range(low, high, is_low_open)})
@@ -44,7 +59,8 @@ def violations(config: type[Any], values: Mapping[str, Any]) -> list[str]:
     """A sentence for each value that lies outside what its field allows.
 
     Args:
-        config: a dataclass whose fields were made by `within` and `one_of`.
+        config: a dataclass whose fields were made by `within`, `one_of` and `named`; of lists each element is held
+            against the range.
         values: by field name.
     """
     found = []
@@ -52,11 +68,16 @@ def violations(config: type[Any], values: Mapping[str, Any]) -> list[str]:
         allowed, value = spec.metadata.get("allowed"), values[key]
         if value is None and NoneType in get_args(spec.type):
             continue
-        if isinstance(allowed, Range) and not is_number(value, spec.type):
+        if isinstance(allowed, Range) and isinstance(value, list):
+            if not all(is_number(element, spec.type) and element in allowed for element in value):
+                found.append(f"{key}={value} has elements outside {allowed}")
+        elif isinstance(allowed, Range) and not is_number(value, spec.type):
             kind = "an integer" if is_integral(spec.type) else "a number"
             found.append(f"{key}={value!r} is not {kind} in {allowed}")
         elif isinstance(allowed, Range) and value not in allowed:
             found.append(f"{key}={value} is outside {allowed}")
+        elif isinstance(allowed, re.Pattern) and not (isinstance(value, str) and allowed.fullmatch(value)):
+            found.append(f"{key}={value!r} is no name; allowed: {NAME_RULE}")
         elif isinstance(allowed, tuple) and value not in allowed:
             found.append(f"{key}={value} is none of {', '.join(allowed)}")
     return found
@@ -147,9 +168,9 @@ class Sizes:
 class NetworkConfig(ABC):
     """What every kind of network has."""
 
-    name: str
+    name: str = named()
     kind: str
-    hidden_sizes: list[int]
+    hidden_sizes: list[int] = within(1)
 
     @abstractmethod
     def heads(self, outputs: Mapping[str, int], sizes: Sizes) -> dict[str, nn.Module]:
@@ -167,7 +188,7 @@ class MLPNetworkConfig(NetworkConfig):
     `vae_hidden_sizes` is read by algorithms with a generative model of the actions only.
     """
 
-    vae_hidden_sizes: list[int]
+    vae_hidden_sizes: list[int] = within(1)
     activation: str = one_of(*ACTIVATIONS)
 
     @property

@@ -25,6 +25,7 @@ from bcq_exp.data.h5 import read_h5, write_h5
 from bcq_exp.data.transitions import REQUIRED, Transitions, episode_sums
 from bcq_exp.envs import make_env, packages
 from bcq_exp.files import cache_folder, read_json, sha256, write_json
+from bcq_exp.masking import masked_words
 from bcq_exp.observations import MASK
 from bcq_exp.source import source_digest
 
@@ -194,7 +195,7 @@ def keep(path: Path, transitions: Transitions, env: str, origin: Mapping[str, An
     returns = transitions.episode_returns
     account = {
         **origin,
-        "command": shlex.join([Path(sys.orig_argv[0]).name, *sys.orig_argv[1:]]),
+        "command": shlex.join([Path(sys.orig_argv[0]).name, *masked_words(sys.orig_argv[1:])]),
         "source_sha256": source_digest(),
         "num_episodes": len(returns),
         "return_mean": returns.mean(),

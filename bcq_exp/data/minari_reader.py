@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bcq_exp.data.columns import Array, as_flag, as_obs, check_lengths, typed
 from bcq_exp.data.hdf5 import check_file
 from bcq_exp.data.storage import check_memory
 from bcq_exp.data.transitions import Transitions
+from bcq_exp.envs import foreign_module
 from bcq_exp.observations import MASK, flat_space, flatten
 
 DAMAGED = (
@@ -33,6 +35,7 @@ DAMAGED = (
 
 KEYS = {"obs": "observations", "act": "actions", "rew": "rewards", "terminated": "terminations", "ends": "truncations"}
 INFOS = (MASK, f"{MASK}s")  # what masks are called among an episode's infos
+ID = re.compile(r"[\w.-]+(/[\w.-]+)*")
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +48,14 @@ def minari_folder(dataset_id: str | None, path: str | None) -> Path:
         path: a folder that holds the dataset; None takes the one of `dataset_id`.
 
     Raises:
-        ValueError: neither is given.
+        ValueError: neither is given, or the id would leave Minari's folder.
     """
     if path is not None:
         return Path(path)
     if dataset_id is None:
         raise ValueError("dataset.id and dataset.path are null; give the dataset's id or its folder")
+    if ID.fullmatch(dataset_id) is None or ".." in dataset_id.split("/"):
+        raise ValueError(f"dataset.id={dataset_id!r} is no id of Minari, such as D4RL/door/human-v2; give dataset.path")
     root = os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets"
     return Path(root) / dataset_id
 
@@ -58,20 +63,23 @@ def minari_folder(dataset_id: str | None, path: str | None) -> Path:
 def read_facts(folder: Path) -> dict[str, Any]:
     """What the metadata say of the environment that policies are evaluated in: `env`, `ref_min` and `ref_max`.
 
-    What they do not say is None, and so is an environment whose id names a module: making it would import that module,
-    which nobody has asked for who has not typed the id.
+    What they do not say is None. The environment's id is well formed; whoever makes it asks `foreign_module` first.
 
     Raises:
         FileNotFoundError: there is no such dataset.
         ValueError: its metadata are damaged.
     """
     metadata = _metadata(folder)
-    spec = _env_spec(metadata, folder)
-    env = spec.get("id")
-    if env is not None and (not isinstance(env, str) or ":" in env):
-        log.warning("%s: environment %r would import a module, and is left out; dataset.env=ID names it", folder, env)
-        env = None
-    return {"env": env, "ref_min": metadata.get("ref_min_score"), "ref_max": metadata.get("ref_max_score")}
+    env = _env_spec(metadata, folder).get("id")
+    ref_min, ref_max = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    path = _data(folder) / "metadata.json"
+    if not all(value is None or type(value) in (int, float) for value in (ref_min, ref_max)):
+        raise ValueError(f"{path}: ref_min_score={ref_min!r} and ref_max_score={ref_max!r} are not both numbers")
+    try:
+        foreign_module(env or "none")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return {"env": env or None, "ref_min": ref_min, "ref_max": ref_max}
 
 
 def read_minari(path: str | Path) -> Transitions:
@@ -172,7 +180,7 @@ def _metadata(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(
             f"{folder}: no Minari dataset; fetch it with `minari download ID`, or name its folder with dataset.path"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable, truncated or damaged ({error})") from None
     if not isinstance(metadata, dict):
         raise ValueError(f"{path}: not a JSON object")
@@ -184,15 +192,15 @@ def _env_spec(metadata: dict[str, Any], folder: Path) -> dict[str, Any]:
     text = metadata.get("eval_env_spec") or metadata.get("env_spec") or "{}"
     try:
         spec = json.loads(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         spec = None
-    if not isinstance(spec, dict):
-        raise ValueError(f"{_data(folder) / 'metadata.json'}: env_spec is no JSON object in a string")
+    if not isinstance(spec, dict) or not isinstance(spec.get("id") or "", str):
+        raise ValueError(f"{_data(folder) / 'metadata.json'}: env_spec is no JSON object with an id in a string")
     return spec
 
 
 def _arguments(spec: dict[str, Any]) -> dict[str, Any]:
     """The arguments of an environment that are not those of its registered id."""
-    registered = gym.registry.get(spec.get("id", ""))
+    registered, given = gym.registry.get(spec.get("id", "")), spec.get("kwargs")
     usual = registered.kwargs if registered else {}
-    return {key: value for key, value in (spec.get("kwargs") or {}).items() if usual.get(key) != value}
+    return {key: value for key, value in given.items() if usual.get(key) != value} if isinstance(given, dict) else {}

@@ -1,0 +1,102 @@
+"""Sections of a configuration as instances of their schemas, or a sentence for each thing that is wrong with them."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bcq_exp.algorithms.schema import violations
+
+MISSING = "???"
+
+HINTS = {
+    "output_activation": "Q values and logits are raw outputs: an activation would bound what the losses must reach",
+    "softmax": "Q values and logits are raw outputs: an activation would bound what the losses must reach",
+    "head": "a quantile head is the algorithm's: algorithm.num_quantiles=200 algorithm.clip_loss_grad=true",
+    "_target_": "objects are built by name, never from a path in a file",
+}
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain values, its interpolations resolved; keys without a value keep their `???`.
+
+    Raises:
+        ValueError: an interpolation cannot be resolved, or a text would be taken for one after that.
+    """
+    try:
+        values = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"the configuration cannot be resolved: {first_line(error)}") from None
+    except RecursionError:
+        raise ValueError("the configuration cannot be resolved: it is nested too deeply") from None
+    if not isinstance(values, dict):
+        raise ValueError("the configuration is no mapping of keys to values")
+    for key, value in leaves(values):
+        if isinstance(value, str) and "${" in value:
+            raise ValueError(f"{key}={value!r} holds an interpolation after all others have been resolved")
+    return {str(key): value for key, value in values.items()}
+
+
+def leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that holds no others, with its key: `noise.high`, `hidden_sizes[0]`."""
+    if isinstance(values, Mapping):
+        for name, value in values.items():
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(values, list | tuple):
+        for number, value in enumerate(values):
+            yield from leaves(value, f"{key}[{number}]")
+    else:
+        yield key, values
+
+
+def chosen_type(values: Mapping[str, Any], key: str, choices: Mapping[str, type[Any]], errors: list[str]) -> type[Any]:
+    """The schema that a key `section.name` chooses; `object`, and an error, where there is no such choice."""
+    section, name = key.split(".")
+    found = values.get(section)
+    value = found.get(name) if isinstance(found, Mapping) else None
+    if not isinstance(value, str) or value not in choices:
+        errors.append(f"{key}={value} is none of {', '.join(choices)}")
+        return object
+    return choices[value]
+
+
+def typed_section(section: Mapping[str, Any], schema: type[Any], prefix: str, errors: list[str]) -> Any:
+    """The section as an instance of the schema; None, and errors, where it does not fit.
+
+    Args:
+        section: plain values.
+        schema: a dataclass.
+        prefix: of its keys in messages: `dataset.`.
+        errors: to be added to.
+    """
+    num_errors = len(errors)
+    known = {spec.name for spec in fields(schema)}
+    typed = OmegaConf.structured(schema)
+    OmegaConf.set_readonly(typed, False)  # frozen schemas too
+    missing = known - set(map(str, section))
+    for key, value in ((str(key), value) for key, value in section.items()):
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = HINTS.get(key, f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(known)}")
+            errors.append(f"{prefix}{key} is not a key of {schema.__name__}; {hint}")
+        elif inside := [name for name, leaf in leaves(value, key) if leaf == MISSING]:
+            missing |= {*inside}
+        else:
+            try:
+                typed[key] = value
+            except (OmegaConfBaseException, TypeError, ValueError, OverflowError, RecursionError) as error:
+                errors.append(f"{prefix}{key}={value}: {first_line(error)}")
+    errors += [f"{prefix}{key} has no value; give one: {prefix}{key}=..." for key in sorted(missing)]
+    if len(errors) > num_errors:
+        return None
+    instance = OmegaConf.to_object(typed)
+    errors += [f"{prefix}{line}" for line in violations(schema, vars(instance))]
+    return instance
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

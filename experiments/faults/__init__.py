@@ -1,0 +1,1 @@
+"""Faults, made on purpose: what is promised of each is measured here."""
