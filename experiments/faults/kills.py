@@ -22,6 +22,7 @@ from experiments.faults.processes import PHASES, START, Hang, Process, changed
 from experiments.faults.remains import differences, lost_wandb_rows
 from experiments.faults.scenarios import SCENARIOS, Scenario
 
+UNIFORM = 0.4  # of the moments are drawn from the whole duration; the others follow events
 MAX_KILLS = 4  # of one run before it may end
 PATIENCE = 10.0  # times the undisturbed duration that a process may take
 DELAY = 0.25  # of the undisturbed duration, at most, between an event and the kill
@@ -131,7 +132,7 @@ def broken(scenario: Scenario, folder: Path, seconds: float, num_kills: int, rng
 
 def moment(scenario: Scenario, folder: Path, seconds: float, rng: random.Random) -> Callable[[Process], bool]:
     """When to kill: at a time drawn uniformly from the undisturbed duration, or at or shortly after an event."""
-    if rng.random() < 0.5:
+    if rng.random() < UNIFORM:
         at = rng.uniform(0, seconds)
         return lambda process: process.seconds >= at
     has_come = changed(folder, rng.choice(scenario.events))
@@ -218,13 +219,13 @@ def report(tallies: Sequence[Tally], *, how: str) -> str:
     parts = [
         "# Reliability",
         f"{cpu_model()}. {how}",
-        "Each command is run once undisturbed. Then it is killed with all its processes (SIGKILL): half of the times "
-        "at a moment drawn uniformly from the undisturbed duration, half at or shortly after an event, as a file that "
-        "appears or a checkpoint that is half written. It is started again as a user would (`resume=DIR` for a single "
-        f"run, the same command else) and killed again, up to {MAX_KILLS} times, until it may end. Then every file is "
-        "compared: weights of all checkpoints, `metrics.csv`, `sweep.csv` and datasets bit by bit, summaries but for "
-        "times; nothing may be missing, and nothing left behind. The processes' own stacks say what they did when "
-        "they were killed.",
+        "Each command is run once undisturbed. Then it is killed with all its processes (SIGKILL): "
+        f"{UNIFORM:.0%} of the times at a moment drawn uniformly from the undisturbed duration, else at or shortly "
+        "after an event, as a file that appears or a checkpoint that is half written. It is started again as a user "
+        "would (`resume=DIR` for a single run, the same command else) and killed again, up to "
+        f"{MAX_KILLS} times, until it may end. Then every file is compared: weights of all checkpoints, `metrics.csv`, "
+        "`sweep.csv` and datasets bit by bit, summaries but for times; nothing may be missing, and nothing left "
+        "behind. The processes' own stacks say what they did when they were killed.",
         f"{total.total()} kills ({counts}) of {sum(tally.runs for tally in tallies)} runs: "
         f"{sum(tally.lost for tally in tallies)} lost, {sum(tally.different for tally in tallies)} different.",
         grid(tallies).markdown().rstrip(),

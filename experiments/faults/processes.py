@@ -1,6 +1,7 @@
 """Processes as a user starts them, each with its children, and their end by SIGKILL."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,16 +13,17 @@ from typing import Self
 
 import psutil
 
+ROOT = Path(__file__).parents[2]  # of the code that is tried: this checkout's, whatever is installed
 WITNESS = Path(__file__).parent / "witness"
 WITNESS_SECONDS = 0.05  # at most, between the question for a stack and the kill
 
-# What a stack shows of a phase; the first that is found counts.
+# What a stack shows of a phase, a function of a file or any of it; the first phase that is found counts.
 PHASES = {
-    "checkpoint": ('checkpoint.py", line', "in _checkpoint", '/agents.py", line', "in save"),
-    "evaluation": ('/evaluation.py", line',),
-    "collection": ("in collect", "in learn\n", "in embedded_dataset", "in final_buffer"),
-    "end": ("in _finish", "in present", "in write_csv", "in finish"),
-    "updates": ("in _advance", "in _events", "in _settle", "in run_groups"),
+    "checkpoint": ("checkpoint.py:save_checkpoint", "agents.py:save"),
+    "evaluation": ("evaluation.py",),
+    "collection": ("collection.py", "agents.py:learn"),
+    "end": ("trainer.py:_finish", "report.py", "sweep.py:write_csv", "agents.py:write"),
+    "updates": ("trainer.py:run", "executors.py"),
 }
 START = "start-up"
 
@@ -46,7 +48,7 @@ class Process:
         self.witness = output.with_suffix(".stacks")
         self.witness.mkdir(exist_ok=True)
         own = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "BCQ_EXP_CACHE": str(folder / "cache")}
-        paths = os.pathsep.join(filter(None, (str(WITNESS), os.environ.get("PYTHONPATH"))))
+        paths = os.pathsep.join(filter(None, (str(WITNESS), str(ROOT), os.environ.get("PYTHONPATH"))))
         seen = {"PYTHONPATH": paths, "BCQ_EXP_WITNESS": str(self.witness)}
         with output.open("ab") as file:
             self.popen = subprocess.Popen(
@@ -125,8 +127,7 @@ class Process:
                 break
             before = sizes
             time.sleep(0.001)
-        stacks = "".join(path.read_text(errors="replace") for path in files)
-        return next((phase for phase, marks in PHASES.items() if any(mark in stacks for mark in marks)), START)
+        return phase_of("".join(path.read_text(errors="replace") for path in files))
 
     def __enter__(self) -> Self:
         return self
@@ -134,6 +135,13 @@ class Process:
     def __exit__(self, *_: object) -> None:
         if not self.has_ended():
             self.kill()
+
+
+def phase_of(stacks: str) -> str:
+    """The phase that stacks show, as `faulthandler` writes them; imports belong to the start."""
+    frames = re.findall(r'File "(?:.*/)?(.*)", line \d+ in (.*)', stacks)
+    found = {mark for file, function in frames if function != "<module>" for mark in (file, f"{file}:{function}")}
+    return next((phase for phase, marks in PHASES.items() if found & {*marks}), START)
 
 
 def files_of(folder: Path) -> dict[Path, int]:

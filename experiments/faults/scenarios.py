@@ -86,6 +86,6 @@ SCENARIOS = {
                               "dataset.training.checkpoint_freq=450"), (*COLLECTING, *AGENTS)),
     "behaviour": Scenario("behaviour agent, DQN", "collect",
                           ("behaviour=cartpole", "behaviour.max_steps=4000", "behaviour.checkpoint_freq=700",
-                           "behaviour.agents={cartpole: null, early: 9}", "behaviour.eval_episodes=5",
+                           "behaviour.agents.cartpole=null", "+behaviour.agents.early=15", "behaviour.eval_episodes=5",
                            "report_episodes=5", "hydra.run.dir=run"), AGENTS),
 }  # fmt: skip

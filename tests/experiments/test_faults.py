@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from experiments.faults.kills import Tally, grid, report
-from experiments.faults.processes import PHASES, START, Hang, Process, changed
+from experiments.faults.processes import PHASES, START, Hang, Process, changed, phase_of
 from experiments.faults.remains import differences, lost_wandb_rows, wandb_records
 from experiments.faults.scenarios import SCENARIOS
 
@@ -130,11 +130,9 @@ def test_a_row_that_no_file_of_wandb_has_is_named_and_rows_are_taken_together(tm
 
 FAMILY = """
 import subprocess, sys, time
-def collect():
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
-    print(child.pid, flush=True)
-    time.sleep(100)
-collect()
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+print(child.pid, flush=True)
+time.sleep(100)
 """
 
 
@@ -145,11 +143,38 @@ def started(tmp_path: Path) -> tuple[Process, psutil.Process]:
     return process, psutil.Process(int(said))
 
 
-def test_a_kill_ends_all_and_says_what_was_done(tmp_path: Path) -> None:
+def test_a_kill_ends_all(tmp_path: Path) -> None:
     process, child = started(tmp_path)
-    assert process.kill() == "collection"
+    process.kill()
     assert process.has_ended()
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize(("name", "phase"), [("evaluation.py", "evaluation"), ("other.py", START)])
+def test_the_stack_of_a_killed_process_names_its_phase(tmp_path: Path, name: str, phase: str) -> None:
+    (tmp_path / name).write_text("import time\ndef evaluate():\n    print(1, flush=True)\n    time.sleep(100)\n")
+    process = Process(["-c", f"import {name[:-3]} as module; module.evaluate()"], tmp_path, tmp_path / "said.log")
+    while not (tmp_path / "said.log").read_text():
+        time.sleep(0.01)
+    assert process.kill() == phase
+
+
+@pytest.mark.parametrize(
+    ("frames", "phase"),
+    [
+        (["replace in save_checkpoint", "checkpoint.py in save_checkpoint", "trainer.py in run"], "checkpoint"),
+        (["checkpoint.py in load_checkpoint", "trainer.py in resume", "train.py in prepare"], START),
+        (["evaluation.py in evaluate", "trainer.py in _events", "trainer.py in run"], "evaluation"),
+        (["evaluation.py in <module>", "train.py in <module>"], START),
+        (["population.py in advance", "trainer.py in run"], "updates"),
+        (["trainer.py in _finish", "trainer.py in run"], "end"),
+        (["agents.py in save", "agents.py in _on_step", "agents.py in learn"], "checkpoint"),
+        (["agents.py in learn", "replay.py in make"], "collection"),
+    ],
+)
+def test_the_innermost_work_names_the_phase(frames: list[str], phase: str) -> None:
+    lines = ['  File "/x/bcq_exp/{}", line 7 in {}'.format(*frame.split(" in ")) for frame in frames]
+    assert phase_of("\n".join(["Current thread 0x1 (most recent call first):", *lines])) == phase
 
 
 def test_children_may_outlive_a_kill(tmp_path: Path) -> None:
