@@ -19,12 +19,14 @@ from torch import nn
 from bcq_exp.algorithms.schema import one_of, violations, within
 from bcq_exp.data import behaviour
 from bcq_exp.envs import make_env, spaces
-from bcq_exp.files import read_json, replacing, write_json
+from bcq_exp.files import read_json, write_json
 from bcq_exp.networks.mlp import ACTIVATIONS
 from bcq_exp.progress import terminal
+from bcq_exp.training_state import Repeatable, restore, save
 
 if TYPE_CHECKING:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
 
 # The algorithms of stable-baselines3 that are known here, with the parts of their policies that act greedily.
 ALGORITHMS: dict[str, Callable[[Any], list[nn.Module]]] = {
@@ -35,10 +37,6 @@ ALGORITHMS: dict[str, Callable[[Any], list[nn.Module]]] = {
 }
 INSTALL = "pip install 'bcq_exp[collect]'"
 STATE = "training.pt"  # what a training that was killed goes on from
-STEPS = ("num_timesteps", "_n_calls")  # counters of environment steps; DQN counts those that its target waits for
-COUNTERS = (*STEPS, "_n_updates")
-# Columns of a replay buffer, (N, 1, ...).
-ROWS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +132,7 @@ def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
         network |= {"net_arch": others, "features_extractor_kwargs": {"features_dim": wide}}
     arguments: dict[str, Any] = {**cfg.arguments, "policy_kwargs": network, "seed": seed, "device": "cpu"}
     wrapper = ClipRewardEnv if cfg.clip_rewards else None
-    env = make_vec_env(partial(make_env, cfg.env), seed=seed, wrapper_class=wrapper)
+    env = make_vec_env(lambda: Repeatable(make_env(cfg.env)), seed=seed, wrapper_class=wrapper)
     if cfg.exploration_std is not None:
         mean = np.zeros(env.action_space.shape or ())
         arguments["action_noise"] = noise.NormalActionNoise(mean, np.full_like(mean, cfg.exploration_std))
@@ -146,16 +144,17 @@ def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
 def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> None:
     """Trains until every agent is kept: its weights and its account are written to `folder`, for `Behaviour.load`.
 
-    Where `folder` has a checkpoint of the same configuration the training goes on from there, with a new episode.
+    Where `folder` has a checkpoint of the same configuration the training goes on from there, to the same agents.
 
     Raises:
         ValueError: a library is missing, the folder holds another training, or an agent's return was never reached.
     """
     agent = new_agent(cfg, seeds.seed)
-    go_on(agent, folder, {**asdict(cfg), **asdict(seeds)})
     from stable_baselines3.common import env_util, evaluation
 
-    eval_env = env_util.make_vec_env(partial(make_env, cfg.env), cfg.eval_episodes, seed=seeds.eval_seed)
+    repeatable = lambda: Repeatable(make_env(cfg.env))  # noqa: E731
+    eval_env = env_util.make_vec_env(repeatable, cfg.eval_episodes, seed=seeds.eval_seed)
+    go_on(agent, folder, {**asdict(cfg), **asdict(seeds)}, eval_env)
     missing = {name: goal for name, goal in cfg.agents.items() if not (folder / f"{name}.json").exists()}
     best = -np.inf
 
@@ -174,7 +173,7 @@ def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> Non
         return bool(missing)
 
     if missing:
-        learn(agent, cfg, folder, evaluate)
+        learn(agent, cfg, folder, evaluate, eval_env)
     eval_env.close()
     for name in [name for name, goal in missing.items() if goal is None]:
         write(agent, cfg, seeds, name, folder, command)
@@ -184,7 +183,9 @@ def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> Non
         raise ValueError(f"behaviour.agents: {wanted} was not reached in max_steps={cfg.max_steps}, only {best:.1f}")
 
 
-def go_on(agent: "OffPolicyAlgorithm", folder: Path, settings: Mapping[str, Any]) -> None:
+def go_on(
+    agent: "OffPolicyAlgorithm", folder: Path, settings: Mapping[str, Any], eval_env: "VecEnv | None" = None
+) -> None:
     """Takes up the training that a folder holds, if it holds one; raises ValueError where it is of other settings."""
     path = folder / "training.json"
     if not path.exists():
@@ -193,21 +194,32 @@ def go_on(agent: "OffPolicyAlgorithm", folder: Path, settings: Mapping[str, Any]
     elif read_json(path) != json.loads(json.dumps(settings)):
         raise ValueError(f"{path}: another training is there; remove {folder}, or give another hydra.run.dir=DIR")
     elif (folder / STATE).exists():
-        restore(agent, folder / STATE)
+        restore(agent, folder / STATE, eval_env)
         log.info("going on from step %d", agent.num_timesteps)
 
 
-def learn(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, folder: Path, is_wanted: Callable[[], bool]) -> None:
+def learn(
+    agent: "OffPolicyAlgorithm",
+    cfg: BehaviourConfig,
+    folder: Path,
+    is_wanted: Callable[[], bool],
+    eval_env: "VecEnv | None" = None,
+) -> None:
     """Train to the last step, or while `is_wanted`, which is asked after each; checkpoints go to the folder."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Look(BaseCallback):
         """Shows progress, writes checkpoints."""
 
+        saved = agent.num_timesteps
+
+        def _on_rollout_start(self) -> None:
+            if agent.num_timesteps // cfg.checkpoint_freq > self.saved // cfg.checkpoint_freq:
+                save(agent, folder / STATE, eval_env)
+                self.saved = agent.num_timesteps
+
         def _on_step(self) -> bool:
             bar.update(task, completed=self.num_timesteps)
-            if self.num_timesteps % cfg.checkpoint_freq == 0:
-                save(agent, folder / STATE)
             return is_wanted()
 
     console = terminal()
@@ -246,49 +258,3 @@ def write(
     weighted: list[Any] = [module for module in modules if isinstance(module, nn.Linear | nn.Conv2d)]
     layers = [(module.weight.numpy(force=True), module.bias.numpy(force=True)) for module in weighted]
     behaviour.write_behaviour(name, folder, layers, description)
-
-
-def save(agent: "OffPolicyAlgorithm", path: Path) -> None:
-    """Writes all that a training goes on from, while a step is taken that is not yet in its replay buffer.
-
-    Networks, optimizers, the replay buffer, random streams and counters; that step will be another.
-    """
-    buffer, (_, variables) = agent.replay_buffer, agent._get_torch_save_params()
-    assert buffer is not None
-    numbers = np.random.get_state(legacy=False)
-    assert isinstance(numbers, dict)
-    state = {
-        "parameters": agent.get_parameters(),
-        "variables": {name: getattr(agent, name).detach() for name in variables},
-        "counters": {name: getattr(agent, name) - (name in STEPS) for name in COUNTERS if hasattr(agent, name)},
-        "rows": {name: torch.from_numpy(getattr(buffer, name)[: buffer.size()]) for name in ROWS},
-        "buffer": {"pos": buffer.pos, "full": buffer.full},
-        "torch": torch.get_rng_state(),
-        "numpy": {**numbers["state"], "key": torch.from_numpy(numbers["state"]["key"].astype(np.int64))},
-    }
-    with replacing(path) as partial_path:
-        torch.save(state, partial_path)
-
-
-def restore(agent: "OffPolicyAlgorithm", path: Path) -> None:
-    """Reads what `save` wrote into an untrained agent; its next step begins an episode.
-
-    Nothing that could execute code is loaded.
-    """
-    state: dict[str, Any] = torch.load(path, weights_only=True)
-    agent.set_parameters(state["parameters"])
-    with torch.no_grad():
-        for name, value in state["variables"].items():
-            getattr(agent, name).copy_(value)
-    for name, number in state["counters"].items():
-        setattr(agent, name, number)
-    buffer = agent.replay_buffer
-    assert buffer is not None
-    for name, rows in state["rows"].items():
-        getattr(buffer, name)[: len(rows)] = rows.numpy()
-    buffer.pos, buffer.full = state["buffer"]["pos"], state["buffer"]["full"]
-    if buffer.size() and not buffer.dones[buffer.pos - 1]:
-        buffer.dones[buffer.pos - 1] = buffer.timeouts[buffer.pos - 1] = 1
-    torch.set_rng_state(state["torch"])
-    numbers = {**state["numpy"], "key": state["numpy"]["key"].numpy().astype(np.uint32)}
-    np.random.set_state({"bit_generator": "MT19937", "state": numbers})
