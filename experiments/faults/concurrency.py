@@ -2,11 +2,12 @@
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from experiments.benchmark.machine import cpu_model
 from experiments.benchmark.peers.tables import Grid
 from experiments.faults.processes import Hang, Process
 from experiments.faults.remains import differences
+from experiments.faults.results import write_section
 
+TITLE = "Several processes, full and read-only disks"
 PATIENCE = 300.0  # seconds that a process may take
 
 # Long enough to be at work when the second one starts.
@@ -41,10 +44,12 @@ def finished(commands: Sequence[Sequence[str]], folder: Path, env: Mapping[str, 
     folder.mkdir(parents=True, exist_ok=True)
     first = len(list(folder.parent.glob("said-*.log")))
     logs = [folder.parent / f"said-{first + number}.log" for number in range(len(commands))]
-    processes = [Process(command, folder, log, env) for command, log in zip(commands, logs, strict=True)]
-    for process in processes:
-        with suppress(Hang):  # it was killed, which its exit status says
-            process.wait(PATIENCE)
+    with ExitStack() as stack:
+        started = (Process(command, folder, log, env) for command, log in zip(commands, logs, strict=True))
+        processes = [stack.enter_context(process) for process in started]
+        for process in processes:
+            with suppress(Hang):  # it was killed, which its exit status says
+                process.wait(PATIENCE)
     return processes
 
 
@@ -61,7 +66,7 @@ def ended_well(process: Process) -> list[str]:
 
 
 def refused(process: Process, *words: str) -> list[str]:
-    """What is wrong with the end of a process that should have been refused in one message with these words."""
+    """What is wrong with the end of a process that should end in one message with these words, in either case."""
     said, status = process.output.read_text(errors="replace"), process.popen.returncode
     found = [] if status == 1 else [f"exit {status}, should be 1: {process.said()}"]
     if "Traceback" in said:
@@ -69,7 +74,7 @@ def refused(process: Process, *words: str) -> list[str]:
     if [line.startswith("error: ") for line in said.splitlines()].count(True) != 1:
         found.append(f"no message that begins with `error: `, or several: {process.said()}")
     message = said.partition("error: ")[2]
-    return found + [f"{word!r} is not in: {message.strip()}" for word in words if word not in message]
+    return found + [f"{word!r} is not in: {message.strip()}" for word in words if word.lower() not in message.lower()]
 
 
 def one_run(work: Path) -> list[str]:
@@ -85,9 +90,7 @@ def one_run(work: Path) -> list[str]:
 def two_runs(work: Path) -> list[str]:
     """Of two different runs in one directory one trains; the other is refused, then and later, and harms nothing."""
     commands = [(*TRAIN, f"seed={seed}", "hydra.run.dir=run") for seed in (0, 1)]
-    found: list[str] = []
-    for seed, command in enumerate(commands):
-        found += alone(command, work / f"whole-{seed}")
+    found = [line for seed in (0, 1) for line in alone(commands[seed], work / f"whole-{seed}")]
     processes = finished(commands, work / "both")
     winner = next((seed for seed, process in enumerate(processes) if process.popen.returncode == 0), 0)
     found += ended_well(processes[winner]) + refused(processes[1 - winner], "run")
@@ -103,20 +106,16 @@ def one_second(work: Path) -> list[str]:
     commands = [(*TRAIN, f"optimizer.lr={rate}") for rate in rates]
     processes = finished(commands, work / "both")
     found = [line for process in processes for line in ended_well(process)]
-    configs = [yaml.safe_load(path.read_text()) for path in work.glob("both/outputs/*/*/.hydra/config.yaml")]
-    kept = sorted(config["optimizer"]["lr"] for config in configs)
-    if kept != sorted(rates):
-        found.append(f"directories keep the rates {kept}, should be {sorted(rates)}")
-    for rate, command in zip(rates, commands, strict=True):
-        found += alone((*command, "hydra.run.dir=run"), work / f"whole-{rate}")
-        summaries = [path.parent for path in work.glob("both/outputs/*/*/summary.json") if rate in _rates(path.parent)]
-        for run_dir in summaries:
-            found += differences(work / f"whole-{rate}" / "run", run_dir)
+    configs = {path.parents[1]: yaml.safe_load(path.read_text()) for path in work.glob("both/**/.hydra/config.yaml")}
+    kept = {run_dir: config["optimizer"]["lr"] for run_dir, config in configs.items()}
+    if sorted(kept.values()) != sorted(rates):
+        found.append(f"directories keep the rates {sorted(kept.values())}, should be {sorted(rates)}")
+    for run_dir, rate in kept.items():
+        whole = work / f"whole-{rate}"
+        found += alone((*TRAIN, f"optimizer.lr={rate}", "hydra.run.dir=run"), whole)
+        # A directory's summary says what was typed, which names the directory in one case only.
+        found += [line for line in differences(whole / "run", run_dir) if not line.endswith("summary.json")]
     return found
-
-
-def _rates(run_dir: Path) -> list[float]:
-    return [yaml.safe_load((run_dir / ".hydra" / "config.yaml").read_text())["optimizer"]["lr"]]
 
 
 def one_sweep(work: Path) -> list[str]:
@@ -133,9 +132,7 @@ def one_sweep(work: Path) -> list[str]:
 def two_sweeps(work: Path) -> list[str]:
     """Of two different sweeps in one directory one trains; the other is refused, then and later, and harms nothing."""
     commands = [(*SWEEP, f"seed={seeds}") for seeds in ("0,1", "2,3,4")]
-    found: list[str] = []
-    for number, command in enumerate(commands):
-        found += alone(command, work / f"whole-{number}")
+    found = [line for number in (0, 1) for line in alone(commands[number], work / f"whole-{number}")]
     processes = finished(commands, work / "both")
     winner = next((number for number, process in enumerate(processes) if process.popen.returncode == 0), 0)
     found += ended_well(processes[winner]) + refused(processes[1 - winner], "sweep")
@@ -162,7 +159,7 @@ def full_disk(work: Path) -> list[str]:
     found = alone(command, work / "whole", cache)
     with small_disk(work / "small") as disk:
         (process,) = finished([command], disk, cache)
-        found += refused(process, "No space left on device", "run")
+        found += refused(process, "no space left on device", "run")
         remount(disk, "size=64m")
         goes_on = ("-m", "bcq_exp.train", "resume=run") if (disk / "run" / "manifest.json").exists() else command
         found += alone(goes_on, disk, cache)
@@ -175,7 +172,7 @@ def full_cache(work: Path) -> list[str]:
     found = alone(command, work / "whole")
     with small_disk(work / "small" / "cache") as disk:
         (process,) = finished([command], disk.parent)
-        found += refused(process, "No space left on device", "cache")
+        found += refused(process, "no space left on device", "cache")
         remount(disk, "size=64m")
         found += alone(command, disk.parent)
         return found + differences(work / "whole", disk.parent)
@@ -190,7 +187,7 @@ def read_only(work: Path) -> list[str]:
         remount(disk, "ro")
         for command, cache in zip(commands, caches, strict=True):
             (process,) = finished([command], disk, cache)
-            found += refused(process, "Read-only file system")
+            found += refused(process, "read-only")
         remount(disk, "rw,size=64m")
         for command, cache in zip(commands, caches, strict=True):
             found += alone(command, disk, cache)
@@ -244,7 +241,7 @@ def main(typed: Sequence[str]) -> int:
     parser.add_argument("--faults", nargs="+", default=list(FAULTS), choices=list(FAULTS), metavar="NAME",
                         help=f"of {', '.join(FAULTS)} (default: all)")  # fmt: skip
     parser.add_argument("--work", type=Path, help="a folder that runs are made in (default: a temporary one)")
-    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the table, beside other sections")
     args = parser.parse_args(typed)
     work = Path(tempfile.mkdtemp(prefix="faults-") if args.work is None else args.work).absolute()
     rows, is_broken = list[tuple[str, ...]](), False
@@ -261,11 +258,11 @@ def main(typed: Sequence[str]) -> int:
             shutil.rmtree(work / name)
         is_broken |= bool(lines)
         rows.append((name, promise(name), result))
-    grid = Grid("Several processes, full and read-only disks", ("fault", "promise", "result"), rows)
+    grid = Grid(TITLE, ("fault", "promise", "result"), rows)
     Console(width=180).print(grid.terminal())
     if args.write is not None:
-        how = f"Tried on {date.today()} by `python -m experiments.faults concurrency`, on {cpu_model()}."
-        args.write.write_text(f"{how}\n\n{grid.markdown()}", encoding="utf-8")
+        command = shlex.join(["python", "-m", "experiments.faults", "concurrency", *typed])
+        write_section(args.write, TITLE, [f"Tried on {date.today()} by `{command}`. {cpu_model()}.", grid.table()])
     if is_broken:
         console.print(f"what has a fault is kept in {work}")
     return int(is_broken)

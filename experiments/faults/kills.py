@@ -20,6 +20,7 @@ from experiments.benchmark.machine import cpu_model
 from experiments.benchmark.peers.tables import Grid
 from experiments.faults.processes import PHASES, START, Hang, Process, changed
 from experiments.faults.remains import differences, lost_wandb_rows
+from experiments.faults.results import write_section
 from experiments.faults.scenarios import SCENARIOS, Scenario
 
 UNIFORM = 0.4  # of the moments are drawn from the whole duration; the others follow events
@@ -27,6 +28,7 @@ MAX_KILLS = 4  # of one run before it may end
 PATIENCE = 10.0  # times the undisturbed duration that a process may take
 DELAY = 0.25  # of the undisturbed duration, at most, between an event and the kill
 LOOK = 0.001  # seconds between two looks at the files
+TITLE = "Kills at random moments"
 HEADER = ("scenario", "kills", *(START, *PHASES), "runs", "lost", "different")
 
 console = Console(stderr=True)
@@ -211,14 +213,13 @@ def kill(
     return tally
 
 
-def report(tallies: Sequence[Tally], *, how: str) -> str:
-    """The file: what was killed, how often, and what came of it."""
+def report(tallies: Sequence[Tally], *, how: str) -> list[str]:
+    """Paragraphs: what was killed, how often, and what came of it."""
     total = sum((tally.phases for tally in tallies), Counter[str]())
     counts = ", ".join(f"{total[phase]} in {phase}" for phase in (START, *PHASES))
-    faults = [line for tally in tallies for line in tally.faults]
-    parts = [
-        "# Reliability",
-        f"{cpu_model()}. {how}",
+    faults = [f"- {line}" for tally in tallies for line in tally.faults]
+    return [
+        f"{how} {cpu_model()}.",
         "Each command is run once undisturbed. Then it is killed with all its processes (SIGKILL): "
         f"{UNIFORM:.0%} of the times at a moment drawn uniformly from the undisturbed duration, else at or shortly "
         "after an event, as a file that appears or a checkpoint that is half written. It is started again as a user "
@@ -228,15 +229,14 @@ def report(tallies: Sequence[Tally], *, how: str) -> str:
         "behind. The processes' own stacks say what they did when they were killed.",
         f"{total.total()} kills ({counts}) of {sum(tally.runs for tally in tallies)} runs: "
         f"{sum(tally.lost for tally in tallies)} lost, {sum(tally.different for tally in tallies)} different.",
-        grid(tallies).markdown().rstrip(),
-        *(["\n".join(f"- {line}" for line in faults)] if faults else []),
+        grid(tallies).table(),
+        *(["\n".join(faults)] if faults else []),
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def grid(tallies: Sequence[Tally]) -> Grid:
     """A row a scenario."""
-    return Grid("Kills by what the process did", HEADER, [tally.row for tally in tallies])
+    return Grid(TITLE, HEADER, [tally.row for tally in tallies])
 
 
 def arguments(typed: Sequence[str]) -> argparse.Namespace:
@@ -249,7 +249,7 @@ def arguments(typed: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--wandb-rows", action=argparse.BooleanOptionalAction, default=False,
                         help="whether W&B's offline files must hold every row (default: %(default)s)")  # fmt: skip
     parser.add_argument("--work", type=Path, help="a folder that runs are made in (default: a temporary one)")
-    parser.add_argument("--write", type=Path, help="a Markdown file for the table")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the table, beside other sections")
     return parser.parse_args(typed)
 
 
@@ -279,7 +279,7 @@ def main(typed: Sequence[str]) -> int:
     Console(width=180).print(grid(tallies).terminal())
     if args.write is not None:
         how = f"Measured on {date.today()} by `python -m experiments.faults kills {shlex.join(typed)}`."
-        args.write.write_text(report(tallies, how=how), encoding="utf-8")
+        write_section(args.write, TITLE, report(tallies, how=how))
     if not any(tally.faults for tally in tallies):
         shutil.rmtree(work, ignore_errors=args.work is None)
         return 0

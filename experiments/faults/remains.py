@@ -17,8 +17,7 @@ TIMES = frozenset({"updates_per_second", "compile_seconds", "seconds"})
 ORIGINS = frozenset({"command", "sha256"})
 # Kept to be looked at: logs, W&B's own files, submitit's, Hydra's with the paths of its folder; locks, which stay.
 OWN_FILES = ("*.log", "*.lock", "*.stacks", "wandb", "wandb.json", "submitit", ".hydra", "multirun.yaml", "*.png")
-# Their content holds paths, times of checkpoints, or settings of a training that has ended.
-UNREAD_FILES = ("manifest.json", "training.json", "training.pt")
+UNREAD_FILES = ("training.json", "training.pt")  # of an agent's training that has ended
 
 
 def files(folder: Path) -> dict[str, Path]:
@@ -55,6 +54,11 @@ def plain(path: Path) -> Any:
     return _without(json.loads(path.read_text(encoding="utf-8")), TIMES | ORIGINS)
 
 
+def dataset(path: Path) -> Any:
+    """What a manifest says of the dataset but for its place."""
+    return _without(json.loads(path.read_text(encoding="utf-8"))["dataset"], frozenset({"source"}))
+
+
 def state(path: Path) -> Any:
     """A checkpoint's nested state without times; its sums are of the bytes of the tensors, which are compared."""
     return _without(json.loads(path.read_text(encoding="utf-8"))["state"], TIMES)
@@ -78,6 +82,7 @@ def columns(path: Path) -> dict[str, Any]:
 
 READERS: Mapping[str, Callable[[Path], Any]] = {
     "checkpoints/*/state.json": state,
+    "manifest.json": dataset,
     "*.json": plain,
     "*.csv": table,
     "*.h5": columns,
@@ -94,27 +99,31 @@ def lost_wandb_rows(folder: Path) -> list[str]:
     """Metrics of every `metrics.csv` below `folder` that W&B's offline files, taken together, lack; a line a run."""
     found: list[str] = []
     for path in sorted(folder.rglob("metrics.csv")):
-        kept: set[tuple[int, str, float]] = set()
+        kept: set[tuple[int, str, str]] = set()
         for log in sorted(path.parent.glob("wandb/offline-run-*/*.wandb")):
             kept |= {metric for row in wandb_rows(log) for metric in row}
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-        wanted = [(int(row["update"]), key, value) for row in rows for key, value in row.items() if key != "update"]
-        if lost := sorted({update for update, key, value in wanted if (update, key, value) not in kept}):
+            wanted = {metric for row in csv.DictReader(file) for metric in _metrics(row)}
+        if lost := sorted({update for update, _, _ in wanted - kept}):
             found.append(f"W&B lacks updates of {path.parent.name}: {', '.join(map(str, lost))}")
     return found
 
 
-def wandb_rows(path: Path) -> Iterator[list[tuple[int, str, float]]]:
-    """Rows of a `.wandb` file, each metric with its update; what a killed process left unfinished ends them."""
+def wandb_rows(path: Path) -> Iterator[list[tuple[int, str, str]]]:
+    """Rows of a `.wandb` file as lists of update, metric and value; what a killed process left unfinished ends them."""
     from wandb.proto import wandb_internal_pb2
 
     for content in wandb_records(path.read_bytes()):
         record = wandb_internal_pb2.Record.FromString(content)
         if record.HasField("history"):
             items = {item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}
-            row = {key: float(json.loads(value)) for key, value in items.items() if not key.startswith("_")}
-            yield [(int(row["update"]), key, value) for key, value in row.items() if key != "update"]
+            yield _metrics({key: json.loads(value) for key, value in items.items() if not key.startswith("_")})
+
+
+def _metrics(row: Mapping[str, Any]) -> list[tuple[int, str, str]]:
+    """Update, metric and value of each field that is not empty; values as text, so that nan is equal to nan."""
+    fields = [(key, value) for key, value in row.items() if key != "update" and value != ""]
+    return [(int(float(row["update"])), key, repr(float(value))) for key, value in fields]
 
 
 def wandb_records(data: bytes) -> Iterator[bytes]:

@@ -4,15 +4,21 @@ import json
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import psutil
 import pytest
+from omegaconf import OmegaConf
 
+from bcq_exp.agents import BehaviourConfig
+from bcq_exp.config import check, checked_dataset
+from cases import composed
 from experiments.faults.kills import Tally, grid, report
 from experiments.faults.processes import PHASES, START, Hang, Process, changed, phase_of
 from experiments.faults.remains import differences, lost_wandb_rows, wandb_records
+from experiments.faults.results import write_section
 from experiments.faults.scenarios import SCENARIOS
 
 
@@ -25,7 +31,8 @@ def left(folder: Path, *, took: float = 1.5, command: str = "whole") -> Path:
     (checkpoint / "state.json").write_text(json.dumps(state))
     (folder / "run" / "metrics.csv").write_text("update,train/loss\n10,0.5\n")
     (folder / "run" / "train.log").write_text(f"{took}")
-    (folder / "run" / "manifest.json").write_text(json.dumps({"command": command}))
+    facts = {"command": command, "dataset": {"source": f"{folder}/data.h5", "sha256": "0f"}}
+    (folder / "run" / "manifest.json").write_text(json.dumps(facts))
     summary = {"final_return": 9.5, "updates_per_second": 10 / took}
     (folder / "run" / "summary.json").write_text(json.dumps(summary))
     (folder / "sweep.csv").write_text(f"final_return,updates_per_second\n9.5,{10 / took}\n")
@@ -51,6 +58,7 @@ def test_times_logs_and_commands_make_no_difference(tmp_path: Path) -> None:
         ("run/summary.json", "9.5", "9.6"),
         ("run/checkpoints/update_00000010/tensors.safetensors", "weights", "Weights"),
         ("run/checkpoints/update_00000010/state.json", '"num_updates": 10', '"num_updates": 11'),
+        ("run/manifest.json", "0f", "1f"),
         ("sweep.csv", "9.5", "9.6"),
     ],
 )
@@ -124,7 +132,9 @@ def test_a_row_that_no_file_of_wandb_has_is_named_and_rows_are_taken_together(tm
         folder.mkdir(parents=True)
         (folder / "run-x.wandb").write_bytes(logged(*records))
     assert lost_wandb_rows(tmp_path) == ["W&B lacks updates of run: 20, 30"]
-    (tmp_path / "run" / "metrics.csv").write_text("update,loss,return\n10,0.5,\n20,0.25,3.0\n")
+    (tmp_path / "run" / "metrics.csv").write_text("update,loss,return\n10,0.5,\n20,0.25,3.0\n40,nan,\n")
+    assert lost_wandb_rows(tmp_path) == ["W&B lacks updates of run: 40"]
+    (folder / "run-x.wandb").write_bytes(logged(*records, history(40, loss=float("nan"))))
     assert lost_wandb_rows(tmp_path) == []
 
 
@@ -206,6 +216,21 @@ def test_an_event_is_a_path_that_comes_or_changes(tmp_path: Path) -> None:
     assert row()
 
 
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_is_a_configuration_that_passes_its_check(name: str) -> None:
+    scenario = SCENARIOS[name]
+    plain = {"seed=0,1,2": "seed=0", "-m": ""}
+    typed = [plain.get(override, override) for override in scenario.overrides if not override.startswith("hydra.")]
+    cfg = composed(*filter(None, typed), config="config" if scenario.module == "train" else "collect")
+    if scenario.module == "train":
+        check(cfg)
+    elif "behaviour" in name:
+        section: Any = OmegaConf.to_container(cfg.behaviour, resolve=True)
+        assert BehaviourConfig(**section).agents == {"cartpole": None, "early": 15}
+    else:
+        checked_dataset(cfg)
+
+
 def test_single_runs_are_resumed_once_they_have_begun_and_all_else_is_typed_again(tmp_path: Path) -> None:
     single, sweep = SCENARIOS["bcq"], SCENARIOS["population"]
     assert single.following(tmp_path) == single.command
@@ -223,8 +248,16 @@ def test_the_report_counts_kills_by_phase() -> None:
     tallies[1].faults.append("legs, seed 0: exit 1; see /kept")
     assert grid(tallies).header[:3] == ("scenario", "kills", START)
     assert grid(tallies).rows[0] == (SCENARIOS["bcq"].title, "4", "1", "0", "0", "0", "0", "3", "2", "0", "1")
-    text = report(tallies, how="Measured.")
+    text = "\n".join(report(tallies, how="Measured."))
     assert "6 kills (1 in start-up, 0 in checkpoint, 0 in evaluation, 2 in collection, 0 in end, 3 in updates)" in text
     assert "of 5 runs: 1 lost, 1 different." in text
     assert "- legs, seed 0: exit 1; see /kept" in text
     assert len(PHASES) == 5
+
+
+def test_a_section_takes_the_place_of_the_one_of_its_title_and_leaves_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "reliability.md"
+    write_section(path, "Kills", ["first", "| a |"])
+    write_section(path, "Fuzzing", ["10,000 cases"])
+    write_section(path, "Kills", ["second"])
+    assert path.read_text() == "# Reliability\n\n## Kills\n\nsecond\n\n## Fuzzing\n\n10,000 cases\n"
