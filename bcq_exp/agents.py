@@ -1,8 +1,7 @@
 """Behaviour agents, trained online by stable-baselines3; a training that was killed goes on from its checkpoint."""
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,23 +12,20 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from rich import progress
 from torch import nn
 
-from bcq_exp.agent_state import STATE, restore, save
 from bcq_exp.algorithms.schema import NAME, NAME_RULE, named, one_of, violations, within
 from bcq_exp.data import behaviour
 from bcq_exp.envs import make_env, spaces
 from bcq_exp.evaluation import EndingEpisodes
-from bcq_exp.files import read_json, write_json
-from bcq_exp.identity import flatten, refusal
 from bcq_exp.networks.mlp import ACTIVATIONS
 from bcq_exp.progress import terminal
-from bcq_exp.source import source_digest
+from bcq_exp.training_state import STATE, Repeatable, claimed, go_on, save
 
 if TYPE_CHECKING:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
 
 # The algorithms of stable-baselines3 that are known here, with the parts of their policies that act greedily.
 ALGORITHMS: dict[str, Callable[[Any], list[nn.Module]]] = {
@@ -40,7 +36,6 @@ ALGORITHMS: dict[str, Callable[[Any], list[nn.Module]]] = {
 }
 INSTALL = "pip install 'bcq_exp[collect]'"
 LAST_SEED = 2**32 - 1  # that numpy's global generator takes, which the agents draw from
-ACCOUNT = "training.json"  # what a training is, and the code that made it
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +106,11 @@ class Seeds:
     report_episodes: int = within(1)
 
 
+def repeatable_env(env_id: str) -> Repeatable:
+    """An environment whose episodes can be played again, and its random stream be kept."""
+    return Repeatable(make_env(env_id))
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Trains on one thread, so that sums, and with them the weights, do not depend on the number of cores."""
@@ -142,7 +142,7 @@ def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
         network |= {"net_arch": others, "features_extractor_kwargs": {"features_dim": wide}}
     arguments: dict[str, Any] = {**cfg.arguments, "policy_kwargs": network, "seed": seed, "device": "cpu"}
     wrapper = ClipRewardEnv if cfg.clip_rewards else None
-    env = make_vec_env(partial(make_env, cfg.env), seed=seed, wrapper_class=wrapper)
+    env = make_vec_env(partial(repeatable_env, cfg.env), seed=seed, wrapper_class=wrapper)
     if cfg.exploration_std is not None:
         mean = np.zeros(env.action_space.shape or ())
         arguments["action_noise"] = noise.NormalActionNoise(mean, np.full_like(mean, cfg.exploration_std))
@@ -154,24 +154,29 @@ def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
 def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str, *, allow_code_change: bool) -> None:
     """Trains until every agent is kept: its weights and its account are written to `folder`, for `Behaviour.load`.
 
-    Where `folder` has a checkpoint of the same configuration the training goes on from there, with a new episode.
+    Where `folder` has a checkpoint of the same configuration the training goes on from there, to the same agents.
 
     Raises:
         ValueError: a library is missing, the folder holds another training or one that another process or other code
             began, or an agent's return was never reached.
     """
     agent = new_agent(cfg, seeds.seed)
-    with claimed(folder, cfg.agents):
-        go_on(agent, folder, {**asdict(cfg), **asdict(seeds)}, allow_code_change=allow_code_change)
-        _train(agent, cfg, seeds, folder, command)
-
-
-def _train(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str) -> None:
-    from stable_baselines3.common import env_util, evaluation
+    from stable_baselines3.common import env_util
 
     eval_env = env_util.make_vec_env(
-        partial(make_env, cfg.env), cfg.eval_episodes, seed=seeds.eval_seed, wrapper_class=_ending(cfg)
+        partial(repeatable_env, cfg.env), cfg.eval_episodes, seed=seeds.eval_seed, wrapper_class=_ending(cfg)
     )
+    settings = {**asdict(cfg), **asdict(seeds)}
+    with claimed(folder, cfg.agents):
+        go_on(agent, folder, settings, eval_env, allow_code_change=allow_code_change)
+        _train(agent, cfg, seeds, folder, command, eval_env)
+
+
+def _train(
+    agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str, eval_env: "VecEnv"
+) -> None:
+    from stable_baselines3.common import evaluation
+
     missing = {name: goal for name, goal in cfg.agents.items() if not (folder / f"{name}.json").exists()}
     best = -np.inf
 
@@ -190,7 +195,7 @@ def _train(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, seeds: Seeds, fold
         return bool(missing)
 
     if missing:
-        learn(agent, cfg, folder, evaluate)
+        learn(agent, cfg, folder, evaluate, eval_env)
     eval_env.close()
     for name in [name for name, goal in missing.items() if goal is None]:
         write(agent, cfg, seeds, name, folder, command)
@@ -206,72 +211,28 @@ def _ending(cfg: BehaviourConfig) -> Callable[[gym.Env[Any, Any]], gym.Env[Any, 
     return partial(EndingEpisodes, max_steps=cfg.max_steps, limit=limit)
 
 
-def go_on(agent: "OffPolicyAlgorithm", folder: Path, settings: Mapping[str, Any], *, allow_code_change: bool) -> None:
-    """Takes up the training that a folder holds, if it holds one.
-
-    Raises:
-        ValueError: it is another training, or one that other code began.
-    """
-    path, now = folder / ACCOUNT, json.loads(json.dumps(settings))
-    before = read_json(path) if path.exists() else {"settings": now, "code": [source_digest()]}
-    begun, asked, code = flatten(before["settings"]), flatten(now), list(before["code"])
-    lines = [
-        f"{key}: {begun.get(key, 'absent')} before, {asked.get(key, 'absent')} now"
-        for key in {**begun, **asked}
-        if begun.get(key) != asked.get(key)
-    ]
-    if code[-1] != source_digest():
-        if not allow_code_change:
-            lines.append(
-                f"the code: {code[-1][:12]} before, {source_digest()[:12]} now;"
-                " allow_code_change=true goes on all the same"
-            )
-        code.append(source_digest())
-    if lines:
-        raise refusal({folder: lines}, "give another hydra.run.dir=DIR to begin anew")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"settings": now, "code": code})
-    if (folder / STATE).exists():
-        restore(agent, folder / STATE)
-        log.info("going on from step %d", agent.num_timesteps)
-
-
-@contextmanager
-def claimed(folder: Path, agents: Iterable[str]) -> Iterator[None]:
-    """Keeps other processes from training in a folder.
-
-    Args:
-        folder: of the training.
-        agents: names of those that it will keep.
-
-    Raises:
-        ValueError: another process trains there, or agents lie there that no training there has kept.
-    """
-    others = [name for name in agents if (folder / f"{name}.json").exists()]
-    if others and not (folder / ACCOUNT).exists():
-        raise ValueError(
-            f"{folder} has {', '.join(others)} but no {ACCOUNT}, so no training there has kept them, and nothing is"
-            " written over; give another hydra.run.dir=DIR"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "training.lock").acquire(timeout=0):
-            yield
-    except Timeout:
-        raise ValueError(f"another process trains in {folder}; wait for its end") from None
-
-
-def learn(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, folder: Path, is_wanted: Callable[[], bool]) -> None:
+def learn(
+    agent: "OffPolicyAlgorithm",
+    cfg: BehaviourConfig,
+    folder: Path,
+    is_wanted: Callable[[], bool],
+    eval_env: "VecEnv | None" = None,
+) -> None:
     """Train to the last step, or while `is_wanted`, which is asked after each; checkpoints go to the folder."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Look(BaseCallback):
         """Shows progress, writes checkpoints."""
 
+        saved = agent.num_timesteps
+
+        def _on_rollout_start(self) -> None:
+            if agent.num_timesteps // cfg.checkpoint_freq > self.saved // cfg.checkpoint_freq:
+                save(agent, folder / STATE, eval_env)
+                self.saved = agent.num_timesteps
+
         def _on_step(self) -> bool:
             bar.update(task, completed=self.num_timesteps)
-            if self.num_timesteps % cfg.checkpoint_freq == 0:
-                save(agent, folder / STATE)
             return is_wanted()
 
     console = terminal()

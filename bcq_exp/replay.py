@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
-from bcq_exp.agent_state import ROWS
-from bcq_exp.agents import INSTALL, BehaviourConfig, go_on, learn, new_agent, one_thread
+from bcq_exp.agents import INSTALL, BehaviourConfig, learn, new_agent, one_thread
 from bcq_exp.data import Transitions
 from bcq_exp.data.collection import cached
 from bcq_exp.data.transitions import episode_sums
 from bcq_exp.envs import packages
+from bcq_exp.training_state import ROWS, go_on
 
 if TYPE_CHECKING:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -31,8 +31,8 @@ def final_buffer(
 ) -> Transitions:
     """Every transition of an agent's training, from its first random steps on (arXiv:1812.02900, section 3).
 
-    The training stays beside the dataset until that is whole, and goes on from its checkpoint where it was killed: with
-    a new episode, the one that was cut being marked as truncated.
+    The training stays beside the dataset until that is whole, and goes on from its checkpoint where it was killed, to
+    the same transitions.
 
     Args:
         name: of the dataset.

@@ -15,11 +15,11 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 import pixels
-from bcq_exp.agent_state import STATE, restore
-from bcq_exp.agents import BehaviourConfig, Seeds, go_on, learn, new_agent, train
+from bcq_exp.agents import BehaviourConfig, Seeds, new_agent, train
 from bcq_exp.config import CONF_DIR
 from bcq_exp.data.behaviour import SHIPPED, Behaviour
 from bcq_exp.source import source_digest
+from bcq_exp.training_state import STATE, go_on, restore, save
 
 SEEDS = Seeds(seed=0, eval_seed=1, report_seed=2, report_episodes=3)
 TINY: dict[str, Any] = {
@@ -108,37 +108,77 @@ def test_return_that_is_never_reached_is_an_error(tmp_path: Path) -> None:
     assert Behaviour.load("poor", tmp_path).env == "CartPole-v1"
 
 
-@pytest.mark.parametrize("name", ["cartpole", "pendulum"])
-def test_killed_training_goes_on_from_its_checkpoint(name: str, tmp_path: Path) -> None:
-    changes = {"checkpoint_freq": 200, "max_steps": 300}
-    killed = (
-        "import os, pathlib\n"
-        "from bcq_exp import agents\n"
-        "from test_agents import *\n"
-        f"cfg, steps = tiny({name!r}, **{changes!r}), []\n"
-        "agent, folder = new_agent(cfg, 0), pathlib.Path('run')\n"
-        "go_on(agent, folder, {}, allow_code_change=False)\n"
-        "agents.learn(agent, cfg, folder, lambda: agent.num_timesteps < 250 or os.kill(os.getpid(), 9))\n"
-    )
+KILLED = (
+    "import os, pathlib, sys\n"
+    "from bcq_exp import agents\n"
+    "from test_agents import *\n"
+    "name, changes, path, steps = sys.argv[1], eval(sys.argv[2]), pathlib.Path(sys.argv[3]), int(sys.argv[4])\n"
+    "learn = agents.learn\n"
+    "def dying(agent, cfg, folder, is_wanted, *others):\n"
+    "    is_alive = lambda: agent.num_timesteps < steps or os.kill(os.getpid(), 9)\n"
+    "    learn(agent, cfg, folder, lambda: is_alive() and is_wanted(), *others)\n"
+    "agents.learn = dying\n"
+    "train(tiny(name, **changes), SEEDS, path, '', allow_code_change=False)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "kills"),  # by steps: behind the first checkpoint, and behind the third
+    [
+        ("cartpole", {}, (250, 460)),
+        ("pendulum", {"algorithm": "SAC", "exploration_std": None}, (460,)),
+        ("ddpg", {"clip_rewards": True}, (460,)),
+    ],
+)
+def test_killed_training_ends_with_the_same_agents(
+    name: str, changes: dict[str, Any], kills: tuple[int, ...], tmp_path: Path
+) -> None:
+    goal = {"cartpole": 5, "pendulum": -2000, "ddpg": -2000}[name]
+    changes = {"checkpoint_freq": 130, "max_steps": 500, **changes, "agents": {"good": goal, "end": None}}
+    if changes.get("algorithm") == "SAC":
+        changes["arguments"] = {**tiny(name).arguments, "ent_coef": "auto_0.1"}
+    train(tiny(name, **changes), SEEDS, tmp_path / "whole", "", allow_code_change=False)
     environment = {"PYTHONPATH": str(Path(__file__).parent), "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", killed], cwd=tmp_path, env=environment, check=False)
-    assert done.returncode == -9
-    cfg, folder = tiny(name, **changes), tmp_path / "run"
+    for steps in kills:
+        command = [sys.executable, "-c", KILLED, name, repr(changes), "killed", str(steps)]
+        assert subprocess.run(command, cwd=tmp_path, env=environment, check=False).returncode == -9
+    cfg, folder = tiny(name, **changes), tmp_path / "killed"
     after = new_agent(cfg, 1)
-    go_on(after, folder, {}, allow_code_change=False)
-    # The step in which the checkpoint was written is not in the buffer, and is taken anew.
-    assert after.num_timesteps == 199
-    assert after.replay_buffer.size() == 199
-    assert after.replay_buffer.dones[198, 0] == 1
-    assert after._n_updates > 0
-    optimizer = next(iter(after.policy.actor.optimizer.state.values())) if name == "pendulum" else None
-    assert optimizer is None or optimizer["step"] > 0
-    again = new_agent(cfg, 2)
-    restore(again, folder / STATE)
-    for ours, theirs in zip(after.policy.state_dict().values(), again.policy.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs)
-    learn(again, cfg, folder, lambda: True)
-    assert 300 <= again.num_timesteps == again.replay_buffer.size() < 304  # DQN takes four steps at a time
+    restore(after, folder / STATE)
+    assert 390 <= after.num_timesteps < 394  # DQN takes four steps at a time
+    train(cfg, SEEDS, folder, "", allow_code_change=False)
+    for agent in ("good", "end"):
+        for ending in ("safetensors", "json"):
+            whole, killed = (tmp_path / run / f"{agent}.{ending}" for run in ("whole", "killed"))
+            assert whole.read_bytes() == killed.read_bytes()
+
+
+def test_an_open_episode_that_cannot_be_played_again_is_cut(tmp_path: Path) -> None:
+    """As of an emulator whose chance is its own; here the file says that the tenth step had led elsewhere."""
+    agent = new_agent(tiny("pendulum"), 0)
+    agent.learn(50)
+    save(agent, tmp_path / STATE)
+    same = new_agent(tiny("pendulum"), 1)
+    restore(same, tmp_path / STATE)
+    np.testing.assert_array_equal(same._last_obs, agent._last_obs)
+    assert not same.replay_buffer.dones.any()
+
+    state = torch.load(tmp_path / STATE, weights_only=True)
+    state["rows"]["next_observations"][9] += 1
+    torch.save(state, tmp_path / STATE)
+    other = new_agent(tiny("pendulum"), 1)
+    restore(other, tmp_path / STATE)
+    assert np.flatnonzero(other.replay_buffer.dones).tolist() == [49]
+    assert np.flatnonzero(other.replay_buffer.timeouts).tolist() == [49]
+    assert not np.array_equal(other._last_obs, agent._last_obs)
+    other.learn(10, reset_num_timesteps=False)
+    np.testing.assert_array_equal(other.replay_buffer.observations[51], other.replay_buffer.next_observations[50])
+
+
+def test_training_of_another_release_is_refused(tmp_path: Path) -> None:
+    torch.save({"parameters": {}}, tmp_path / STATE)
+    with pytest.raises(ValueError, match=r"training\.pt: a training of another release; remove .* to begin anew"):
+        restore(new_agent(tiny("cartpole"), 0), tmp_path / STATE)
 
 
 def test_folder_of_another_training_is_refused(tmp_path: Path) -> None:
@@ -156,7 +196,7 @@ def test_training_that_other_code_began_goes_on_where_that_is_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent, settings = new_agent(tiny("cartpole"), 0), {"seed": 0}
-    monkeypatch.setattr("bcq_exp.agents.source_digest", lambda: "a" * 64)
+    monkeypatch.setattr("bcq_exp.training_state.source_digest", lambda: "a" * 64)
     go_on(agent, tmp_path, settings, allow_code_change=False)
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"the code: aaaaaaaaaaaa before, .* allow_code_change=true goes on"):

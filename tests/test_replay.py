@@ -1,5 +1,6 @@
 """The final buffer of a training."""
 
+import shutil
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,10 @@ def test_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         recording()
 
 
-def test_broken_training_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_training_goes_on_to_the_same_transitions(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = recording()
+    shutil.rmtree(cache)
+
     def broken(agent: Any, cfg: Any, folder: Path, is_wanted: Any) -> None:
         learn(agent, cfg, folder, lambda: agent.num_timesteps < 300)
         raise KeyboardInterrupt
@@ -89,21 +93,13 @@ def test_broken_training_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(replay, "learn", broken)
     with pytest.raises(KeyboardInterrupt):
         recording()
-    monkeypatch.setattr(replay, "learn", learn)
     begun: list[int] = []
-    monkeypatch.setattr(replay, "go_on", lambda *args, **options: replay_go_on(begun, *args, **options))
+    monkeypatch.setattr(replay, "learn", lambda agent, *args: begun.append(agent.num_timesteps) or learn(agent, *args))
     found = recording()
-    assert begun == [249]
+    assert begun == [250]  # in the middle of the second episode
     assert len(found) == 450
-    # The episode that was cut is truncated, and the next one begins a full one of 200 steps.
-    np.testing.assert_array_equal(np.flatnonzero(found.truncated), [199, 248, 448, 449])
-
-
-def replay_go_on(begun: list[int], agent: Any, *args: Any, **options: Any) -> None:
-    from bcq_exp.agents import go_on
-
-    go_on(agent, *args, **options)
-    begun.append(agent.num_timesteps)
+    for key in COLUMNS:
+        np.testing.assert_array_equal(getattr(found, key), getattr(whole, key))
 
 
 def test_terminal_rows_are_no_time_limits() -> None:

@@ -1,1 +1,1 @@
-"""Faults, made on purpose: what is promised of each is measured here."""
+"""Faults on purpose, to real processes of this project: `python -m experiments.faults kills|concurrency|fuzz`."""

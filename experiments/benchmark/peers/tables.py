@@ -35,11 +35,14 @@ class Grid:
             table.add_row(*row)
         return table
 
-    def markdown(self) -> str:
-        """As Markdown has them."""
+    def table(self) -> str:
+        """Header and rows as Markdown has them."""
         lines = [self.header, tuple("---" for _ in self.header), *self.rows]
-        body = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-        return f"## {self.title}\n\n{body}\n"
+        return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+    def markdown(self) -> str:
+        """The table below its title."""
+        return f"## {self.title}\n\n{self.table()}\n"
 
 
 def floors(entries: Sequence[Entry]) -> dict[tuple[str, int, str], float]:
