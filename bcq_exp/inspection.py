@@ -18,6 +18,7 @@ from bcq_exp.data.h5 import read_datasets
 from bcq_exp.data.npz import read_columns
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.data.transitions import Array
+from bcq_exp.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -203,7 +204,8 @@ def plot(transitions: Transitions, path: Path) -> None:
         axes.legend()
     _plot_observations(next(panels), distinct(transitions.obs))
     figure.suptitle(f"{transitions.source}: {len(transitions):,} transitions", fontsize="medium")
-    figure.savefig(path, dpi=100)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=100, format=path.suffix.removeprefix(".") or "png")
 
 
 def histogram(axes: "Axes", values: Array, name: str, counted: str) -> None:

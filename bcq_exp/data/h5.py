@@ -1,6 +1,7 @@
 """The project's own HDF5 layout: one dataset a column, the environment and a manifest as root attributes."""
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Map
         env: Gymnasium id of the environment.
         manifest: JSON-serialisable account of how the data came about.
     """
-    with replacing(Path(path)) as partial, h5py.File(partial, "w") as file:
+    with replacing(Path(path)) as partial, created(partial) as file:
         file.attrs.update(format=FORMAT, version=VERSION, env=env, manifest=json.dumps(manifest, sort_keys=True))
         for key in COLUMNS:
             if (column := getattr(transitions, key)) is not None:
@@ -42,6 +43,22 @@ def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Map
                 )
                 for rows in chunks(column):
                     dataset[rows] = np.asarray(column[rows])
+
+
+@contextmanager
+def created(path: Path) -> Iterator[h5py.File]:
+    """A new HDF5 file, written when the block ends.
+
+    Where the disk is full the file is emptied: HDF5 writes what it holds again when it closes, and at the process's end
+    once more, which then would crash it.
+    """
+    with h5py.File(path, "w") as file:
+        try:
+            yield file
+            file.flush()
+        except BaseException:
+            os.truncate(path, 0)
+            raise
 
 
 def read_h5(path: str | Path) -> Transitions:
