@@ -176,20 +176,6 @@ def check(cfg: DictConfig) -> RunConfig:
     return RunConfig(**parts, observation_space=found_spaces[0], action_space=found_spaces[1])
 
 
-def saved_config(run_dir: Path) -> DictConfig:
-    """The configuration that a run directory keeps, unchecked.
-
-    Raises:
-        ValueError: there is none.
-    """
-    path = run_dir / ".hydra" / "config.yaml"
-    if not path.exists():
-        raise ValueError(f"there is no {path}, so {run_dir} is no run directory")
-    cfg = OmegaConf.load(path)
-    assert isinstance(cfg, DictConfig)
-    return cfg
-
-
 def checked_dataset(cfg: DictConfig) -> DatasetConfig:
     """The typed section `dataset`; raises ValueError with all that is wrong, a line each."""
     errors: list[str] = []

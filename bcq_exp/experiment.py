@@ -137,6 +137,8 @@ def _member(job: Job, policy: Policy, transitions: Transitions, *, evaluates_bes
         },
         evaluate=lambda on_step: evaluate(acting, cfg.dataset.env, cfg.schedule.eval_episodes, seed, on_step=on_step),
         take_weights=lambda: acting.load_state_dict(policy.state_dict()) if evaluates_beside else None,
+        weights=acting.state_dict,
+        give_weights=acting.load_state_dict,
         score=score,
         loggers=_loggers(job),
     )
@@ -265,7 +267,7 @@ def _loggers(job: Job) -> list[Logger]:
     cfg, kept = job.cfg, job.run_dir / "wandb.json"
     if cfg.logger.name == "csv":
         return []
-    begun = read_json(kept) if kept.exists() else {}
+    begun = read_json(kept, "remove it, and the run begins anew in W&B") if kept.exists() else {}
     group = cfg.logger.group or begun.get("group") or job.sweep or f"{cfg.algorithm.name}-{cfg.dataset.name}"
     logger = WandbLogger(
         job.run_dir,

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from omegaconf import DictConfig
 
-from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint
-from bcq_exp.config import RunConfig, check, saved_config
+from bcq_exp.checkpoint import common_checkpoints, load_checkpoint
+from bcq_exp.config import RunConfig, check
 from bcq_exp.experiment import blank_policy
 from bcq_exp.policies import Policy
 from bcq_exp.report import grouped, read_runs
+from bcq_exp.saved import saved_config
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +37,14 @@ class TrainedRun:
 
 
 def trained_runs(directory: Path, device: str) -> list[TrainedRun]:
-    """All runs at or below a directory that have ended well; of those that failed it is said that they are left out.
+    """All runs at or below a directory that have ended well; failed and damaged ones are left out with a warning.
 
     Args:
         directory: of a run or of a sweep.
         device: where they shall be used, whatever they were trained on.
 
     Raises:
-        ValueError: there is none, or one has no checkpoint, no configuration or one that does not pass its check.
+        ValueError: there is none, or the configuration of one does not pass its check.
     """
     if not directory.is_dir():
         raise ValueError(f"run={directory}: there is no such directory")
@@ -53,25 +55,43 @@ def trained_runs(directory: Path, device: str) -> list[TrainedRun]:
                 if run.summary["status"] != "finished":
                     log.warning("%s has failed and is left out", run.directory)
                     continue
-                checkpoints = latest_checkpoints([run.directory])
-                if not checkpoints:
-                    raise ValueError(f"{run.directory} has no checkpoint, so there is no policy in it")
+                try:
+                    checkpoint, cfg = last_checkpoint(run.directory), saved_config(run.directory)
+                except ValueError as error:
+                    log.warning("%s; the run is left out", error)
+                    continue
                 found.append(
                     TrainedRun(
                         f"{name} seed={run.summary['seed']}",
                         run.directory,
-                        _checked(run.directory, device),
-                        checkpoints[0],
+                        _checked(cfg, run.directory, device),
+                        checkpoint,
                         run.summary["final_return"],
                     )
                 )
     if not found:
-        raise ValueError(f"run={directory}: all runs there have failed")
+        raise ValueError(f"run={directory}: all runs there have failed or are damaged")
     return found
 
 
-def _checked(directory: Path, device: str) -> RunConfig:
-    cfg = saved_config(directory)
+def last_checkpoint(directory: Path) -> Path:
+    """The last checkpoint of a run that has ended.
+
+    Raises:
+        ValueError: there is none, or it is damaged: what is left are weights of an update that no summary speaks of.
+    """
+    checkpoints = common_checkpoints([directory])
+    if not checkpoints:
+        raise ValueError(f"{directory} has no checkpoint, so there is no policy in it; resume={directory} writes one")
+    (path,) = checkpoints[0]
+    try:
+        load_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; resume={directory} writes it anew") from None
+    return path
+
+
+def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
     cfg["device"] = device
     cfg["storage"] = "auto"
     try:

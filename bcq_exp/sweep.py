@@ -14,12 +14,13 @@ from bcq_exp.config import digest
 from bcq_exp.data import Transitions, check_against
 from bcq_exp.executors import run_groups
 from bcq_exp.experiment import Job, load_transitions
-from bcq_exp.files import read_json, write_json
+from bcq_exp.files import read_json, replacing, write_json
 from bcq_exp.group import FOLDER, Group, describe, name_of, train
 from bcq_exp.launch import Launch
 from bcq_exp.manifest import source_digest
 from bcq_exp.memory import need
 from bcq_exp.report import present
+from bcq_exp.summary import has_ended, read_summary
 
 ACCOUNT = "sweep.json"
 OWN_KEYS = frozenset({"seed", "optimizer.lr", "optimizer.weight_decay"})  # what members may differ in, besides swept
@@ -76,7 +77,7 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
             raise
     elif waiting:
         died = run_groups(waiting, launch, sweep_dir)
-    summaries = {job.run_dir: read_json(path) for job in jobs if (path := job.run_dir / "summary.json").exists()}
+    summaries = {job.run_dir: read_summary(job.run_dir) for job in jobs if has_ended(job.run_dir)}
     if summaries:
         write_csv(sweep_dir / "sweep.csv", list(summaries.values()))
         present([sweep_dir])
@@ -103,7 +104,7 @@ def begun_groups(sweep_dir: Path, batch: int, jobs: Mapping[str, Job]) -> list[G
     """
     if not (sweep_dir / ACCOUNT).exists():
         return []
-    account, changed = read_json(sweep_dir / ACCOUNT), []
+    account, changed = read_json(sweep_dir / ACCOUNT, "resume=false puts the sweep aside and begins anew"), []
     found: list[Group] = []
     if account["source_sha256"] != source_digest():
         changed.append("the code has changed")
@@ -234,7 +235,7 @@ def put_aside(sweep_dir: Path) -> None:
 def write_csv(path: Path, summaries: Sequence[Mapping[str, Any]]) -> None:
     """A row a run, the best final return first; runs without one come last."""
     ranked = sorted(summaries, key=lambda s: (s["final_return"] is None, -(s["final_return"] or 0.0)))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for summary in ranked for key in summary)))
         writer.writeheader()
         writer.writerows({**summary, "overrides": " ".join(summary["overrides"])} for summary in ranked)

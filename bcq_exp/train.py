@@ -15,7 +15,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp import experiment
-from bcq_exp.config import CONF_DIR, check, saved_config
+from bcq_exp.config import CONF_DIR, check
+from bcq_exp.endings import in_one_line
+from bcq_exp.saved import saved_config, saved_overrides
 from bcq_exp.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -48,15 +50,13 @@ def with_their_group(arguments: Sequence[str]) -> list[str]:
 def train(cfg: DictConfig) -> float | None:
     """One run; returns the final mean return, for sweepers that optimise it."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
-    try:
-        trainer = prepare(cfg, run_dir)
-    except (ValueError, FileNotFoundError) as error:
-        discard(run_dir)
-        raise SystemExit(f"error: {error}") from None
-    try:
+    with in_one_line(f"python -m bcq_exp.train resume={run_dir}"):
+        try:
+            trainer = prepare(cfg, run_dir)
+        except (ValueError, FileNotFoundError) as error:
+            discard(run_dir)
+            raise SystemExit(f"error: {error}") from None
         (summary,) = trainer.run()
-    except KeyboardInterrupt:
-        raise SystemExit(f"interrupted; go on with: python -m bcq_exp.train resume={run_dir}") from None
     if summary["status"] == "failed":
         raise SystemExit(f"error: the loss is not finite at update {summary['failed_at']}; see {run_dir}")
     final_return: float = summary["final_return"]
@@ -75,7 +75,7 @@ def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
         except ValueError as error:
             raise ValueError(f"resume={cfg.resume}: {error}") from None
     resolved: Any = OmegaConf.to_container(cfg, resolve=True)
-    overrides = tuple(OmegaConf.load(run_dir / ".hydra" / "overrides.yaml"))  # of the run's first start
+    overrides = saved_overrides(run_dir)  # of the run's first start
     hydra_cfg = HydraConfig.get()
     sweep = Path(hydra_cfg.sweep.dir).name if hydra_cfg.mode == RunMode.MULTIRUN else None
     return experiment.build([experiment.Job(check(cfg), run_dir, resolved, overrides, sweep)])

@@ -115,6 +115,8 @@ class Composition:
 
     def write(self, folder: Path) -> None:
         """Write `.hydra`, as Hydra does for a single run."""
+        from bcq_exp.files import write_bytes
+
         folder.mkdir(parents=True, exist_ok=True)
         files = {
             "config.yaml": OmegaConf.to_container(self.task),
@@ -122,8 +124,8 @@ class Composition:
             "overrides.yaml": self.hydra["overrides"]["task"],
         }
         for name, content in files.items():
-            with (folder / name).open("w", encoding="utf-8") as file:
-                yaml.dump(content, file, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+            text = yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+            write_bytes(folder / name, text.encode())
 
 
 class Composer:
@@ -190,6 +192,7 @@ class PopulationLauncher(Launcher):
         """
         from bcq_exp import sweep
         from bcq_exp.config import check
+        from bcq_exp.endings import in_one_line
         from bcq_exp.experiment import Job
         from bcq_exp.launch import Launch
         from bcq_exp.train import discard
@@ -223,18 +226,17 @@ class PopulationLauncher(Launcher):
             raise SystemExit("error: " + "\n".join(errors))
         if self.config.resume is False and initial_job_idx == 0:
             sweep.put_aside(sweep_dir)
-        for job, made in zip(jobs, compositions, strict=True):
-            made.write(job.run_dir / ".hydra")
         try:
-            summaries = sweep.run(jobs, sweep_dir, launch, batch=initial_job_idx)
+            with in_one_line():
+                for job, made in zip(jobs, compositions, strict=True):
+                    made.write(job.run_dir / ".hydra")
+                summaries = sweep.run(jobs, sweep_dir, launch, batch=initial_job_idx)
         except (ValueError, FileNotFoundError) as error:
             for folder in (*(job.run_dir for job in jobs), sweep_dir):
                 discard(folder)
             raise SystemExit(f"error: {error}") from None
         except sweep.GroupsDied as error:
             raise SystemExit(f"error: {error}") from None
-        except KeyboardInterrupt:
-            raise SystemExit("interrupted; the same command goes on from the last checkpoints") from None
         return [job_return(made, summary) for made, summary in zip(compositions, summaries, strict=True)]
 
 
