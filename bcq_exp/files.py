@@ -44,7 +44,8 @@ def replacing(path: Path) -> Iterator[Path]:
             partial.replace(path)
             sync(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():  # a read-only disk refuses to remove what is not there
+            partial.unlink()
 
 
 @contextmanager
@@ -53,7 +54,7 @@ def naming(path: Path, partial: Path | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is not None and error.filename in (None, str(partial)):
+        if error.errno is not None and (error.filename is None or str(error.filename) == str(partial)):
             error.filename = str(path)
         raise
 

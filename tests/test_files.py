@@ -167,6 +167,10 @@ def test_a_write_that_the_disk_refuses_names_the_file_and_what_to_do(tmp_path: P
     assert refusal(full) == f"no space left on device while writing {path}; free some and give the same command again"
     closed = refused(errno.EROFS, path)
     assert refusal(closed) == f"{path}: read-only file system; make it writable, or choose another directory"
+    for kind in (str, Path):  # as whoever opened it has named it
+        with pytest.raises(OSError) as raised, replacing(path) as partial:
+            raise OSError(errno.EROFS, "", kind(partial))
+        assert raised.value.filename == str(path)
     assert refused(errno.ENOSPC, tmp_path / "source").filename == str(tmp_path / "source")
     assert refusal(refused(errno.EIO, None)) is None
     assert os.listdir(tmp_path) == []
