@@ -1,5 +1,6 @@
 """Signals that ask a process to end: what can be saved is saved first."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -60,9 +61,10 @@ def watching(is_saved: Callable[[], bool] = lambda: True) -> Iterator[Watch]:
     watch = Watch()
 
     def answer(signum: int, frame: FrameType | None) -> None:
+        if watch.signum is not None:  # not by SIG_DFL beforehand: Python complains where both come at once
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
         watch.signum = signum
-        for each in watch.handlers:
-            signal.signal(each, signal.SIG_DFL)
         if is_saved():
             raise Interrupted(signum)
 

@@ -23,11 +23,11 @@ def on_file(path: Path) -> tuple[str, ...]:
 
 
 def begin(cwd: Path, program: str, *arguments: str) -> subprocess.Popen:
-    """A command that has been given; no signal is ignored in it, as a test runner may have it."""
+    """A command that has been given, leader of a process group; no signal is ignored in it, as a test runner may."""
     command = [sys.executable, "-m", f"bcq_exp.{program}", *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
