@@ -1,6 +1,5 @@
 """Trains behaviour agents, `behaviour=NAME`; makes datasets, `dataset=NAME`; `inspect PATH`, `convert PATH OUT.h5`."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from bcq_exp import agents, inspection
 from bcq_exp.config import CONF_DIR, checked_dataset, checked_training
 from bcq_exp.data import convert
 from bcq_exp.datasets import with_absolute_paths
+from bcq_exp.endings import in_one_line
 from bcq_exp.experiment import read_dataset
+from bcq_exp.files import read_json
 from bcq_exp.masking import masked_words
 
 COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; all else is an override
@@ -27,7 +28,7 @@ def make_dataset(config: DictConfig) -> None:
     transitions = read_dataset(dataset, allow_code_change=config.allow_code_change)
     returns = transitions.episode_returns
     account = Path(transitions.source).with_suffix(".json")
-    facts: dict[str, Any] = json.loads(account.read_text()) if account.exists() else {}
+    facts: dict[str, Any] = read_json(account) if account.exists() else {}
     facts |= {"num_transitions": len(transitions), "num_episodes": len(returns), "return_mean": returns.mean()}
     table = Table("", Column(transitions.source, overflow="fold"), title=config.dataset.name)
     for key, value in facts.items():
@@ -52,14 +53,19 @@ def run(config: DictConfig) -> None:
     try:
         if (chosen["dataset"] is None) == (chosen["behaviour"] is None):
             raise ValueError("give either behaviour=NAME, to train agents, or dataset=NAME, to make a dataset")
-        (make_dataset if chosen["behaviour"] is None else train_agents)(config)
+        with in_one_line():
+            (make_dataset if chosen["behaviour"] is None else train_agents)(config)
     except (TypeError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
 
 
 def main() -> None:
     """Runs one of `COMMANDS`, or what the overrides ask for."""
-    COMMANDS[sys.argv[1]](sys.argv[2:]) if {*sys.argv[1:2]} & COMMANDS.keys() else run()
+    if {*sys.argv[1:2]} & COMMANDS.keys():
+        with in_one_line():
+            COMMANDS[sys.argv[1]](sys.argv[2:])
+    else:
+        run()
 
 
 if __name__ == "__main__":

@@ -134,15 +134,15 @@ class Claim:
     identity: Identity
     lock: FileLock
 
-    def begin(self, kept: Kept, account: Mapping[str, Any]) -> int | None:
-        """Write what the run is, and that this process trains it.
+    @property
+    def shorter(self) -> int | None:
+        """The number of updates that the run was to have before it was asked for more; None where it was not."""
+        before = (read_manifest(self.run_dir) or {}).get("config", {}).get("num_updates")
+        return before if before is not None and before < self.identity.config["num_updates"] else None
 
-        Returns:
-            The number of updates that the run had ended with before it was asked for more; None in all other cases.
-        """
-        before = read_manifest(self.run_dir) or {}
-        shorter = before.get("config", {}).get("num_updates", self.identity.config["num_updates"])
-        is_longer = shorter < self.identity.config["num_updates"]
+    def begin(self, kept: Kept, account: Mapping[str, Any]) -> None:
+        """Write what the run is, and that this process trains it."""
+        before, is_longer = read_manifest(self.run_dir) or {}, self.shorter is not None
         earlier = before.get("earlier", [])
         if "command" in before:
             earlier = [*earlier, {key: before[key] for key in PROCESS if key in before}]
@@ -151,7 +151,6 @@ class Claim:
         kept.write(self.run_dir)
         if is_longer:
             (self.run_dir / "summary.json").unlink(missing_ok=True)  # of the shorter run; the longer one ends anew
-        return shorter if is_longer else None
 
     def release(self) -> None:
         """Let other processes in."""

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bcq_exp import selection
 from bcq_exp.config import CONF_DIR
+from bcq_exp.endings import in_one_line
 from bcq_exp.envs import normalized_score
 from bcq_exp.estimation import by_dataset, estimate
 from bcq_exp.evaluation import evaluate
@@ -73,19 +74,24 @@ def judge(runs: Sequence[TrainedRun], task: Task, picture: Path) -> None:
         console.print(f"plot: {picture}", soft_wrap=True)
 
 
+def answer(task: Task) -> None:
+    """Play the runs' episodes, or estimate what they are worth on each dataset."""
+    prepare_process(task.settings.num_threads)
+    directory = Path(task.settings.run)
+    runs = trained_runs(directory, task.settings.device, allow_modules=task.settings.allow_modules)
+    if not task.estimators:
+        Console().print(played(runs, task.settings))
+    groups = by_dataset(runs) if task.estimators else []
+    for number, group in enumerate(groups, start=1):
+        judge(group, task, directory / ("ope.png" if len(groups) == 1 else f"ope-{number}.png"))
+
+
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     """Do what the overrides ask for."""
     try:
-        task = checked_task(cfg)
-        prepare_process(task.settings.num_threads)
-        directory = Path(task.settings.run)
-        runs = trained_runs(directory, task.settings.device, allow_modules=task.settings.allow_modules)
-        if not task.estimators:
-            Console().print(played(runs, task.settings))
-        groups = by_dataset(runs) if task.estimators else []
-        for number, group in enumerate(groups, start=1):
-            judge(group, task, directory / ("ope.png" if len(groups) == 1 else f"ope-{number}.png"))
+        with in_one_line():
+            answer(checked_task(cfg))
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
 

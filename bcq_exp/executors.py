@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bcq_exp.group import Group, run_group
+from bcq_exp.interruption import not_of_the_keyboard
 from bcq_exp.launch import Launch, num_cores, thread_limits, visible_gpus
 from bcq_exp.progress import Board
 
@@ -33,11 +34,25 @@ class Task(Protocol):
         """Where to read what the process has said besides its group's log."""
 
     def cancel(self) -> None:
-        """End the process."""
+        """Have the process end when its group is saved; returns at once."""
 
 
 Start = Callable[[Sequence[Group], Sequence[str]], Sequence[Task]]
 """Starts groups, each with the GPU that it shall see, or an empty word."""
+
+
+class GroupProcess:
+    """What a process of submitit runs."""
+
+    def __call__(self, manifest: str, gpu: str) -> None:
+        """Run a group; see `run_group`."""
+        run_group(manifest, gpu)
+
+    def checkpoint(self, manifest: str, gpu: str) -> Any:
+        """What the job runs when SLURM starts it again, which submitit asks for: the same, from the checkpoints on."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, manifest, gpu)
 
 
 class SubmititTask:
@@ -55,8 +70,14 @@ class SubmititTask:
         return str(self.job.paths.stderr)
 
     def cancel(self) -> None:
-        """Interrupt it."""
-        self.job.cancel(check=False)
+        """Have it end when it is saved.
+
+        submitit's own way on this machine leaves it a second; SLURM as long as its KillWait.
+        """
+        if (process := getattr(self.job, "_process", None)) is not None:
+            process.terminate()  # which it hands on to the group's
+        else:
+            self.job.cancel(check=False)
 
 
 def start_by_submitit(launch: Launch, folder: Path, groups: Sequence[Group], gpus: Sequence[str]) -> list[Task]:
@@ -70,8 +91,8 @@ def start_by_submitit(launch: Launch, folder: Path, groups: Sequence[Group], gpu
     num_threads, num_gpus = max(group.num_threads for group in groups), int(device_of(groups) == "cuda")
     executor = launch.submitit_executor(folder, num_threads=num_threads, num_gpus=num_gpus)
     try:
-        with environment_variables(**thread_limits(num_threads)):
-            jobs = executor.map_array(run_group, [str(group.path) for group in groups], gpus)
+        with environment_variables(**thread_limits(num_threads)), not_of_the_keyboard():
+            jobs = executor.map_array(GroupProcess(), [str(group.path) for group in groups], gpus)
     except FailedJobError as error:
         raise ValueError(f"hydra.launcher.executor={launch.executor}: {str(error).strip()}") from None
     return [SubmititTask(job) for job in jobs]
@@ -98,8 +119,8 @@ class RayTask:
         return "Ray's logs"
 
     def cancel(self) -> None:
-        """Kill it."""
-        self.ray.cancel(self.ref, force=True)
+        """Have it end when it is saved: it gets a SIGINT."""
+        self.ray.cancel(self.ref, force=False)
 
 
 @contextmanager
@@ -199,6 +220,9 @@ def supervise(groups: Sequence[Group], start: Start, num_places: int, gpus: Sequ
         except BaseException:
             for _, task in tasks.values():
                 task.cancel()
+            while running := sum(task.state() is not None for _, task in tasks.values()):
+                board.show(f"{running} groups are saved, then they end; a second signal leaves them to it")
+                time.sleep(PERIOD)
             raise
     return died
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.form import rare_copies
 from bcq_exp.algorithms.schema import Sizes
+from bcq_exp.checkpoint import remove_end
 from bcq_exp.config import OptimizerConfig, RunConfig
 from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transitions
 from bcq_exp.data.atari_replay import load_atari_replay
@@ -88,7 +89,10 @@ def build(jobs: Sequence[Job]) -> Trainer:
         remedy=jobs[0].remedy,
     )
     account = {"dataset": dataset_account(transitions, sha256), **process_account(torch.device(schedule.device))}
-    shorter = [claimed.begin(job.kept, account) for claimed, job in zip(claims, jobs, strict=True)]
+    for claimed, job in zip(claims, jobs, strict=True):
+        if (end := claimed.shorter) is not None:
+            remove_end(job.run_dir, end, (schedule.log_freq, schedule.eval_freq))
+        claimed.begin(job.kept, account)
     trainer = Trainer(
         population,
         [
@@ -102,7 +106,7 @@ def build(jobs: Sequence[Job]) -> Trainer:
         num_checkpoints=schedule.num_checkpoints,
         evaluates_beside=evaluates_beside,
     )
-    trainer.resume(shorter[0])
+    trainer.resume()
     return trainer
 
 
@@ -132,6 +136,8 @@ def _member(job: Job, policy: Policy, transitions: Transitions, claimed: Claim, 
             on_step=on_step,
         ),
         take_weights=lambda: acting.load_state_dict(policy.state_dict()) if evaluates_beside else None,
+        weights=acting.state_dict,
+        give_weights=acting.load_state_dict,
         score=score,
         loggers=_loggers(job),
         release=claimed.release,
@@ -272,7 +278,7 @@ def _loggers(job: Job) -> list[Logger]:
     cfg, kept = job.cfg, job.run_dir / "wandb.json"
     if cfg.logger.name == "csv":
         return []
-    begun = read_json(kept) if kept.exists() else {}
+    begun = read_json(kept, "remove it, and the run begins anew in W&B") if kept.exists() else {}
     group = cfg.logger.group or begun.get("group") or job.sweep or f"{cfg.algorithm.name}-{cfg.dataset.name}"
     settings = own_settings(masked_words(job.overrides))
     logger = WandbLogger(

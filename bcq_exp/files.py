@@ -1,9 +1,11 @@
 """Files that are there whole or not at all, whenever their process is killed."""
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import re
 import sys
 import uuid
 from collections.abc import Iterator, Mapping
@@ -11,6 +13,18 @@ from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, Self
+
+PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.partial")  # what `replacing` writes to
+FULL = {
+    errno.ENOSPC: "no space left on device",
+    errno.EDQUOT: "disk quota exceeded",
+    errno.EFBIG: "the largest size of a file is reached",
+}
+CLOSED = {
+    errno.EROFS: "read-only file system",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "operation not permitted",
+}
 
 
 @contextmanager
@@ -21,15 +35,53 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Args:
         path: a file that exists or not, in a folder that does.
+
+    Raises:
+        OSError: the disk refuses it; its `filename` is `path`.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        yield partial
-        sync(partial)
-        partial.replace(path)
-        sync(path.parent)
+        with naming(path, partial):
+            yield partial
+            sync(partial)
+            partial.replace(path)
+            sync(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():  # a read-only disk refuses to remove what is not there
+            partial.unlink()
+
+
+@contextmanager
+def naming(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """Name `path` in an OSError of the block that names no file, as of a failing write, or names `partial`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and (error.filename is None or str(error.filename) == str(partial)):
+            error.filename = str(path)
+        raise
+
+
+def clear_partials(folder: Path, stem: str = "") -> None:
+    """Remove what killed processes left half written in a folder: files named as `replacing` names them, no others.
+
+    Args:
+        folder: one that no other process writes to.
+        stem: of the names that are meant, where others may write the rest.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = PARTIAL.fullmatch(path.name)
+        if match and match["name"].startswith(stem) and path.is_file() and not path.is_symlink():
+            path.unlink()
+
+
+def refusal(error: OSError) -> str | None:
+    """One line for a disk that is full or cannot be written, with what to do; None for any other error."""
+    if words := FULL.get(error.errno or 0):
+        return f"{words} while writing {error.filename}; free some and give the same command again"
+    if words := CLOSED.get(error.errno or 0):
+        return f"{error.filename}: {words}; make it writable, or choose another directory"
+    return None
 
 
 class HeldLog(MemoryHandler):
@@ -89,20 +141,29 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, remedy: str = "restore it from a copy, or remove it") -> dict[str, Any]:
     """Read what `write_json` wrote.
 
+    Args:
+        path: of the file.
+        remedy: what to do about a damaged one, for the message.
+
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is empty, damaged or no JSON object.
+        ValueError: it is damaged.
+        OSError: it cannot be read.
     """
+    data = path.read_bytes()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read, empty, truncated or damaged ({error})") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: cannot be read, damaged (no JSON object)")
-    return content
+        content = json.loads(data)
+    except RecursionError:
+        wrong = "is nested too deeply"
+    except ValueError as error:  # of its letters or of its JSON
+        wrong = f"is no JSON ({error})" if data.strip() else "is empty"
+    else:
+        if isinstance(content, dict):
+            return content
+        wrong = "holds no JSON object"
+    raise ValueError(f"{path} {wrong}, so it was damaged after it was written; {remedy}")
 
 
 def cache_folder() -> Path:

@@ -5,6 +5,7 @@ SWEEP/groups/<name>.json    the manifest; beside it <name>.lock, and <name>.log 
 
 import logging
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,13 +14,16 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from bcq_exp.checkpoint import latest_checkpoints
+from bcq_exp.checkpoint import common_checkpoints
 from bcq_exp.config import check, digest
+from bcq_exp.endings import STOPPED
 from bcq_exp.experiment import build
-from bcq_exp.files import read_json, write_json
+from bcq_exp.files import read_json, refusal, write_json
+from bcq_exp.interruption import Interrupted, watching
 from bcq_exp.job import Job
 from bcq_exp.saved import saved_config, saved_overrides
 from bcq_exp.sections import plain
+from bcq_exp.summary import has_ended
 
 FOLDER = "groups"
 
@@ -62,7 +66,11 @@ class Group:
     @classmethod
     def read(cls, path: Path) -> Self:
         """A group that has begun, from its manifest."""
-        return cls(path.parents[1], **read_json(path))
+        remedy = "resume=false puts the sweep aside and begins anew"
+        try:
+            return cls(path.parents[1], **read_json(path, remedy))
+        except TypeError as error:
+            raise ValueError(f"{path} was damaged after it was written ({error}); {remedy}") from None
 
     def write(self) -> None:
         """Write the manifest."""
@@ -92,8 +100,8 @@ class Group:
         return [self.sweep_dir / name for name in self.runs]
 
     def has_ended(self) -> bool:
-        """Whether each member has its summary."""
-        return all((run_dir / "summary.json").exists() for run_dir in self.run_dirs)
+        """Whether each member has its summary, whole."""
+        return all(has_ended(run_dir) for run_dir in self.run_dirs)
 
 
 def name_of(job: Job, sweep_dir: Path) -> str:
@@ -133,8 +141,8 @@ def _as_begun(job: Job, group: Group) -> Job:
 
 def describe(jobs: Sequence[Job]) -> str:
     """What trains on what, and from which checkpoint."""
-    done = latest_checkpoints([job.run_dir for job in jobs])
-    where = f", from {done[0].name}" if done else ""
+    done = common_checkpoints([job.run_dir for job in jobs])
+    where = f", from {done[0][0].name}" if done else ""
     cfg = jobs[0].cfg
     return f"{cfg.algorithm.name} on {cfg.dataset.name}, {len(jobs)} members{where}"
 
@@ -142,12 +150,16 @@ def describe(jobs: Sequence[Job]) -> str:
 def run_group(manifest: str, gpu: str) -> None:
     """Run one group in a process of its own, which knows nothing but these words.
 
+    A signal ends it when it is saved. Then the signal goes to whoever waited for it before: submitit puts a job in
+    SLURM's queue again whose time is over or whose place is wanted.
+
     Args:
         manifest: path of the group's.
         gpu: the one that it shall see, as `CUDA_VISIBLE_DEVICES` names it; empty where this is settled.
 
     Raises:
-        Exception: whatever ends the group before its time, which is in its log as well.
+        SystemExit: a signal has ended the group before its time.
+        Exception: whatever else has, which is in its log as well.
     """
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # read when the first tensor is made there
@@ -155,11 +167,18 @@ def run_group(manifest: str, gpu: str) -> None:
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(filename=group.log_path, level=logging.INFO, format=form, force=True)
     try:
-        jobs = read_jobs(group)
-        log.info("%s, process %d: %s", socket.gethostname(), os.getpid(), describe(jobs))
-        train(group, jobs)
-    except BaseException:
-        log.exception("the group stops here")
+        with watching() as watch:
+            jobs = read_jobs(group)
+            log.info("%s, process %d: %s", socket.gethostname(), os.getpid(), describe(jobs))
+            train(group, jobs)
+    except Interrupted as stop:
+        log.info("%s", stop)
+        if callable(waiting := watch.handlers[stop.signum]) and waiting is not signal.default_int_handler:
+            waiting(stop.signum, None)
+        raise SystemExit(STOPPED) from None
+    except BaseException as error:
+        line = refusal(error) if isinstance(error, OSError) else None
+        log.error("the group stops here: %s", line or "", exc_info=line is None)
         raise
 
 

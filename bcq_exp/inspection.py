@@ -19,6 +19,7 @@ from bcq_exp.data.convert import LIMIT_HELP
 from bcq_exp.data.frames import distinct
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.data.readers import read_columns
+from bcq_exp.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,7 +205,8 @@ def plot(transitions: Transitions, path: Path) -> None:
         axes.legend()
     _plot_observations(next(panels), distinct(transitions.obs))
     figure.suptitle(f"{transitions.source}: {len(transitions):,} transitions", fontsize="medium")
-    figure.savefig(path, dpi=100)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=100, format=path.suffix.removeprefix(".") or "png")
 
 
 def histogram(axes: "Axes", values: Array, name: str, counted: str) -> None:

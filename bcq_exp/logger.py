@@ -2,18 +2,21 @@
 
 import csv
 import io
-import math
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from bcq_exp.files import write_bytes
+from bcq_exp.files import naming, sync, write_bytes
 from bcq_exp.masking import masked_words
 
 MAX_NAME = 128  # characters that W&B's server takes
+
+log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
@@ -44,72 +47,93 @@ class Loggers:
 
 
 class CSVLogger:
-    """A CSV file with a row a logged update, on disk as soon as it is logged.
+    """A CSV file with a row a logged update, which other processes see as soon as it is logged.
 
     A metric that a row lacks is an empty field; values that are not finite read `nan`, `inf`, `-inf`.
 
     Args:
-        path: the file; one that exists is continued, without the row that a killed process may have left unfinished.
+        path: the file.
         columns: names of the metrics, the columns after `update`.
-
-    Raises:
-        ValueError: the file exists and has other columns.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._path = path
-        self._columns = ("update", *columns)
-        header = _line(self._columns).decode().strip()
-        found = path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else ""
-        if found not in ("", header):
-            raise ValueError(
-                f"{path}: its columns are {found}, those of this run {header}; "
-                "move the file away or choose another run directory"
-            )
-        self._reopen(last_update=math.inf)
+        self._path, self._columns = path, ("update", *columns)
+        self._file: FileIO | None = None
 
-    def truncate(self, update: int) -> None:
-        """Drops the rows after `update` in one atomic step, so that a resumed run has no row twice."""
-        self._file.close()
-        self._reopen(last_update=update)
+    def begin(self, text: str | None = None) -> None:
+        """Begins the file with `text`, what `read` gave when a checkpoint was made; without it, with no rows.
 
-    def _reopen(self, last_update: float) -> None:
-        """Replaces the file by its whole rows up to `last_update`, and continues behind them."""
-        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
-        rows = [line for line in lines[1:] if line.endswith(b"\n") and int(line.partition(b",")[0]) <= last_update]
-        write_bytes(self._path, b"".join([_line(self._columns), *rows]))
+        Rows that the file has lost or that were altered since then are restored, and later ones go.
 
-        self._file = self._path.open("r+b")
-        self._row: dict[str, str] = {}
-        self._row_start = self._file.seek(0, os.SEEK_END)
-        if rows:
-            fields = next(csv.reader([rows[-1].decode()]))
-            self._row = dict(zip(self._columns, fields, strict=True))
-            self._row_start -= len(rows[-1])
+        Raises:
+            ValueError: without `text` there is a file of other columns, or `text` has other columns.
+        """
+        header, is_there = _line(self._columns), self._path.exists()
+        found = self._path.read_bytes() if is_there else b""
+        if text is None:
+            if not header.startswith(found.partition(b"\n")[0]):
+                raise ValueError(
+                    f"{self._path}: its first line is not {header.decode().strip()}, the columns of this run;"
+                    " move the file away or choose another run directory"
+                )
+            text = header.decode()
+        rows = list(csv.reader(io.StringIO(text)))
+        if tuple(rows[0]) != self._columns:
+            raise ValueError(f"{self._path}: the checkpoint's columns are {rows[0]}, those of this run {self._columns}")
+        content = text.encode()
+        if not found.startswith(content):
+            if is_there and found:
+                log.warning("%s was cut or altered; its rows are restored from the checkpoint", self._path)
+            elif len(rows) > 1:
+                log.warning("%s was missing; its rows are restored from the checkpoint", self._path)
+        if found != content:
+            write_bytes(self._path, content)
+        self._file = self._path.open("r+b", buffering=0)
+        self._row = dict(zip(self._columns, rows[-1], strict=True)) if len(rows) > 1 else {}
+        self._row_start = len(content) - (len(_line(rows[-1])) if self._row else 0)
+
+    def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """The update and the metrics of each row."""
+        for row in csv.DictReader(io.StringIO(self.read())):
+            yield int(row["update"]), {name: float(row[name]) for name in self._columns[1:] if row[name]}
+
+    def read(self) -> str:
+        """All of the file, once it is on disk."""
+        if self._file is None:
+            self.begin()
+        sync(self._path)
+        return self._path.read_text(encoding="utf-8")
 
     def log(self, update: int, metrics: Mapping[str, float]) -> None:
         """Writes the row of `update`, or completes it where it is the last one.
 
         Raises:
             ValueError: a metric is not one of the columns, or a later update has been logged.
+            OSError: the disk refuses it.
         """
+        if self._file is None:
+            self.begin()
+        assert self._file is not None
         if unknown := sorted(set(metrics) - set(self._columns[1:])):
             raise ValueError(f"{self._path}: no column for {unknown}; the metrics are {list(self._columns[1:])}")
         last_update = int(self._row.get("update", update))
         if update < last_update:
-            raise ValueError(f"{self._path}: update {update} after update {last_update}; truncate the file first")
+            raise ValueError(f"{self._path}: update {update} after update {last_update}; begin the file anew")
         if not self._row or update > last_update:
             self._row = {"update": str(update)}
             self._row_start = self._file.seek(0, os.SEEK_END)
         self._row |= {name: repr(float(value)) for name, value in metrics.items()}
+        line = memoryview(_line([self._row.get(column, "") for column in self._columns]))
         self._file.seek(self._row_start)
-        self._file.write(_line([self._row.get(column, "") for column in self._columns]))
-        self._file.truncate()
-        self._file.flush()
+        with naming(self._path):
+            while line:  # a disk that is nearly full takes a part, then refuses
+                line = line[self._file.write(line) :]
+            self._file.truncate()
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Closes the file, which has rows only: the summary is not in it."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 class WandbLogger:

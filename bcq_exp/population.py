@@ -228,8 +228,8 @@ class Population:
 
     # ------------------------------------------------------------------ many updates
 
-    def advance(self, num_updates: int) -> None:
-        """Make that many updates without waiting for the device."""
+    def advance(self, num_updates: int, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Make that many updates without waiting for the device, or fewer where `is_over` after one of them."""
         schedulers = [policy.lr_scheduler for policy in self.policies if policy.lr_scheduler is not None]
         for _ in range(num_updates):
             rows_PB, noise = self.streams.at(self.num_updates)
@@ -255,6 +255,8 @@ class Population:
                     for scheduler in schedulers:
                         scheduler.step()
                 self.optimizer.read_rates()
+            if is_over():
+                break
         self.optimizer.publish()
         for policy in self.policies:
             policy.num_updates = self.num_updates

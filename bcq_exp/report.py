@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,13 +16,17 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from bcq_exp.files import read_json
+from bcq_exp.endings import in_one_line
+from bcq_exp.files import replacing
 from bcq_exp.logger import own_settings
+from bcq_exp.summary import SUMMARY, read_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LAST = 5  # evaluations whose mean is reported beside the last one
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,20 +49,41 @@ class Run:
 
 
 def read_runs(directories: Iterable[Path]) -> list[Run]:
-    """All runs below the directories that have a summary, sorted by path.
+    """All runs below the directories that have a summary, sorted by path; damaged ones are left out with a warning.
 
     Raises:
         ValueError: there is none.
     """
     searched = list(directories)
-    runs = []
-    for path in sorted({path for directory in searched for path in directory.rglob("summary.json")}):
-        with (path.parent / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            rows = [(int(row["update"]), row["eval/return"]) for row in csv.DictReader(file)]
-        runs.append(Run(path.parent, read_json(path), [(update, float(value)) for update, value in rows if value]))
+    runs, where = [], f"below {', '.join(map(str, searched))}"
+    found = sorted({path.parent for directory in searched for path in directory.rglob(SUMMARY)})
+    for run_dir in found:
+        try:
+            runs.append(Run(run_dir, read_summary(run_dir), read_evaluations(run_dir / "metrics.csv")))
+        except (ValueError, OSError) as error:
+            log.warning("%s; the run is left out", error)
+    if not runs and found:
+        raise ValueError(f"every run {where} that has ended is damaged")
     if not runs:
-        raise ValueError(f"no summary.json below {', '.join(map(str, searched))}: no run has ended there")
+        raise ValueError(f"no {SUMMARY} {where}: no run has ended there")
     return runs
+
+
+def read_evaluations(path: Path) -> list[tuple[int, float]]:
+    """The update and mean return of each evaluation, from a run's `metrics.csv`.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [(int(row["update"]), row["eval/return"]) for row in csv.DictReader(file)]
+        return [(update, float(value)) for update, value in rows if value]
+    except (ValueError, KeyError, TypeError, csv.Error):
+        raise ValueError(
+            f"{path} was damaged after it was written; resume={path.parent} writes it anew from the last checkpoint"
+        ) from None
 
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
@@ -177,7 +203,8 @@ def split(kind: str, runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 def plot(runs: Sequence[Run], path: Path) -> None:
     """Return against updates: the mean over seeds with a band from the smallest to the largest, a panel a dataset."""
-    drawn(runs).savefig(path, dpi=120)
+    with replacing(path) as partial:
+        drawn(runs).savefig(partial, dpi=120, format="png")
 
 
 def drawn(runs: Sequence[Run]) -> "Figure":
@@ -244,7 +271,8 @@ def main() -> None:
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="run or sweep directories")
     directories = parser.parse_args().directories
     try:
-        present(directories)
+        with in_one_line():
+            present(directories)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
 

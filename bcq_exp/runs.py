@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from omegaconf import DictConfig
 
-from bcq_exp.checkpoint import latest_checkpoints, load_checkpoint
+from bcq_exp.checkpoint import common_checkpoints, load_checkpoint
 from bcq_exp.config import RunConfig, check
 from bcq_exp.experiment import blank_policy
 from bcq_exp.policies import Policy
 from bcq_exp.report import grouped, read_runs
-from bcq_exp.saved import saved_config
+from bcq_exp.saved import ModuleNotAllowed, saved_config
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class TrainedRun:
 
 
 def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str] = ()) -> list[TrainedRun]:
-    """All runs at or below a directory that have ended well; of those that failed it is said that they are left out.
+    """All runs at or below a directory that have ended well; failed and damaged ones are left out with a warning.
 
     Args:
         directory: of a run or of a sweep.
@@ -45,7 +46,8 @@ def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str]
         allow_modules: that their environments may be imported from: see `saved_config`.
 
     Raises:
-        ValueError: there is none, or one has no checkpoint, no configuration or one that does not pass its check.
+        ModuleNotAllowed: the environment of one is in a module that is not allowed.
+        ValueError: there is none, or the configuration of one does not pass its check.
     """
     if not directory.is_dir():
         raise ValueError(f"run={directory}: there is no such directory")
@@ -56,25 +58,46 @@ def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str]
                 if run.summary["status"] != "finished":
                     log.warning("%s has failed and is left out", run.directory)
                     continue
-                checkpoints = latest_checkpoints([run.directory])
-                if not checkpoints:
-                    raise ValueError(f"{run.directory} has no checkpoint, so there is no policy in it")
+                try:
+                    checkpoint = last_checkpoint(run.directory)
+                    cfg = saved_config(run.directory, allow_modules=allow_modules)
+                except ModuleNotAllowed:
+                    raise
+                except ValueError as error:
+                    log.warning("%s; the run is left out", error)
+                    continue
                 found.append(
                     TrainedRun(
                         f"{name} seed={run.summary['seed']}",
                         run.directory,
-                        _checked(run.directory, device, allow_modules),
-                        checkpoints[0],
+                        _checked(cfg, run.directory, device),
+                        checkpoint,
                         run.summary["final_return"],
                     )
                 )
     if not found:
-        raise ValueError(f"run={directory}: all runs there have failed")
+        raise ValueError(f"run={directory}: all runs there have failed or are damaged")
     return found
 
 
-def _checked(directory: Path, device: str, allow_modules: Collection[str]) -> RunConfig:
-    cfg = saved_config(directory, allow_modules=allow_modules)
+def last_checkpoint(directory: Path) -> Path:
+    """The last checkpoint of a run that has ended.
+
+    Raises:
+        ValueError: there is none, or it is damaged: what is left are weights of an update that no summary speaks of.
+    """
+    checkpoints = common_checkpoints([directory])
+    if not checkpoints:
+        raise ValueError(f"{directory} has no checkpoint, so there is no policy in it; resume={directory} writes one")
+    (path,) = checkpoints[0]
+    try:
+        load_checkpoint(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; resume={directory} writes it anew") from None
+    return path
+
+
+def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
     cfg["device"] = device
     cfg["storage"] = "auto"
     cfg.setdefault("eval_max_steps", 1)  # older runs lack it; the evaluation has its own

@@ -12,6 +12,10 @@ from bcq_exp.plain import dereferenced, read_yaml
 from bcq_exp.sections import MISSING, first_line, plain
 
 
+class ModuleNotAllowed(ValueError):
+    """A saved configuration's environment is in a module that nobody has allowed to be imported."""
+
+
 def allowed_modules(cfg: DictConfig) -> list[str]:
     """The key `allow_modules` of what was typed; raises ValueError where it is no list of names."""
     words = plain(cfg).get("allow_modules")
@@ -29,7 +33,8 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
             any, for a configuration that is known to be what was typed.
 
     Raises:
-        ValueError: there is none, it is damaged, or its environment is in a module that is not allowed.
+        ModuleNotAllowed: its environment is in a module that is not allowed.
+        ValueError: there is none, or it is damaged.
     """
     path = run_dir / ".hydra" / "config.yaml"
     if not path.exists():
@@ -41,7 +46,7 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
     env = dataset.get("env") if isinstance(dataset, dict) else None
     module = foreign_module(env) if isinstance(env, str) and env != MISSING else None
     if module is not None and allow_modules is not None and module not in allow_modules:
-        raise ValueError(
+        raise ModuleNotAllowed(
             f"{path}: the environment {env} is made by importing the module {module}, which runs its code;"
             f" if you trust it, add 'allow_modules=[{module}]'"
         )

@@ -17,6 +17,8 @@ from rich import box
 from rich.table import Table
 from scipy import stats
 
+from bcq_exp.files import replacing
+
 NUM_RESAMPLES = 10_000
 KS = (1, 3, 5)  # of regret@k
 
@@ -141,4 +143,5 @@ def plot(estimates: Mapping[str, Sequence[float]], returns: Sequence[float], pat
         axes.scatter(returns, values)
         axes.set(xlabel="online return, undiscounted", ylabel=f"{name}: discounted return")
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")

@@ -18,13 +18,14 @@ from bcq_exp.data import Transitions, check_against
 from bcq_exp.directories import MANIFEST, check_vacant_or_same, make_new, read_manifest, remove_empty
 from bcq_exp.executors import run_groups
 from bcq_exp.experiment import load_transitions
-from bcq_exp.files import read_json, write_json
+from bcq_exp.files import read_json, replacing, write_json
 from bcq_exp.group import FOLDER, Group, describe, name_of, train
 from bcq_exp.identity import Identity, dataset_digest, flatten, refusal
 from bcq_exp.job import SWEEP_REMEDY, Job
 from bcq_exp.launch import Launch
 from bcq_exp.memory import need
 from bcq_exp.report import present
+from bcq_exp.summary import has_ended, read_summary
 
 ACCOUNT = "sweep.json"
 START_LOCK = f"{FOLDER}/start.lock"
@@ -83,7 +84,7 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
             raise
     elif waiting:
         died = run_groups(waiting, launch, sweep_dir)
-    summaries = {job.run_dir: read_json(path) for job in jobs if (path := job.run_dir / "summary.json").exists()}
+    summaries = {job.run_dir: read_summary(job.run_dir) for job in jobs if has_ended(job.run_dir)}
     if summaries:
         write_csv(sweep_dir / "sweep.csv", list(summaries.values()))
         present([sweep_dir])
@@ -291,7 +292,7 @@ def put_aside(sweep_dir: Path) -> None:
 def write_csv(path: Path, summaries: Sequence[Mapping[str, Any]]) -> None:
     """A row a run, the best final return first; runs without one come last."""
     ranked = sorted(summaries, key=lambda s: (s["final_return"] is None, -(s["final_return"] or 0.0)))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for summary in ranked for key in summary)))
         writer.writeheader()
         writer.writerows({**summary, "overrides": " ".join(summary["overrides"])} for summary in ranked)

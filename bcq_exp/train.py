@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.config import CONF_DIR, check
 from bcq_exp.datasets import with_absolute_paths
+from bcq_exp.endings import in_one_line
 from bcq_exp.experiment import build
 from bcq_exp.files import HeldLog
 from bcq_exp.job import Job
@@ -57,17 +58,14 @@ def parsed(argument: str) -> Override | None:
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")
 def train(cfg: DictConfig) -> float | None:
     """One run; returns the final mean return, for sweepers that optimise it."""
-    with HeldLog() as held:
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    with in_one_line(f"python -m bcq_exp.train resume={run_dir}"), HeldLog() as held:
         try:
-            trainer = prepare(cfg)
+            trainer = prepare(cfg, run_dir)
         except (ValueError, FileNotFoundError) as error:
             raise SystemExit(f"error: {error}") from None
-        run_dir = trainer.members[0].run_dir
         held.write_to(run_dir / "train.log")
-        try:
-            (summary,) = trainer.run()
-        except KeyboardInterrupt:
-            raise SystemExit(f"interrupted; go on with: python -m bcq_exp.train resume={run_dir}") from None
+        (summary,) = trainer.run()
         if summary["status"] == "failed":
             raise SystemExit(f"error: the loss is not finite at update {summary['failed_at']}; see {run_dir}")
         final_return: float = summary["final_return"]
@@ -75,10 +73,10 @@ def train(cfg: DictConfig) -> float | None:
     return final_return
 
 
-def prepare(cfg: DictConfig) -> Trainer:
+def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:
     """Check the configuration, the run directory's own where a run is resumed, and put the run together."""
     hydra_cfg = HydraConfig.get()
-    run_dir, typed = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
+    typed = list(hydra_cfg.overrides.task)
     kept: Any = None
     if cfg.get("resume"):
         cfg, typed = resumed(run_dir, cfg, typed)

@@ -207,8 +207,6 @@ class PopulationLauncher(Launcher):
             summaries = sweep.run(jobs, sweep_dir, launch, batch=initial_job_idx)
         except (ValueError, FileNotFoundError, sweep.GroupsDied) as error:
             raise SystemExit(f"error: {error}") from None
-        except KeyboardInterrupt:
-            raise SystemExit("interrupted; the same command goes on from the last checkpoints") from None
         return [job_return(made, summary) for made, summary in zip(compositions, summaries, strict=True)]
 
 

@@ -25,12 +25,14 @@ FLOORS = [
         "source",
         "masking",
         "plain",
+        "interruption",
     },
     {"algorithms"},
     {"sections"},
     {"policies", "stacked_adam", "streams"},
     {"population"},
-    {"evaluation", "checkpoint", "logger", "progress", "manifest", "identity", "directories", "training_state"},
+    {"evaluation", "checkpoint", "logger", "progress", "manifest", "summary", "endings"}
+    | {"identity", "directories", "training_state"},
     {"ope"},
     {"trainer"},
     {"agents"},
@@ -78,7 +80,8 @@ def test_heavy_and_framework_packages_stay_in_their_rooms():
     allowed = {
         "wandb": {"logger"},
         "hydra": {"train", "collect", "evaluate"},
-        "omegaconf": {"train", "collect", "config", "datasets", "evaluate", "offline", "resuming", "saved", "sections"},
+        "omegaconf": {"train", "collect", "config", "datasets", "evaluate", "offline", "resuming", "runs", "saved"}
+        | {"sections"},
         "stable_baselines3": {"agents", "replay", "training_state"},
         "matplotlib": {"report", "inspection", "selection"},
         "psutil": {"memory", "data"},

@@ -52,10 +52,11 @@ def test_only_folders_that_were_missing_are_removed_and_only_if_they_are_empty(t
 
 def test_a_claim_says_what_the_run_is_and_by_whom_it_was_trained(tmp_path: Path):
     first = take(tmp_path / "run", run())
-    assert first.begin(KEPT, {"command": "first", "host": "a", "dataset": {"sha256": "d" * 64, "num": 3}}) is None
+    first.begin(KEPT, {"command": "first", "host": "a", "dataset": {"sha256": "d" * 64, "num": 3}})
     first.release()
     second = take(tmp_path / "run", run())
-    assert second.begin(KEPT, {"command": "second", "host": "b"}) is None
+    assert second.shorter is None
+    second.begin(KEPT, {"command": "second", "host": "b"})
     manifest = read_json(tmp_path / "run" / MANIFEST)
     assert (manifest["command"], manifest["config"]) == ("second", {"num_updates": 10, "seed": 0})
     assert manifest["earlier"] == [{"command": "first", "host": "a", "source_sha256": "c" * 64}]
@@ -64,7 +65,9 @@ def test_a_claim_says_what_the_run_is_and_by_whom_it_was_trained(tmp_path: Path)
 
 
 def test_another_run_is_refused_and_leaves_the_directory_as_it_was(tmp_path: Path):
-    take(tmp_path, run()).begin(KEPT, {})
+    first = take(tmp_path, run())
+    first.begin(KEPT, {})
+    first.release()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=r"holds another run .*:\n  seed: 0 before, 1 now\ngo else"):
         take(tmp_path, run(seed=1))
@@ -72,9 +75,13 @@ def test_another_run_is_refused_and_leaves_the_directory_as_it_was(tmp_path: Pat
 
 
 def test_a_longer_run_puts_the_shorter_ones_summary_away_and_says_where_it_ended(tmp_path: Path):
-    take(tmp_path, run()).begin(KEPT, {"command": "first"})
+    first = take(tmp_path, run())
+    first.begin(KEPT, {"command": "first"})
+    first.release()
     (tmp_path / "summary.json").write_text("{}")
-    assert take(tmp_path, run(num_updates=30), remedy="").begin(KEPT, {"command": "second"}) == 10
+    longer = take(tmp_path, run(num_updates=30))
+    assert longer.shorter == 10
+    longer.begin(KEPT, {"command": "second"})
     assert not (tmp_path / "summary.json").exists()
     assert read_json(tmp_path / MANIFEST)["config"]["num_updates"] == 30
 

@@ -1,5 +1,6 @@
 """Files on a real disk: what is there while, after and instead of a write."""
 
+import errno
 import logging
 import math
 import os
@@ -12,7 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.files import HeldLog, cache_folder, read_json, replacing, write_bytes, write_json
+from bcq_exp.files import (
+    HeldLog,
+    cache_folder,
+    clear_partials,
+    read_json,
+    refusal,
+    replacing,
+    write_bytes,
+    write_json,
+)
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path):
@@ -102,6 +112,80 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path):
     assert os.listdir(tmp_path) == ["summary.json"]
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b" \n", "is empty"),
+        (b'{"a": 1', "is no JSON (Expecting ',' delimiter: line 1 column 8 (char 7))"),
+        (b"\xff\xff{}", "is no JSON ("),
+        (b"[1]", "holds no JSON object"),
+        (b"[" * 100_000, "is nested too deeply"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "is nested too deeply"),
+    ],
+)
+def test_a_damaged_json_file_is_named_with_what_to_do(tmp_path: Path, content: bytes, said: str):
+    path = tmp_path / "summary.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="damaged") as raised:
+        read_json(path, "write it anew")
+    message = str(raised.value)
+    assert message.startswith(f"{path} {said}")
+    assert message.endswith("so it was damaged after it was written; write it anew")
+    assert "\n" not in message
+
+
+def test_only_what_a_killed_write_left_is_cleared(tmp_path: Path):
+    killed = tmp_path / ".metrics.csv.0123456789abcdef0123456789abcdef.partial"
+    others = [
+        ".metrics.csv.swp",
+        ".x.partial",
+        "metrics.csv",
+        f"{killed.name[1:]}",
+        ".0123456789abcdef0123456789abcdef.partial",
+    ]
+    for name in (killed.name, *others):
+        (tmp_path / name).write_text("")
+    clear_partials(tmp_path, "summary")
+    assert killed.exists()
+    clear_partials(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(others)
+    clear_partials(tmp_path / "nowhere")
+
+
+def test_the_name_that_is_written_to_is_the_one_that_is_cleared(tmp_path: Path):
+    pid = os.fork()
+    if pid == 0:
+        with replacing(tmp_path / "data") as partial:
+            partial.write_bytes(b"half")
+            os._exit(9)
+    os.waitpid(pid, 0)
+    assert len(os.listdir(tmp_path)) == 1
+    clear_partials(tmp_path, "data")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_write_that_the_disk_refuses_names_the_file_and_what_to_do(tmp_path: Path):
+    path = tmp_path / "summary.json"
+
+    def refused(number: int, name: Path | None) -> OSError:
+        with pytest.raises(OSError) as raised, replacing(path):
+            raise OSError(number, os.strerror(number), *([str(name)] if name else []))
+        return raised.value
+
+    full = refused(errno.ENOSPC, None)  # as `write` raises it: without a name
+    assert refusal(full) == f"no space left on device while writing {path}; free some and give the same command again"
+    closed = refused(errno.EROFS, path)
+    assert refusal(closed) == f"{path}: read-only file system; make it writable, or choose another directory"
+    for kind in (str, Path):  # as whoever opened it has named it
+        with pytest.raises(OSError) as raised, replacing(path) as partial:
+            raise OSError(errno.EROFS, "", kind(partial))
+        assert raised.value.filename == str(path)
+    assert refused(errno.ENOSPC, tmp_path / "source").filename == str(tmp_path / "source")
+    assert refusal(refused(errno.EIO, None)) is None
+    assert os.listdir(tmp_path) == []
+
+
 def test_default_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BCQ_EXP_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
@@ -122,12 +206,3 @@ def test_what_is_logged_before_there_is_a_file_is_in_it_and_what_follows_too(tmp
     with HeldLog():
         logger.error("never written")
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"3", b"\xff", b"[" * 100_000, b"null"])
-def test_a_damaged_json_file_is_named_in_one_line(tmp_path: Path, content: bytes):
-    path = tmp_path / "a.json"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.json: cannot be read, ") as raised:
-        read_json(path)
-    assert "\n" not in str(raised.value)

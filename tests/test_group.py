@@ -8,10 +8,11 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from bcq_exp import experiment, group
-from bcq_exp.files import read_json
+from bcq_exp.files import read_json, write_json
 from bcq_exp.group import Group, read_jobs, run_group, train
 from bcq_exp.job import Job
 from bcq_exp.launch import Launch
+from bcq_exp.summary import KEYS, SUMMARY
 from bcq_exp.sweep import begin, named, plan
 from cases import job
 
@@ -106,7 +107,7 @@ def test_a_group_that_another_process_runs_is_waited_for_and_not_run_again(
         while "waiting for its end" not in caplog.text and time.monotonic() < deadline:
             time.sleep(0.01)
         for job in jobs:
-            (job.run_dir / "summary.json").write_text("{}")
+            write_json(job.run_dir / SUMMARY, dict.fromkeys(KEYS))
         assert ours.is_alive()
     ours.join(timeout=60)
     assert not ours.is_alive()

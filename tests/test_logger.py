@@ -65,34 +65,67 @@ def test_an_unknown_metric_or_an_earlier_update_leaves_the_file_as_it_was(tmp_pa
 
 def test_a_resumed_file_equals_one_that_was_never_interrupted(tmp_path: Path) -> None:
     whole, resumed = CSVLogger(tmp_path / "whole.csv", COLUMNS), CSVLogger(tmp_path / "resumed.csv", COLUMNS)
+    texts = []
     for update in (0, 100, 200, 300):
         for logger in (whole, resumed):
             logger.log(update, {"critic_loss": update / 7})
+        texts.append(resumed.read())
     # The checkpoint was of update 200; the process was killed in the middle of a row.
     with (tmp_path / "resumed.csv").open("a") as file:
         file.write("400,0.1")
     resumed = CSVLogger(tmp_path / "resumed.csv", COLUMNS)
-    resumed.truncate(200)
+    resumed.begin(texts[2])
     assert [row["update"] for row in rows(tmp_path / "resumed.csv")] == ["0", "100", "200"]
-    whole.truncate(300)
+    resumed.log(200, {"return": 1.5})
+    resumed.log(300, {"critic_loss": 300 / 7})
     for logger in (whole, resumed):
-        if logger is resumed:
-            logger.log(200, {"return": 1.5})
-            logger.log(300, {"critic_loss": 300 / 7})
         logger.log(400, {"critic_loss": 0.5, "return": 2.5})
     expected = (tmp_path / "whole.csv").read_text().replace(f"{200 / 7},,\n", f"{200 / 7},,1.5\n")
     assert (tmp_path / "resumed.csv").read_text() == expected
     assert sorted(os.listdir(tmp_path)) == ["resumed.csv", "whole.csv"]
 
 
-def test_a_continued_file_completes_its_last_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [
+        (b"update,critic_loss,vae_loss,return\n0,0.0,,\n", "was cut or altered"),
+        (b"update,critic_loss,vae_loss,return\n0,0.5,,\n10,10.0,,\n", "was cut or altered"),
+        (b"update,critic_loss,vae_loss,return\n10,10.0,,\n20,20.0,,\n", "was cut or altered"),
+        (b"\xff\xfe\0", "was cut or altered"),
+        (b"", "was missing"),
+        (None, "was missing"),
+    ],
+    ids=["cut", "altered", "a row less", "no text", "empty", "none"],
+)
+def test_rows_that_a_checkpoint_knows_are_restored_and_it_is_said(
+    tmp_path: Path, damaged: bytes | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "metrics.csv"
-    CSVLogger(path, COLUMNS).log(10, {"critic_loss": 1.0})
-    CSVLogger(path, COLUMNS).log(10, {"return": 3.0})
-    assert path.read_text() == "update,critic_loss,vae_loss,return\n10,1.0,,3.0\n"
+    logger = CSVLogger(path, COLUMNS)
+    for update in (0, 10):
+        logger.log(update, {"critic_loss": update})
+    text = logger.read()
+    path.unlink() if damaged is None else path.write_bytes(damaged)
+    logger = CSVLogger(path, COLUMNS)
+    logger.begin(text)
+    assert path.read_text() == text
+    assert [record.message for record in caplog.records] == [
+        f"{path} {said}; its rows are restored from the checkpoint"
+    ]
+    assert list(logger.rows()) == [(0, {"critic_loss": 0.0}), (10, {"critic_loss": 10.0})]
 
 
-def test_an_interrupted_truncation_keeps_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_behind_the_checkpoint_go_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logger = CSVLogger(tmp_path / "metrics.csv", COLUMNS)
+    logger.log(0, {"critic_loss": 1.0})
+    text = logger.read()
+    logger.log(10, {"critic_loss": 2.0})
+    CSVLogger(tmp_path / "metrics.csv", COLUMNS).begin(text)
+    assert (tmp_path / "metrics.csv").read_text() == text
+    assert not caplog.records
+
+
+def test_an_interrupted_restoration_keeps_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "metrics.csv"
     logger = CSVLogger(path, COLUMNS)
     for update in range(5):
@@ -104,16 +137,34 @@ def test_an_interrupted_truncation_keeps_the_file(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="no space"):
-        logger.truncate(1)
+        logger.begin(before.decode().partition("\n")[0] + "\n")
     assert path.read_bytes() == before
 
 
-def test_a_file_with_other_columns_is_refused_and_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("found", [b"update,loss\n1,2.0\n", b"\xff\0notes", b"my own notes"])
+def test_a_file_of_other_columns_is_refused_and_kept(tmp_path: Path, found: bytes) -> None:
     path = tmp_path / "metrics.csv"
-    path.write_text("update,loss\n1,2.0\n")
-    with pytest.raises(ValueError, match=r"metrics\.csv: its columns are update,loss, those of this run update,crit"):
-        CSVLogger(path, COLUMNS)
-    assert path.read_text() == "update,loss\n1,2.0\n"
+    path.write_bytes(found)
+    with pytest.raises(
+        ValueError, match=r"metrics\.csv: its first line is not update,critic_loss,.* move the file away"
+    ):
+        CSVLogger(path, COLUMNS).begin()
+    assert path.read_bytes() == found
+
+
+def test_a_row_is_on_disk_before_a_checkpoint_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append(os.pread(descriptor, 99, 0))
+        fsync(descriptor)
+
+    logger = CSVLogger(tmp_path / "metrics.csv", ["loss"])
+    logger.log(1, {"loss": 0.5})
+    monkeypatch.setattr(os, "fsync", spy)
+    assert logger.read() == "update,loss\n1,0.5\n"
+    assert synced == [b"update,loss\n1,0.5\n"]
 
 
 class ListLogger:

@@ -146,3 +146,18 @@ def test_a_directory_without_runs_is_one_short_message(tmp_path: Path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == f"error: no summary.json below {tmp_path}: no run has ended there\n"
+
+
+def test_a_damaged_run_is_left_out_and_named_and_the_others_are_reported(runs: Path, caplog: pytest.LogCaptureFixture):
+    (runs / "a" / "summary.json").write_text("")
+    (runs / "b" / "metrics.csv").write_bytes(b"update,eval/ret\xff\n")
+    (runs / "c" / "metrics.csv").write_text("update,eval/return\n5,\n10,x\n")
+    assert [run.directory.name for run in read_runs([runs])] == ["d"]
+    said = [record.message for record in caplog.records]
+    assert len(said) == 3
+    for name, file, line in zip("abc", ("summary.json", "metrics.csv", "metrics.csv"), said, strict=True):
+        assert line.startswith(f"{runs / name / file} ")
+        assert f"resume={runs / name} writes it anew" in line
+    (runs / "d" / "metrics.csv").unlink()
+    with pytest.raises(ValueError, match=r"every run below .* that has ended is damaged"):
+        read_runs([runs])

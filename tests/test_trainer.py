@@ -1,22 +1,27 @@
 import csv
 import logging
 import math
+import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
-from bcq_exp.checkpoint import load_checkpoint
+from bcq_exp.checkpoint import common_checkpoints, load_checkpoint, save_checkpoint
 from bcq_exp.evaluation import Evaluation
 from bcq_exp.experiment import make_population
 from bcq_exp.files import read_json
+from bcq_exp.interruption import Interrupted
 from bcq_exp.population import Population
 from bcq_exp.trainer import Member, Trainer
 from cases import checked, random_walk
@@ -71,6 +76,8 @@ def trainer_of(
             facts={"algorithm": "discrete_bcq", "dataset": "random walk", "seed": seed},
             evaluate=partial(evaluation, recorder),
             take_weights=lambda recorder=recorder: recorder.evaluated.append(population.num_updates),
+            weights=lambda recorder=recorder: {"taken": recorder.evaluated[-1]},
+            give_weights=lambda weights, recorder=recorder: recorder.evaluated.append(weights["taken"]),
             score=lambda value: None,
             loggers=[recorder],
             release=lambda: None,
@@ -126,10 +133,10 @@ def test_runs_that_were_stopped_between_checkpoints_end_like_runs_that_were_not(
     first = trainer_of(broken, [Recorder(), Recorder()], evaluates_beside=evaluates_beside)
     advance = first.population.advance
 
-    def stop_after_20(num_updates: int) -> None:
+    def stop_after_20(*args: Any) -> None:
         if first.population.num_updates >= 20:
             raise Stopped
-        advance(num_updates)
+        advance(*args)
 
     first.population.advance = stop_after_20
     with pytest.raises(Stopped):
@@ -187,10 +194,10 @@ def test_a_run_that_ends_early_ends_the_evaluation_beside_it(tmp_path: Path):
     trainer, ended = trainer_of([tmp_path], [Recorder()], evaluates_beside=True), []
     advance = trainer.population.advance
 
-    def stop_after_10(num_updates: int) -> None:
+    def stop_after_10(*args: Any) -> None:
         if trainer.population.num_updates >= 10:
             raise Stopped
-        advance(num_updates)
+        advance(*args)
 
     def without_end(on_step: Callable[[int, int], object]) -> Evaluation:
         try:
@@ -266,12 +273,12 @@ def test_compiling_is_reported_apart_from_the_updates(
 ):
     clock, advance = Clock(), Population.advance
 
-    def timed_advance(population: Population, num_updates: int) -> None:
+    def timed_advance(population: Population, num_updates: int, is_over: Callable[[], bool]) -> None:
         if population.num_updates == 0:
             population.compile_seconds += 50.0
             clock.now += 50.0
         clock.now += num_updates * 0.48
-        advance(population, num_updates)
+        advance(population, num_updates, is_over)
 
     monkeypatch.setattr("bcq_exp.trainer.time.perf_counter", clock)
     monkeypatch.setattr(Population, "advance", timed_advance)
@@ -279,3 +286,164 @@ def test_compiling_is_reported_apart_from_the_updates(
     assert line == "25 updates in 0:00:12, besides 50.0 s of compiling"
     assert summary["updates_per_second"] == pytest.approx(1 / 0.48)
     assert summary["compile_seconds"] == 50.0
+
+
+def send(signum: signal.Signals) -> None:
+    os.kill(os.getpid(), signum)
+
+
+def stop_at(trainer: Trainer, update: int) -> None:
+    """A signal comes when that update is made."""
+    advance = trainer.population.advance
+
+    def interrupted(num_updates: int, is_over: Callable[[], bool]) -> None:
+        def look() -> bool:
+            if trainer.population.num_updates == update:
+                send(signal.SIGTERM)
+            return is_over()
+
+        advance(num_updates, look)
+
+    trainer.population.advance = interrupted
+
+
+def stop_in_evaluation(trainer: Trainer, update: int) -> None:
+    """A signal comes while the last member is evaluated after that update."""
+    member, evaluate = trainer.members[-1], trainer.members[-1].evaluate
+
+    def interrupted(on_step: Callable[[int, int], object]) -> Evaluation:
+        if trainer.population.num_updates == update:
+            send(signal.SIGUSR1)
+            on_step(0, 1)
+        return evaluate(on_step)
+
+    member.evaluate = interrupted
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    run_dirs = [tmp_path_factory.mktemp("run") for _ in range(2)]
+    trainer_of(run_dirs, [Recorder(), Recorder()]).run()
+    return run_dirs
+
+
+@pytest.mark.parametrize("evaluates_beside", [False, True])
+@pytest.mark.parametrize("stop", [partial(stop_at, update=update) for update in (1, 7, 8, 9, 10, 11, 20, 24, 25)]
+                         + [partial(stop_in_evaluation, update=update) for update in (10, 20, 25)])  # fmt: skip
+def test_runs_that_a_signal_stopped_end_like_runs_that_were_not(
+    tmp_path: Path, unbroken: list[Path], stop: partial, evaluates_beside: bool
+):
+    (update,) = stop.keywords.values()
+    if evaluates_beside and stop.func is stop_in_evaluation:
+        pytest.skip("signals come to the main thread")
+    whole_dirs = unbroken
+    run_dirs = [tmp_path / str(seed) for seed in range(2)]
+    for run_dir in run_dirs:
+        run_dir.mkdir()
+    first = trainer_of(run_dirs, [Recorder(), Recorder()], evaluates_beside=evaluates_beside)
+    stop(first)
+    with pytest.raises(Interrupted, match="stopped by SIG"):
+        first.run()
+    assert first.population.num_updates == update
+    assert all(common_checkpoints([run_dir])[0][0].name == f"update_{update:08d}" for run_dir in run_dirs)
+    assert not any((run_dir / "summary.json").exists() for run_dir in run_dirs)
+
+    recorders = [Recorder(), Recorder()]
+    second = trainer_of(run_dirs, recorders, evaluates_beside=evaluates_beside)
+    second.resume()
+    assert second.population.num_updates == update
+    summaries = second.run()
+    for resumed, straight in zip(run_dirs, whole_dirs, strict=True):
+        assert (resumed / "metrics.csv").read_bytes() == (straight / "metrics.csv").read_bytes()
+        states = [load_checkpoint(common_checkpoints([path])[0][0])["learner"] for path in (resumed, straight)]
+        for one, other in zip(*map(tree_leaves, states), strict=True):
+            assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+    assert [{**s, "updates_per_second": 0} for s in summaries] == [
+        {**read_json(path / "summary.json"), "updates_per_second": 0} for path in whole_dirs
+    ]
+    # Other sinks get every row once more, those of before the stop as well.
+    logged = [dict.fromkeys(update for update, _ in recorder.logged) for recorder in recorders]
+    assert [list(updates) for updates in logged] == [[4, 8, 10, 12, 16, 20, 24, 25]] * 2
+
+
+def test_a_signal_before_the_first_update_or_behind_a_checkpoint_ends_the_run_at_once(tmp_path: Path):
+    trainer = trainer_of([tmp_path], [Recorder()])
+    trainer.population._step = lambda *_: send(signal.SIGHUP)
+    with pytest.raises(Interrupted):
+        trainer.run()
+    assert not (tmp_path / "checkpoints").exists()
+    trainer = trainer_of([tmp_path], [Recorder()], log_freq=100, eval_freq=100)
+    advance = trainer.population.advance
+
+    def stop_after_9(*args: Any) -> None:
+        if trainer.population.num_updates == 9:
+            send(signal.SIGHUP)
+            raise AssertionError("not at once")
+        advance(*args)
+
+    trainer.population.advance = stop_after_9
+    with pytest.raises(Interrupted):
+        trainer.run()
+    assert trainer.saved_at == 9
+
+
+def test_a_diverged_run_that_is_stopped_before_it_is_known_ends_at_the_same_update(tmp_path: Path):
+    summaries = []
+    for is_stopped in (False, True):
+        run_dir = tmp_path / str(is_stopped)
+        run_dir.mkdir()
+        trainer = trainer_of([run_dir], [Recorder()], log_freq=5)
+        with torch.no_grad():
+            next(trainer.population.policies[0].nets["model"].parameters()).fill_(math.inf)
+        if is_stopped:
+            stop_at(trainer, 3)
+            with pytest.raises(Interrupted):
+                trainer.run()
+            trainer = trainer_of([run_dir], [Recorder()], log_freq=5)
+            trainer.resume()
+        (summary,) = trainer.run()
+        summaries.append((summary["status"], summary["failed_at"], summary["num_updates"]))
+    assert summaries == [("failed", 0, 5)] * 2
+
+
+def test_a_run_goes_back_past_a_damaged_checkpoint(tmp_path: Path):
+    trainer_of([tmp_path], [Recorder()], num_checkpoints=9).run()
+    whole = (tmp_path / "metrics.csv").read_bytes()
+    (tmp_path / "checkpoints" / "update_00000025" / "state.json").write_text("{}")
+    (tmp_path / ".summary.json.0123456789abcdef0123456789abcdef.partial").write_text("{")
+    trainer = trainer_of([tmp_path], [Recorder()], num_checkpoints=9)
+    trainer.resume()
+    assert trainer.population.num_updates == 18
+    assert [int(row["update"]) for row in rows(tmp_path)] == [4, 8, 10, 12, 16]
+    trainer.run()
+    assert (tmp_path / "metrics.csv").read_bytes() == whole
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path):
+    trainer_of([tmp_path], [Recorder()]).run()
+    path = tmp_path / "checkpoints" / "update_00000025"
+    state = load_checkpoint(path)
+    del state["learner"]["policy"]
+    save_checkpoint(tmp_path, 25, state)
+    with pytest.raises(ValueError, match="update_00000025 does not fit the configuration of its run: 'policy'"):
+        trainer_of([tmp_path], [Recorder()]).resume()
+
+
+def test_members_have_a_common_checkpoint_even_while_they_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run_dirs = [tmp_path / str(seed) for seed in range(2)]
+    for run_dir in run_dirs:
+        run_dir.mkdir()
+    trainer, save = trainer_of(run_dirs, [Recorder(), Recorder()], num_checkpoints=1), save_checkpoint
+
+    def killed(directory: Path, update: int, state: dict) -> Path:
+        if (directory, update) == (run_dirs[1], 18):
+            raise Stopped
+        return save(directory, update, state)
+
+    monkeypatch.setattr("bcq_exp.trainer.save_checkpoint", killed)
+    with pytest.raises(Stopped):
+        trainer.run()
+    second = trainer_of(run_dirs, [Recorder(), Recorder()])
+    second.resume()
+    assert second.population.num_updates == 9

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from bcq_exp.files import write_bytes, write_json
 from bcq_exp.networks.nature_cnn import CONVOLUTIONS
 
 Array = NDArray[Any]
@@ -69,6 +70,8 @@ class Behaviour:
             raise ValueError(
                 f"behaviour={name!r} is unknown in {folder}; choose one of {', '.join(known)}, or the path of another"
             ) from None
+        except ValueError as error:
+            raise ValueError(f"{folder / name}.json is damaged ({error}); train the agent again") from None
         if (sha256 := hashlib.sha256(weights).hexdigest()) != description["sha256"]:
             raise ValueError(
                 f"{folder / name}.safetensors: sha256 is {sha256}, {name}.json says {description['sha256']}; "
@@ -115,8 +118,8 @@ def write_behaviour(name: str, folder: Path, layers: Sequence[Layer], descriptio
     weights = save(tensors)
     sizes = [layers[0][0].shape[1], *(len(bias) for _, bias in layers)]
     written = {**description, "layer_sizes": sizes, "sha256": hashlib.sha256(weights).hexdigest()}
-    (folder / f"{name}.safetensors").write_bytes(weights)
-    (folder / f"{name}.json").write_text(json.dumps(written, indent=2) + "\n")
+    write_bytes(folder / f"{name}.safetensors", weights)
+    write_json(folder / f"{name}.json", written)  # the last: where it lies the agent is kept
 
 
 class Noise(Protocol):

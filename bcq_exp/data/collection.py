@@ -24,7 +24,7 @@ from bcq_exp.data.behaviour import Behaviour, Noise, make_noise
 from bcq_exp.data.h5 import read_h5, write_h5
 from bcq_exp.data.transitions import REQUIRED, Transitions, episode_sums
 from bcq_exp.envs import make_env, packages
-from bcq_exp.files import cache_folder, read_json, sha256, write_json
+from bcq_exp.files import FULL, cache_folder, clear_partials, read_json, sha256, write_json
 from bcq_exp.masking import masked_words
 from bcq_exp.observations import MASK
 from bcq_exp.source import source_digest
@@ -171,12 +171,15 @@ def cached(name: str, origin: Mapping[str, Any], make: Callable[[Path], Transiti
             if path.exists() and path.with_suffix(".json").exists():
                 log.warning("%s is not as it was written; it is collected anew", path)
             with FileLock(path.with_suffix(".lock")):
+                clear_partials(path.parent, path.stem)
                 if not is_intact(path, origin):
                     keep(path, make(path), str(origin["env"]), origin)
                     for part in path.parent.glob(f"{path.stem}.leg*"):
                         part.unlink()
         return read_h5(path)
     except OSError as error:
+        if error.errno in FULL:
+            raise
         raise ValueError(f"cache file {path}: {error}; set BCQ_EXP_CACHE to a folder that can be written") from None
 
 

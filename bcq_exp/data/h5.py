@@ -1,7 +1,9 @@
 """The project's own HDF5 layout: one dataset a column, the environment and a manifest as root attributes."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +29,40 @@ def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Map
         env: Gymnasium id of the environment.
         manifest: JSON-serialisable account of how the data came about.
     """
-    with replacing(Path(path)) as partial, h5py.File(partial, "w") as file:
+    columns = {key: column for key in COLUMNS if (column := getattr(transitions, key)) is not None}
+    num_bytes = sum(column.nbytes for column in columns.values())
+    with replacing(Path(path)) as partial, created(partial, num_bytes) as file:
         file.attrs.update(format=FORMAT, version=VERSION, env=env, manifest=json.dumps(manifest, sort_keys=True))
-        for key in COLUMNS:
-            if (column := getattr(transitions, key)) is not None:
-                dataset = file.create_dataset(
-                    key,
-                    column.shape,
-                    column.dtype,
-                    compression="gzip",
-                    compression_opts=1,
-                    shuffle=True,
-                    track_times=False,
-                )
-                for rows in chunks(column):
-                    dataset[rows] = np.asarray(column[rows])
+        for key, column in columns.items():
+            dataset = file.create_dataset(
+                key,
+                column.shape,
+                column.dtype,
+                compression="gzip",
+                compression_opts=1,
+                shuffle=True,
+                track_times=False,
+            )
+            for rows in chunks(column):
+                dataset[rows] = np.asarray(column[rows])
+
+
+@contextmanager
+def created(path: Path, num_bytes: int) -> Iterator[h5py.File]:
+    """A new HDF5 file of columns that take so many bytes before they are compressed.
+
+    On a disk that is full HDF5 tries again and again, and crashes the process at its end. Where the columns might not
+    fit they are compressed in memory first, to the same bytes.
+    """
+    if shutil.disk_usage(path.parent).free > 1.1 * num_bytes + 2**20:
+        with h5py.File(path, "w") as file:
+            yield file
+        return
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    path.write_bytes(image)
 
 
 def read_h5(path: str | Path) -> Transitions:

@@ -2,6 +2,7 @@ import dataclasses
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -156,3 +157,12 @@ def test_file_cut_anywhere_is_refused_or_right(tmp_path: Path, transitions: Tran
     found = read_cut(path, read_h5, data)
     if found is not None:
         assert_same(found, transitions)
+
+
+def test_a_file_that_is_made_in_memory_as_the_disk_is_nearly_full_has_the_same_bytes(
+    transitions: Transitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    write_h5(tmp_path / "roomy.h5", transitions, "CartPole-v1", MANIFEST)
+    monkeypatch.setattr("bcq_exp.data.h5.shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))
+    write_h5(tmp_path / "nearly_full.h5", transitions, "CartPole-v1", MANIFEST)
+    assert (tmp_path / "nearly_full.h5").read_bytes() == (tmp_path / "roomy.h5").read_bytes()

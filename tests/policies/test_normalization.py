@@ -85,7 +85,7 @@ def test_a_checkpoint_has_the_statistics_and_the_last_word(case: Case, tmp_path:
     make, columns = case
     policy, outside = normalized(make()), raw(columns)
     policy.learn(outside)
-    path = save_checkpoint(tmp_path, 1, policy.training_state(), keep=1)
+    path = save_checkpoint(tmp_path, 1, policy.training_state())
     with safe_open(path / "tensors.safetensors", "pt") as file:
         assert_close(file.get_tensor("module/obs_mean"), torch.tensor(MEAN, dtype=torch.float32))
         assert_close(file.get_tensor("module/obs_scale"), torch.tensor(STD + EPS, dtype=torch.float32))

@@ -1,0 +1,49 @@
+"""`summary.json`, a run's final figures: a run has ended when it is there, whole."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from bcq_exp.files import read_json
+
+SUMMARY = "summary.json"
+KEYS = (
+    "algorithm",
+    "dataset",
+    "seed",
+    "overrides",
+    "behaviour_return",
+    "status",
+    "num_updates",
+    "final_return",
+    "final_normalized_score",
+    "updates_per_second",
+)
+
+log = logging.getLogger(__name__)
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """The summary of a run.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: there is none, or it cannot be read.
+    """
+    path, remedy = run_dir / SUMMARY, f"resume={run_dir} writes it anew from the last checkpoint"
+    summary = read_json(path, remedy)
+    if missing := [key for key in KEYS if key not in summary]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}, so it was damaged after it was written; {remedy}")
+    return summary
+
+
+def has_ended(run_dir: Path) -> bool:
+    """Whether a run has its summary; a damaged one is none, and said so."""
+    if not (run_dir / SUMMARY).exists():
+        return False
+    try:
+        read_summary(run_dir)
+    except ValueError as error:
+        log.warning("%s", error)
+        return False
+    return True
