@@ -247,7 +247,7 @@ def test_the_newest_that_is_whole_in_all_runs_is_taken_and_the_damaged_named(
         newest_states(runs)
 
 
-def test_an_end_that_is_none_any_more_is_gone_on_with_only_if_all_happened_there_that_would_have(
+def test_an_end_that_is_none_any_more_is_kept_only_where_a_longer_run_would_have_its_rows(
     tmp_path: Path,
 ) -> None:
     for update in (50, 100, 120, 130):

@@ -19,7 +19,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedC
 from experiments.benchmark.machine import cpu_model
 from experiments.benchmark.peers.tables import Grid
 from experiments.faults.processes import PHASES, START, Hang, Process, changed
-from experiments.faults.remains import differences, lost_wandb_rows
+from experiments.faults.remains import LEFT_BEHIND, differences, lost_wandb_rows
 from experiments.faults.results import write_section
 from experiments.faults.scenarios import SCENARIOS, Scenario
 
@@ -28,8 +28,9 @@ MAX_KILLS = 4  # of one run before it may end
 PATIENCE = 10.0  # times the undisturbed duration that a process may take
 DELAY = 0.25  # of the undisturbed duration, at most, between an event and the kill
 LOOK = 0.001  # seconds between two looks at the files
+KEPT = "; see "  # in front of the folder that is kept
 TITLE = "Kills at random moments"
-HEADER = ("scenario", "kills", *(START, *PHASES), "runs", "lost", "different")
+HEADER = ("scenario", "kills", *(START, *PHASES), "runs", "lost", "different", "left behind")
 
 console = Console(stderr=True)
 
@@ -44,7 +45,8 @@ class Tally:
         phases: kills by what the process did.
         runs: how often it was begun, killed and let go on to its end.
         lost: of these, those that did not come to their end.
-        different: of these, those whose files differ from the undisturbed ones.
+        different: of these, those whose files differ from the undisturbed ones, or are missing.
+        littered: of these, those with a file that should not be there.
         faults: what was found, a line each, with the folder that is kept.
     """
 
@@ -54,6 +56,7 @@ class Tally:
     runs: int = 0
     lost: int = 0
     different: int = 0
+    littered: int = 0
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -70,7 +73,8 @@ class Tally:
     def row(self) -> tuple[str, ...]:
         """Of the table."""
         phases = [str(self.phases[phase]) for phase in (START, *PHASES)]
-        return (self.scenario.title, str(self.kills), *phases, str(self.runs), str(self.lost), str(self.different))
+        results = [str(number) for number in (self.runs, self.lost, self.different, self.littered)]
+        return (self.scenario.title, str(self.kills), *phases, *results)
 
 
 class Lost(Exception):
@@ -190,7 +194,7 @@ def kill(
     try:
         tally.seconds = undisturbed(scenario, whole)
     except Lost as lost:
-        tally.runs, tally.lost, tally.faults = 1, 1, [f"{name}: {lost.args[0]}; see {whole}"]
+        tally.runs, tally.lost, tally.faults = 1, 1, [f"{name}: {lost.args[0]}{KEPT}{whole}"]
         return tally
     while tally.kills < num_kills and tally.runs < 4 * num_kills:
         folder = work / name / f"broken-{tally.runs}"
@@ -198,14 +202,16 @@ def kill(
         try:
             tally.phases += broken(scenario, folder, tally.seconds, min(MAX_KILLS, num_kills - tally.kills), rng)
             found = differences(whole, folder) + (lost_wandb_rows(folder) if checks_wandb else [])
-            tally.different += bool(found)
+            litter = [line for line in found if line.startswith(LEFT_BEHIND)]
+            tally.littered += bool(litter)
+            tally.different += len(found) > len(litter)
         except Lost as lost:
             reason, phases = lost.args
             found = [reason]
             tally.phases += phases
             tally.lost += 1
         on_kill(tally.kills)
-        tally.faults += [f"{name}, seed {seed}: {line}; see {folder}" for line in found]
+        tally.faults += [f"{name}, seed {seed}: {line}{KEPT}{folder}" for line in found]
         if not found:
             shutil.rmtree(folder)
     if not tally.faults:
@@ -217,7 +223,7 @@ def report(tallies: Sequence[Tally], *, how: str) -> list[str]:
     """Paragraphs: what was killed, how often, and what came of it."""
     total = sum((tally.phases for tally in tallies), Counter[str]())
     counts = ", ".join(f"{total[phase]} in {phase}" for phase in (START, *PHASES))
-    faults = [f"- {line}" for tally in tallies for line in tally.faults]
+    faults = [f"- {line.partition(KEPT)[0]}" for tally in tallies for line in tally.faults]
     return [
         f"{how} {cpu_model()}.",
         "Each command is run once undisturbed. Then it is killed with all its processes (SIGKILL): "
@@ -228,7 +234,8 @@ def report(tallies: Sequence[Tally], *, how: str) -> list[str]:
         "`sweep.csv` and datasets bit by bit, summaries but for times; nothing may be missing, and nothing left "
         "behind. The processes' own stacks say what they did when they were killed.",
         f"{total.total()} kills ({counts}) of {sum(tally.runs for tally in tallies)} runs: "
-        f"{sum(tally.lost for tally in tallies)} lost, {sum(tally.different for tally in tallies)} different.",
+        f"{sum(tally.lost for tally in tallies)} lost, {sum(tally.different for tally in tallies)} different, "
+        f"{sum(tally.littered for tally in tallies)} with a file left behind.",
         grid(tallies).table(),
         *(["\n".join(faults)] if faults else []),
     ]

@@ -17,6 +17,7 @@ TIMES = frozenset({"updates_per_second", "compile_seconds", "seconds"})
 ORIGINS = frozenset({"command", "sha256"})
 # Kept to be looked at: logs, W&B's own files, submitit's, Hydra's with the paths of its folder; locks, which stay.
 OWN_FILES = ("*.log", "*.lock", "*.stacks", "wandb", "wandb.json", "submitit", ".hydra", "multirun.yaml", "*.png")
+LEFT_BEHIND = "left behind: "
 UNREAD_FILES = ("training.json", "training.pt")  # of an agent's training that has ended
 
 
@@ -41,7 +42,7 @@ def differences(whole: Path, broken: Path) -> list[str]:
     """
     ours, theirs = files(whole), files(broken)
     found = [f"missing: {name}" for name in ours if name not in theirs]
-    found += [f"left behind: {name}" for name in theirs if name not in ours]
+    found += [f"{LEFT_BEHIND}{name}" for name in theirs if name not in ours]
     for name in (name for name in ours if name in theirs):
         read = next((read for pattern, read in READERS.items() if Path(name).match(pattern)), Path.read_bytes)
         if not any(Path(name).match(pattern) for pattern in UNREAD_FILES) and read(ours[name]) != read(theirs[name]):

@@ -242,16 +242,16 @@ def test_single_runs_are_resumed_once_they_have_begun_and_all_else_is_typed_agai
 
 
 def test_the_report_counts_kills_by_phase() -> None:
-    tallies = [Tally(SCENARIOS["bcq"], runs=2, different=1), Tally(SCENARIOS["legs"], runs=3, lost=1)]
+    tallies = [Tally(SCENARIOS["bcq"], runs=2, different=1, littered=2), Tally(SCENARIOS["legs"], runs=3, lost=1)]
     tallies[0].phases.update({"updates": 3, START: 1})
     tallies[1].phases.update({"collection": 2})
     tallies[1].faults.append("legs, seed 0: exit 1; see /kept")
     assert grid(tallies).header[:3] == ("scenario", "kills", START)
-    assert grid(tallies).rows[0] == (SCENARIOS["bcq"].title, "4", "1", "0", "0", "0", "0", "3", "2", "0", "1")
+    assert grid(tallies).rows[0] == (SCENARIOS["bcq"].title, "4", "1", "0", "0", "0", "0", "3", "2", "0", "1", "2")
     text = "\n".join(report(tallies, how="Measured."))
     assert "6 kills (1 in start-up, 0 in checkpoint, 0 in evaluation, 2 in collection, 0 in end, 3 in updates)" in text
-    assert "of 5 runs: 1 lost, 1 different." in text
-    assert "- legs, seed 0: exit 1; see /kept" in text
+    assert "of 5 runs: 1 lost, 1 different, 2 with a file left behind." in text
+    assert text.endswith("- legs, seed 0: exit 1")  # the folder is this machine's
     assert len(PHASES) == 5
 
 

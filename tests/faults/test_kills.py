@@ -22,4 +22,4 @@ def test_what_was_killed_twice_ends_as_if_nothing_had_been(tmp_path: Path, name:
     scenario: Scenario = SCENARIOS[name]
     found = kill(name, scenario, tmp_path, num_kills=2, seed=0, checks_wandb=False, on_kill=lambda kills: None)
     assert found.faults == []
-    assert (found.kills, found.lost, found.different) == (2, 0, 0)
+    assert (found.kills, found.lost, found.different, found.littered) == (2, 0, 0, 0)
