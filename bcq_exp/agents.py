@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -19,7 +20,8 @@ from torch import nn
 from bcq_exp.algorithms.schema import one_of, violations, within
 from bcq_exp.data import behaviour
 from bcq_exp.envs import make_env, spaces
-from bcq_exp.files import read_json, replacing, write_json
+from bcq_exp.files import clear_partials, read_json, replacing, write_json
+from bcq_exp.interruption import watching
 from bcq_exp.networks.mlp import ACTIVATIONS
 from bcq_exp.progress import terminal
 
@@ -190,15 +192,19 @@ def go_on(agent: "OffPolicyAlgorithm", folder: Path, settings: Mapping[str, Any]
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, settings)
-    elif read_json(path) != json.loads(json.dumps(settings)):
+    elif read_json(path, f"remove {folder}, and the training begins anew") != json.loads(json.dumps(settings)):
         raise ValueError(f"{path}: another training is there; remove {folder}, or give another hydra.run.dir=DIR")
-    elif (folder / STATE).exists():
+    clear_partials(folder)
+    if (folder / STATE).exists():
         restore(agent, folder / STATE)
         log.info("going on from step %d", agent.num_timesteps)
 
 
 def learn(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, folder: Path, is_wanted: Callable[[], bool]) -> None:
-    """Train to the last step, or while `is_wanted`, which is asked after each; checkpoints go to the folder."""
+    """Train to the last step, or while `is_wanted`, which is asked after each; checkpoints go to the folder.
+
+    A signal ends it after the step that it came in, with a checkpoint; raises Interrupted then.
+    """
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Look(BaseCallback):
@@ -206,12 +212,18 @@ def learn(agent: "OffPolicyAlgorithm", cfg: BehaviourConfig, folder: Path, is_wa
 
         def _on_step(self) -> bool:
             bar.update(task, completed=self.num_timesteps)
+            if watch.is_over():
+                save(agent, folder / STATE)
+                return False
             if self.num_timesteps % cfg.checkpoint_freq == 0:
                 save(agent, folder / STATE)
             return is_wanted()
 
-    console = terminal()
-    with progress.Progress(console=console, disable=console is None) as bar:
+    console, begun = terminal(), agent.num_timesteps
+    with (
+        watching(lambda: agent.num_timesteps == begun) as watch,
+        progress.Progress(console=console, disable=console is None) as bar,
+    ):
         task = bar.add_task(f"training {cfg.name}", total=cfg.max_steps, completed=agent.num_timesteps)
         left = cfg.max_steps - agent.num_timesteps
         if left > 0:
@@ -266,16 +278,26 @@ def save(agent: "OffPolicyAlgorithm", path: Path) -> None:
         "torch": torch.get_rng_state(),
         "numpy": {**numbers["state"], "key": torch.from_numpy(numbers["state"]["key"].astype(np.int64))},
     }
-    with replacing(path) as partial_path:
-        torch.save(state, partial_path)
+    with replacing(path) as partial, partial.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's own, where the disk is full
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def restore(agent: "OffPolicyAlgorithm", path: Path) -> None:
     """Reads what `save` wrote into an untrained agent; its next step begins an episode.
 
     Nothing that could execute code is loaded.
+
+    Raises:
+        ValueError: it is damaged.
     """
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        reason = str(error).partition("\n")[0] or "empty"
+        raise ValueError(f"{path} is damaged ({reason}); remove {path.parent}, and the training begins anew") from None
     agent.set_parameters(state["parameters"])
     with torch.no_grad():
         for name, value in state["variables"].items():
