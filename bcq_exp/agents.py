@@ -19,6 +19,7 @@ from bcq_exp.algorithms.schema import NAME, NAME_RULE, named, one_of, violations
 from bcq_exp.data import behaviour
 from bcq_exp.envs import make_env, spaces
 from bcq_exp.evaluation import EndingEpisodes
+from bcq_exp.interruption import watching
 from bcq_exp.networks.mlp import ACTIVATIONS
 from bcq_exp.progress import terminal
 from bcq_exp.training_state import STATE, Repeatable, claimed, go_on, save
@@ -218,7 +219,10 @@ def learn(
     is_wanted: Callable[[], bool],
     eval_env: "VecEnv | None" = None,
 ) -> None:
-    """Train to the last step, or while `is_wanted`, which is asked after each; checkpoints go to the folder."""
+    """Train to the last step, or while `is_wanted`, which is asked after each; checkpoints go to the folder.
+
+    A signal ends it between two rollouts, with a checkpoint; raises Interrupted then.
+    """
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Look(BaseCallback):
@@ -226,17 +230,24 @@ def learn(
 
         saved = agent.num_timesteps
 
+        is_stopped = False
+
         def _on_rollout_start(self) -> None:
-            if agent.num_timesteps // cfg.checkpoint_freq > self.saved // cfg.checkpoint_freq:
+            self.is_stopped = watch.is_over()
+            is_due = agent.num_timesteps // cfg.checkpoint_freq > self.saved // cfg.checkpoint_freq
+            if is_due or self.is_stopped:
                 save(agent, folder / STATE, eval_env)
                 self.saved = agent.num_timesteps
 
         def _on_step(self) -> bool:
             bar.update(task, completed=self.num_timesteps)
-            return is_wanted()
+            return not self.is_stopped and is_wanted()
 
-    console = terminal()
-    with progress.Progress(console=console, disable=console is None) as bar:
+    console, begun = terminal(), agent.num_timesteps
+    with (
+        watching(lambda: agent.num_timesteps == begun) as watch,
+        progress.Progress(console=console, disable=console is None) as bar,
+    ):
         task = bar.add_task(f"training {cfg.name}", total=cfg.max_steps, completed=agent.num_timesteps)
         left = cfg.max_steps - agent.num_timesteps
         if left > 0:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from bcq_exp.files import read_json, replacing, write_json
+from bcq_exp.files import clear_partials, read_json, replacing, write_json
 from bcq_exp.identity import flatten, refusal
 from bcq_exp.source import source_digest
 
@@ -75,7 +76,9 @@ def go_on(
         ValueError: it is another training, or one that other code began.
     """
     path, now = folder / ACCOUNT, json.loads(json.dumps(settings))
-    before = read_json(path) if path.exists() else {"settings": now, "code": [source_digest()]}
+    before: dict[str, Any] = {"settings": now, "code": [source_digest()]}
+    if path.exists():
+        before = read_json(path, f"remove {folder}, and the training begins anew")
     begun, asked, code = flatten(before["settings"]), flatten(now), list(before["code"])
     lines = [
         f"{key}: {begun.get(key, 'absent')} before, {asked.get(key, 'absent')} now"
@@ -93,6 +96,7 @@ def go_on(
         raise refusal({folder: lines}, "give another hydra.run.dir=DIR to begin anew")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, {"settings": now, "code": code})
+    clear_partials(folder)
     if (folder / STATE).exists():
         restore(agent, folder / STATE, eval_env)
         log.info("going on from step %d", agent.num_timesteps)
@@ -147,8 +151,11 @@ def save(agent: "OffPolicyAlgorithm", path: Path, eval_env: "VecEnv | None" = No
         "episode": agent.env.get_attr("began_with")[0],
         "evaluations": eval_env.env_method("stream") if eval_env is not None and has_evaluated else None,
     }
-    with replacing(path) as partial_path:
-        torch.save(state, partial_path)
+    with replacing(path) as partial, partial.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's own, where the disk is full
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
 
 def restore(agent: "OffPolicyAlgorithm", path: Path, eval_env: "VecEnv | None" = None) -> None:
@@ -157,9 +164,13 @@ def restore(agent: "OffPolicyAlgorithm", path: Path, eval_env: "VecEnv | None" =
     Nothing that could execute code is loaded.
 
     Raises:
-        ValueError: the file is of another release.
+        ValueError: the file is damaged or of another release.
     """
-    state: dict[str, Any] = torch.load(path, weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        reason = str(error).partition("\n")[0] or "empty"
+        raise ValueError(f"{path} is damaged ({reason}); remove {path.parent}, and the training begins anew") from None
     if state.get("version") != FORMAT_VERSION:
         raise ValueError(f"{path}: a training of another release; remove {path.parent} to begin anew")
     agent.set_parameters(state["parameters"])

@@ -1,7 +1,9 @@
 """Behaviour agents that are really trained, for a few hundred steps."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,11 +17,13 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 import pixels
-from bcq_exp.agents import BehaviourConfig, Seeds, new_agent, train
+from bcq_exp.agents import BehaviourConfig, Seeds, learn, new_agent, train
 from bcq_exp.config import CONF_DIR
 from bcq_exp.data.behaviour import SHIPPED, Behaviour
+from bcq_exp.interruption import Interrupted
 from bcq_exp.source import source_digest
 from bcq_exp.training_state import STATE, go_on, restore, save
+from processes import SIZE, small_disk
 
 SEEDS = Seeds(seed=0, eval_seed=1, report_seed=2, report_episodes=3)
 TINY: dict[str, Any] = {
@@ -179,6 +183,36 @@ def test_training_of_another_release_is_refused(tmp_path: Path) -> None:
     torch.save({"parameters": {}}, tmp_path / STATE)
     with pytest.raises(ValueError, match=r"training\.pt: a training of another release; remove .* to begin anew"):
         restore(new_agent(tiny("cartpole"), 0), tmp_path / STATE)
+
+
+def test_a_signal_saves_the_training(tmp_path: Path) -> None:
+    cfg, agent = tiny("cartpole", max_steps=300), new_agent(tiny("cartpole"), 0)
+    go_on(agent, tmp_path, {}, allow_code_change=False)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+        learn(agent, cfg, tmp_path, lambda: agent.num_timesteps != 250 or os.kill(os.getpid(), signal.SIGTERM) is None)
+    (tmp_path / f".{STATE}.{'0' * 32}.partial").write_text("half")
+    after = new_agent(cfg, 1)
+    go_on(after, tmp_path, {}, allow_code_change=False)
+    assert 250 <= after.num_timesteps < 254  # the end of the rollout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["training.json", STATE]
+
+
+def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path) -> None:
+    agent = new_agent(tiny("cartpole"), 0)
+    for content in (b"", b"x" * 100, b"PK\x03\x04"):
+        (tmp_path / STATE).write_bytes(content)
+        with pytest.raises(ValueError, match=rf"{STATE} is damaged .*; remove {tmp_path}, and the training begins"):
+            restore(agent, tmp_path / STATE)
+
+
+def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    agent = new_agent(tiny("cartpole"), 0)
+    with small_disk(tmp_path / "disk") as disk:
+        (disk / "filler").write_bytes(b"0" * (SIZE - 8192))
+        with pytest.raises(OSError, match="No space left") as raised:
+            save(agent, disk / STATE)
+        assert raised.value.filename == str(disk / STATE)
+        assert [path.name for path in disk.iterdir()] == ["filler"]
 
 
 def test_folder_of_another_training_is_refused(tmp_path: Path) -> None:
