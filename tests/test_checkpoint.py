@@ -253,9 +253,9 @@ def test_an_end_that_is_none_any_more_is_kept_only_where_a_longer_run_would_have
     for update in (50, 100, 120, 130):
         save_checkpoint(tmp_path, update, {"update": update})
     remove_end(tmp_path, 130, (10, 65))
-    assert [path.name for (path,) in common_checkpoints([tmp_path])][0] == "update_00000130"
+    assert next(path.name for (path,) in common_checkpoints([tmp_path])) == "update_00000130"
     remove_end(tmp_path, 130, (10, 60))
-    assert [path.name for (path,) in common_checkpoints([tmp_path])][0] == "update_00000120"
+    assert next(path.name for (path,) in common_checkpoints([tmp_path])) == "update_00000120"
     with pytest.raises(ValueError, match="no checkpoint before update 50 is kept; begin anew in another directory"):
         remove_end(tmp_path, 50, (20, 50))
     assert len(common_checkpoints([tmp_path])) == 3
