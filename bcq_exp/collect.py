@@ -14,7 +14,7 @@ from bcq_exp import agents, inspection
 from bcq_exp.config import CONF_DIR, checked_dataset, checked_training
 from bcq_exp.data import convert
 from bcq_exp.datasets import with_absolute_paths
-from bcq_exp.endings import in_one_line
+from bcq_exp.endings import in_one_line, refuse_pickles
 from bcq_exp.experiment import read_dataset
 from bcq_exp.files import read_json
 from bcq_exp.masking import masked_words
@@ -65,6 +65,7 @@ def main() -> None:
         with in_one_line():
             COMMANDS[sys.argv[1]](sys.argv[2:])
     else:
+        refuse_pickles(sys.argv[1:])
         run()
 
 

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from bcq_exp.files import read_json, write_bytes, write_json
 from bcq_exp.identity import Identity, refusal
+from bcq_exp.masking import masked, masked_words
 
 MANIFEST = "manifest.json"
 LOCK = "run.lock"
@@ -82,8 +83,8 @@ class Kept:
     def files(self, run_dir: Path) -> dict[Path, Any]:
         """What each file of a run directory holds."""
         folder = run_dir / ".hydra"
-        own = {folder / "config.yaml": dict(self.resolved), folder / "overrides.yaml": list(self.overrides)}
-        return own if self.hydra is None else {**own, folder / "hydra.yaml": {"hydra": dict(self.hydra)}}
+        own = {folder / "config.yaml": dict(self.resolved), folder / "overrides.yaml": masked_words(self.overrides)}
+        return own if self.hydra is None else {**own, folder / "hydra.yaml": {"hydra": masked(self.hydra)}}
 
     def write(self, run_dir: Path) -> None:
         """Write the files that Hydra writes."""

@@ -2,13 +2,19 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from bcq_exp.files import refusal
 from bcq_exp.interruption import watching
 
 STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a signal has come, what could be saved is saved, the same command goes on
+
+
+def refuse_pickles(arguments: Sequence[str]) -> None:
+    """End the process where Hydra is asked to load a pickled configuration, which can execute code."""
+    if any(word.startswith("--experimental-rerun") for word in arguments):
+        raise SystemExit("error: --experimental-rerun loads a pickle, which can execute code; give resume=DIR")
 
 
 @contextmanager

@@ -11,14 +11,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor, nn
 
+from bcq_exp import selection
 from bcq_exp.algorithms.schema import MLPNetworkConfig, Sizes
 from bcq_exp.config import RunConfig
 from bcq_exp.data import check_against, observation_statistics
@@ -26,6 +29,7 @@ from bcq_exp.data.mapping import in_files, should_map
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.datasets import DatasetConfig
 from bcq_exp.experiment import optimizer_of, read_dataset
+from bcq_exp.files import write_json
 from bcq_exp.machine import should_compile
 from bcq_exp.networks import Critic
 from bcq_exp.offline import Task, check_fit
@@ -44,6 +48,9 @@ from bcq_exp.optim import make_schedule
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.runs import TrainedRun, load_policy
+
+# Keys that say nothing of how an estimate was made.
+NOT_KEPT = ("run", "ope", "episodes", "eval_max_steps", "allow_modules")
 
 log = logging.getLogger(__name__)
 
@@ -204,3 +211,22 @@ def log_of(pi_NA: Tensor, act_N: Tensor) -> Array:
     log_N: Any = pi_NA.double().gather(-1, act_N.unsqueeze(-1)).squeeze(-1).log()
     found: Array = log_N.cpu().numpy()
     return found
+
+
+def judge(runs: Sequence[TrainedRun], task: Task, picture: Path) -> None:
+    """Estimate, write `ope.json` into each run's directory, and print; of three runs and more, judge the choice too."""
+    found, console = estimate(runs, task), Console()
+    settings = {key: value for key, value in vars(task.settings).items() if key not in NOT_KEPT}
+    for run, worth in zip(runs, found, strict=True):
+        estimates = {name: None if math.isnan(value) else value for name, value in worth.items()}
+        facts = {"checkpoint": run.checkpoint.name, "online_return": run.online_return, "num_members": len(runs)}
+        write_json(run.directory / "ope.json", {"estimates": estimates, **facts, "settings": settings})
+    dataset, returns = runs[0].cfg.dataset.name, [run.online_return for run in runs]
+    columns = {name: [worth[name] for worth in found] for name in found[0]}
+    title = f"{dataset}: estimated returns, discounted by {task.settings.gamma:g}"
+    console.print(selection.estimates([run.label for run in runs], columns, returns, title))
+    if len(runs) > 2:  # two are in order or not
+        judged = {name: columns[name] for name in task.estimators}
+        console.print(selection.rankings(judged, returns, seed=task.settings.seed))
+        selection.plot(judged, returns, picture)
+        console.print(f"plot: {picture}", soft_wrap=True)

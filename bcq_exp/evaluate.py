@@ -1,7 +1,7 @@
 """What trained runs are worth: `python -m bcq_exp.evaluate run=DIR` plays episodes, `ope=fqe` asks the dataset."""
 
 import logging
-import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,23 +13,14 @@ from rich.table import Table
 
 from bcq_exp import selection
 from bcq_exp.config import CONF_DIR
-from bcq_exp.endings import in_one_line
+from bcq_exp.endings import in_one_line, refuse_pickles
 from bcq_exp.envs import normalized_score
-from bcq_exp.estimation import by_dataset, estimate
+from bcq_exp.estimation import by_dataset, judge
 from bcq_exp.evaluation import evaluate
-from bcq_exp.files import write_json
 from bcq_exp.machine import prepare_process
 from bcq_exp.offline import EvaluationConfig, Task, checked_task
 from bcq_exp.progress import PLAIN_PERIOD, Board, episodes
 from bcq_exp.runs import TrainedRun, load_policy, trained_runs
-
-NOT_KEPT = (
-    "run",
-    "ope",
-    "episodes",
-    "eval_max_steps",
-    "allow_modules",
-)  # keys that say nothing of how an estimate was made
 
 log = logging.getLogger(__name__)
 
@@ -55,25 +46,6 @@ def played(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Table:
     return table
 
 
-def judge(runs: Sequence[TrainedRun], task: Task, picture: Path) -> None:
-    """Estimate, write `ope.json` into each run's directory, and print; of three runs and more, judge the choice too."""
-    found, console = estimate(runs, task), Console()
-    settings = {key: value for key, value in vars(task.settings).items() if key not in NOT_KEPT}
-    for run, worth in zip(runs, found, strict=True):
-        estimates = {name: None if math.isnan(value) else value for name, value in worth.items()}
-        facts = {"checkpoint": run.checkpoint.name, "online_return": run.online_return, "num_members": len(runs)}
-        write_json(run.directory / "ope.json", {"estimates": estimates, **facts, "settings": settings})
-    dataset, returns = runs[0].cfg.dataset.name, [run.online_return for run in runs]
-    columns = {name: [worth[name] for worth in found] for name in found[0]}
-    title = f"{dataset}: estimated returns, discounted by {task.settings.gamma:g}"
-    console.print(selection.estimates([run.label for run in runs], columns, returns, title))
-    if len(runs) > 2:  # two are in order or not
-        judged = {name: columns[name] for name in task.estimators}
-        console.print(selection.rankings(judged, returns, seed=task.settings.seed))
-        selection.plot(judged, returns, picture)
-        console.print(f"plot: {picture}", soft_wrap=True)
-
-
 def answer(task: Task) -> None:
     """Play the runs' episodes, or estimate what they are worth on each dataset."""
     prepare_process(task.settings.num_threads)
@@ -86,8 +58,14 @@ def answer(task: Task) -> None:
         judge(group, task, directory / ("ope.png" if len(groups) == 1 else f"ope-{number}.png"))
 
 
+def main() -> None:
+    """Evaluate what is typed."""
+    refuse_pickles(sys.argv[1:])
+    run()
+
+
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="evaluate")
-def main(cfg: DictConfig) -> None:
+def run(cfg: DictConfig) -> None:
     """Do what the overrides ask for."""
     try:
         with in_one_line():

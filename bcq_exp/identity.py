@@ -10,6 +10,7 @@ from typing import Any, Self
 from bcq_exp.data import Transitions
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.storage import chunks
+from bcq_exp.masking import masked
 from bcq_exp.source import source_digest
 
 # Keys that change no result, or, like the place of the data, are compared by what lies behind them.
@@ -52,7 +53,7 @@ class Identity:
             is_compiled: what its key `compile` comes to.
             dataset_sha256: as `dataset_digest` gives it.
         """
-        flat = {key: value for key, value in flatten(resolved).items() if not is_free(key)}
+        flat = {key: masked(value, key) for key, value in flatten(resolved).items() if not is_free(key)}
         flat |= {"compile": is_compiled, "device": str(flat["device"]).partition(":")[0]}
         return cls(json.loads(json.dumps(flat)), source_digest(), dataset_sha256)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.checkpoint import common_checkpoints, load_checkpoint
 from bcq_exp.config import RunConfig, check
@@ -100,7 +100,11 @@ def last_checkpoint(directory: Path) -> Path:
 def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
     cfg["device"] = device
     cfg["storage"] = "auto"
-    cfg.setdefault("eval_max_steps", 1)  # older runs lack it; the evaluation has its own
+    # Older runs lack these: the evaluation has a limit of its own, and no others change what is evaluated.
+    OmegaConf.update(cfg, "allow_code_change", False, force_add=True)
+    cfg.setdefault("eval_max_steps", 1)
+    if OmegaConf.select(cfg, "dataset.format") == "h5":
+        cfg.dataset.setdefault("max_episode_steps", None)
     try:
         return check(cfg)
     except ValueError as error:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.config import CONF_DIR, check
 from bcq_exp.datasets import with_absolute_paths
-from bcq_exp.endings import in_one_line
+from bcq_exp.endings import in_one_line, refuse_pickles
 from bcq_exp.experiment import build
 from bcq_exp.files import HeldLog
 from bcq_exp.job import Job
@@ -29,8 +29,10 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Train what is typed."""
-    if {"-m", "--multirun"} & {*sys.argv}:
-        sys.argv[1:] = with_their_group(sys.argv[1:])
+    refuse_pickles(sys.argv[1:])
+    flags = {"-m", "--multirun"} & {*sys.argv}
+    if flags:  # Hydra wants it in front of the overrides
+        sys.argv[1:] = ["-m", *with_their_group([word for word in sys.argv[1:] if word not in flags])]
     train()
 
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from bcq_exp.endings import STOPPED, in_one_line
+from bcq_exp.endings import STOPPED, in_one_line, refuse_pickles
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +39,10 @@ def test_other_errors_stay_what_they_are():
         raise FileNotFoundError(errno.ENOENT, "", "a/b")
     with pytest.raises(KeyError), in_one_line():
         raise KeyError
+
+
+def test_hydra_is_not_asked_for_a_pickle():
+    refuse_pickles(["--config-dir", "mine", "seed=1"])
+    for words in (["--experimental-rerun", "a.pkl"], ["seed=1", "--experimental-rerun=a.pkl"]):
+        with pytest.raises(SystemExit, match="loads a pickle, which can execute code"):
+            refuse_pickles(words)
