@@ -83,7 +83,7 @@ class Kept:
     def files(self, run_dir: Path) -> dict[Path, Any]:
         """What each file of a run directory holds."""
         folder = run_dir / ".hydra"
-        own = {folder / "config.yaml": dict(self.resolved), folder / "overrides.yaml": masked_words(self.overrides)}
+        own = {folder / "config.yaml": masked(self.resolved), folder / "overrides.yaml": masked_words(self.overrides)}
         return own if self.hydra is None else {**own, folder / "hydra.yaml": {"hydra": masked(self.hydra)}}
 
     def write(self, run_dir: Path) -> None:
@@ -127,6 +127,15 @@ def check_vacant_or_same(runs: Mapping[Path, Identity], *, allow_code_change: bo
         raise refusal(lines, remedy)
 
 
+def check_configuration(run_dir: Path, resolved: Mapping[str, Any]) -> None:
+    """Raise ValueError where a directory's configuration is not as its manifest knows it; nothing is imported."""
+    known = Identity.kept(read_manifest(run_dir) or {}, run_dir / MANIFEST)
+    is_compiled = bool(known.config.get("compile"))
+    now = Identity.of(resolved, is_compiled=is_compiled, dataset_sha256=known.dataset_sha256)
+    if lines := known.differences(now, allow_code_change=True):
+        raise refusal({run_dir: lines}, "its configuration has changed since it began; the same command writes it anew")
+
+
 @dataclass(frozen=True)
 class Claim:
     """A run directory that no other process writes to until `release`."""
@@ -158,6 +167,13 @@ class Claim:
         self.lock.release()
 
 
+def writer(run_dir: Path) -> str:
+    """The process that writes to a directory, as its manifest names it."""
+    manifest = read_manifest(run_dir) or {}
+    where = f" ({manifest['pid']} on {manifest['host']})" if {"pid", "host"} <= manifest.keys() else ""
+    return f"another process{where}"
+
+
 def claim(runs: Mapping[Path, Identity], *, allow_code_change: bool, remedy: str) -> list[Claim]:
     """Claim the directory of each run, or none.
 
@@ -180,6 +196,6 @@ def claim(runs: Mapping[Path, Identity], *, allow_code_change: bool, remedy: str
         for made in claims:
             made.release()
         if isinstance(error, Timeout):
-            raise ValueError(f"another process writes to {run_dir}; wait for its end, or {remedy}") from None
+            raise ValueError(f"{writer(run_dir)} writes to {run_dir}; wait for its end, or {remedy}") from None
         raise
     return claims

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from bcq_exp.checkpoint import common_checkpoints
 from bcq_exp.config import check, digest
+from bcq_exp.directories import check_configuration
 from bcq_exp.endings import STOPPED
 from bcq_exp.experiment import build
 from bcq_exp.files import read_json, refusal, write_json
@@ -186,10 +187,11 @@ def read_jobs(group: Group) -> list[Job]:
     """A group's jobs, from what lies in their directories.
 
     Raises:
-        ValueError: a configuration does not pass its check.
+        ValueError: a configuration is not as it was when the run began, or does not pass its check.
     """
     jobs = []
     for run_dir in group.run_dirs:
-        cfg = saved_config(run_dir, allow_modules=None)  # the launcher has just written what was typed
+        cfg = saved_config(run_dir, allow_modules=None)  # what was typed, as the manifest knows
+        check_configuration(run_dir, plain(cfg))
         jobs.append(Job(check(cfg), run_dir, plain(cfg), saved_overrides(run_dir), group.sweep_dir.name))
     return jobs

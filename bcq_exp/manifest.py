@@ -1,5 +1,6 @@
 """What a result can be traced back to."""
 
+import os
 import platform
 import shlex
 import socket
@@ -25,6 +26,7 @@ def process_account(device: torch.device) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", *masked_words(sys.orig_argv[1:])]),
         "host": socket.gethostname(),
+        "pid": os.getpid(),
         "git_revision": git_revision(),
         "source_sha256": source_digest(),
         "python": platform.python_version(),

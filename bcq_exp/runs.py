@@ -51,12 +51,12 @@ def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str]
     """
     if not directory.is_dir():
         raise ValueError(f"run={directory}: there is no such directory")
-    found = []
+    found, reasons = [], []
     for kinds in grouped(read_runs([directory])).values():
         for name, runs in kinds.items():
             for run in runs:
                 if run.summary["status"] != "finished":
-                    log.warning("%s has failed and is left out", run.directory)
+                    reasons.append(f"{run.directory} has failed")
                     continue
                 try:
                     checkpoint = last_checkpoint(run.directory)
@@ -64,7 +64,7 @@ def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str]
                 except ModuleNotAllowed:
                     raise
                 except ValueError as error:
-                    log.warning("%s; the run is left out", error)
+                    reasons.append(str(error))
                     continue
                 found.append(
                     TrainedRun(
@@ -76,7 +76,9 @@ def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str]
                     )
                 )
     if not found:
-        raise ValueError(f"run={directory}: all runs there have failed or are damaged")
+        raise ValueError("\n".join([f"run={directory}: all runs there have failed or are damaged", *reasons]))
+    for reason in reasons:
+        log.warning("%s; the run is left out", reason)
     return found
 
 

@@ -11,6 +11,8 @@ from bcq_exp.envs import foreign_module
 from bcq_exp.plain import dereferenced, read_yaml
 from bcq_exp.sections import MISSING, first_line, plain
 
+RESTORE = "restore it from a copy, or begin the run anew in another directory"
+
 
 class ModuleNotAllowed(ValueError):
     """A saved configuration's environment is in a module that nobody has allowed to be imported."""
@@ -41,7 +43,7 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
         raise ValueError(f"there is no {path}, so {run_dir} is no run directory")
     values = dereferenced(read_yaml(path), path, {"minari_name": minari_name})
     if not isinstance(values, dict):
-        raise ValueError(f"{path}: cannot be read, damaged or altered (no mapping of keys to values)")
+        raise ValueError(f"{path}: cannot be read, damaged or altered (no mapping of keys to values); {RESTORE}")
     dataset = values.get("dataset")
     env = dataset.get("env") if isinstance(dataset, dict) else None
     module = foreign_module(env) if isinstance(env, str) and env != MISSING else None
@@ -61,5 +63,5 @@ def saved_overrides(run_dir: Path) -> tuple[str, ...]:
     path = run_dir / ".hydra" / "overrides.yaml"
     words = read_yaml(path)
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"{path}: cannot be read, damaged or altered (no list of words)")
+        raise ValueError(f"{path}: cannot be read, damaged or altered (no list of words); {RESTORE}")
     return tuple(words)

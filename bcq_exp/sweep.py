@@ -165,7 +165,12 @@ def begun_groups(
 def read_account(sweep_dir: Path) -> dict[str, Any]:
     """What `sweep.json` holds: the manifests of the groups of each batch, by the number of its first job."""
     path = sweep_dir / ACCOUNT
-    return read_json(path) if path.exists() else {"batches": {}}
+    account = read_json(path, SWEEP_REMEDY) if path.exists() else {"batches": {}}
+    if not isinstance(account.get("batches"), dict):
+        raise ValueError(
+            f"{path} lacks the batches of its sweep, so it was damaged or is of an earlier version; {SWEEP_REMEDY}"
+        )
+    return account
 
 
 @contextmanager
@@ -279,8 +284,7 @@ def put_aside(sweep_dir: Path) -> None:
     if not (sweep_dir / ACCOUNT).exists():
         return
     with starting(sweep_dir):
-        batches = read_json(sweep_dir / ACCOUNT)["batches"].values()
-        runs = [run for names in batches for name in names for run in Group.read(sweep_dir / name).runs]
+        runs = [path.parent.relative_to(sweep_dir).as_posix() for path in sorted(sweep_dir.rglob(MANIFEST))]
         aside = make_new(sweep_dir.with_name(f"{sweep_dir.name}-aside"))
         for name in (*OURS, *runs):
             if (sweep_dir / name).exists():

@@ -172,6 +172,7 @@ class PopulationLauncher(Launcher):
         from bcq_exp import sweep
         from bcq_exp.config import check
         from bcq_exp.datasets import with_absolute_paths
+        from bcq_exp.endings import in_one_line
         from bcq_exp.job import Job
         from bcq_exp.launch import Launch
 
@@ -201,10 +202,11 @@ class PopulationLauncher(Launcher):
                 errors[explain(error, overrides)] = None
         if errors:
             raise SystemExit("error: " + "\n".join(errors))
-        if self.config.resume is False and initial_job_idx == 0:
-            sweep.put_aside(sweep_dir)
         try:
-            summaries = sweep.run(jobs, sweep_dir, launch, batch=initial_job_idx)
+            if self.config.resume is False and initial_job_idx == 0:
+                sweep.put_aside(sweep_dir)
+            with in_one_line():
+                summaries = sweep.run(jobs, sweep_dir, launch, batch=initial_job_idx)
         except (ValueError, FileNotFoundError, sweep.GroupsDied) as error:
             raise SystemExit(f"error: {error}") from None
         return [job_return(made, summary) for made, summary in zip(compositions, summaries, strict=True)]

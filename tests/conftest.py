@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from bcq_exp.data import write_h5
 from cases import random_walk
 
 os.environ["WANDB_MODE"] = "offline"
+for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(signum) == signal.SIG_IGN:  # as `nohup` and a shell's `&` leave them to what they start
+        signal.signal(signum, usual)
 torch.set_num_threads(1)
 
 

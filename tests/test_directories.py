@@ -108,5 +108,8 @@ def test_a_directory_has_one_writer_at_a_time(tmp_path: Path):
     both = claim({tmp_path / "a": run(), tmp_path / "b": run()}, allow_code_change=False, remedy="")
     with pytest.raises(ValueError, match=rf"another process writes to {tmp_path}/a"):
         take(tmp_path / "a", run())
+    both[1].begin(KEPT, {"command": "first", "host": "here", "pid": 12})
+    with pytest.raises(ValueError, match=rf"another process \(12 on here\) writes to {tmp_path}/b"):
+        take(tmp_path / "b", run())
     both[0].release()
     take(tmp_path / "a", run())

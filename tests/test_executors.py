@@ -21,7 +21,7 @@ from test_launcher import QUICK, on_file, summaries, sweep, weights
 
 
 def made(sweep_dir: Path, name: str, device: str = "cpu") -> Group:
-    return Group(sweep_dir, {name: "digest"}, num_threads=1, is_compiled=False, device=device)
+    return Group(sweep_dir, [name], num_threads=1, device=device)
 
 
 class Played:

@@ -85,7 +85,7 @@ def test_what_pays_is_learned_from_a_behaviour_at_random(name: str, folder: Path
 
 
 def test_a_run_on_images_goes_on_from_its_checkpoint_bit_for_bit(folder: Path, tmp_path: Path) -> None:
-    typed = ("algorithm=discrete_bcq", "eval_freq=12", "eval_episodes=1", "algorithm.target_update_freq=5")
+    typed = ("algorithm=discrete_bcq", "eval_freq=6", "log_freq=6", "eval_episodes=1", "algorithm.target_update_freq=5")
     straight = trainer_of(folder / "random.h5", tmp_path / "straight", *typed, "num_updates=12")
     straight.run()
     trainer_of(folder / "random.h5", tmp_path / "halves", *typed, "num_updates=6").run()

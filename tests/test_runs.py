@@ -56,7 +56,7 @@ def test_a_failed_run_is_left_out(sweep: Path, tmp_path: Path, caplog: pytest.Lo
         write_json(path / name / "summary.json", summary | {"status": "failed", "final_return": None})
         if name == "a":
             assert [run.directory.name for run in trained_runs(path, "cpu")] == ["b"]
-            assert f"{path / 'a'} has failed and is left out" in caplog.text
+            assert f"{path / 'a'} has failed; the run is left out" in caplog.text
     with pytest.raises(ValueError, match="all runs there have failed"):
         trained_runs(path, "cpu")
 

@@ -34,6 +34,7 @@ from bcq_exp.config import CONF_DIR, RunConfig, check, checked_dataset, checked_
 from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
 from bcq_exp.files import read_json
 from bcq_exp.group import Group
+from bcq_exp.job import Job
 from bcq_exp.launch import Launch
 from bcq_exp.offline import checked_task
 from bcq_exp.runs import load_policy, trained_runs
@@ -538,11 +539,8 @@ def trained(folder: Path) -> Path:
              "network.hidden_sizes=[8]", "compile=never")  # fmt: skip
     cfg: Any = OmegaConf.create(composed("config", *typed))
     run_dir = folder / "trained"
-    (run_dir / ".hydra").mkdir(parents=True)
-    OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
-    OmegaConf.save(list(typed), run_dir / ".hydra" / "overrides.yaml")
-    experiment.build([experiment.Job(check(cfg), run_dir, plain(cfg), typed)]).run()
-    group = Group(folder, {"trained": "x"}, num_threads=1, is_compiled=False, device="cpu")
+    experiment.build([Job(check(cfg), run_dir, plain(cfg), typed)]).run()
+    group = Group(folder, ["trained"], num_threads=1, device="cpu")
     group.write()
     (run_dir / "groups").mkdir()
     shutil.move(group.path, run_dir / "groups" / "group.json")

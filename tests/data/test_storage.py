@@ -20,7 +20,7 @@ from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
 from bcq_exp.data.storage import chunks, is_large, is_mapped, mapped, new_mapped
 from bcq_exp.data.transitions import MASKS, REQUIRED
-from bcq_exp.manifest import digest
+from bcq_exp.identity import dataset_digest
 from cases import random_walk
 
 COLUMNS = REQUIRED + MASKS
@@ -136,7 +136,7 @@ def test_columns_in_files_are_the_same_columns(name: str) -> None:
     made = DATA[name]()
     found = in_files(made)
     assert held_bytes(found) == held_bytes(made)
-    assert digest(found) == digest(made)
+    assert dataset_digest(found) == dataset_digest(made)
     for key in COLUMNS:
         column = getattr(made, key)
         if column is None:
@@ -265,7 +265,7 @@ def test_reading_checking_and_sampling_leave_a_mapped_dataset_in_its_files(tmp_p
         import gymnasium as gym
         from bcq_exp.data import check_against, storage
         from bcq_exp.data.mapping import in_files
-        from bcq_exp.manifest import digest
+        from bcq_exp.identity import dataset_digest
         storage.CHUNK = 2**22
         num = 2**19  # rows of 516 bytes: 258 MiB
         names = ("obs", "obs_next")
@@ -276,7 +276,7 @@ def test_reading_checking_and_sampling_leave_a_mapped_dataset_in_its_files(tmp_p
         columns["truncated"][9::10] = columns["truncated"][-1] = True
         made = Transitions.from_columns(columns, "sparse")
         made = check_against(made, gym.spaces.Box(-1, 1, (60,)), gym.spaces.Box(-1, 1, (6,)), 32)
-        digest(made)
+        dataset_digest(made)
         made = in_files(made)
         buffer = ReplayBuffer.from_transitions(made, seed=0, stays_mapped=KEPT)
         for _ in range(300):

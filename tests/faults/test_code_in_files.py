@@ -66,7 +66,7 @@ def test_targets_in_sections_that_are_handed_on(here: Path, key: str):
 def test_a_manifest_of_a_group_is_json_alone(here: Path):
     path = here / "groups" / "x.json"
     path.parent.mkdir()
-    fields = {"runs": {}, "num_threads": 1, "is_compiled": False, "device": "cpu"}
+    fields = {"runs": [], "num_threads": 1, "device": "cpu"}
     write_json(path, fields)
     assert Group.read(path).device == "cpu"
     path.write_text("!!python/object/apply:os.system ['touch executed']")

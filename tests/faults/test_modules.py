@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.config import check, digest
+from bcq_exp.config import check
 from bcq_exp.data import behaviour
 from bcq_exp.data.minari_reader import read_minari
 from bcq_exp.envs import spaces
+from bcq_exp.files import read_json, write_json
 from bcq_exp.group import Group, read_jobs
 from bcq_exp.runs import trained_runs
 from bcq_exp.saved import saved_config
-from bcq_exp.sections import plain
 from cases import checked, composed
 from trained import on_file, train_run
 
@@ -58,6 +58,9 @@ def run(trained: Path, here: Path) -> Path:
     cfg = OmegaConf.load(path / ".hydra" / "config.yaml")
     cfg.dataset.env = OWN
     OmegaConf.save(cfg, path / ".hydra" / "config.yaml")
+    manifest = read_json(path / "manifest.json")
+    manifest["config"]["dataset.env"] = OWN
+    write_json(path / "manifest.json", manifest)
     return path
 
 
@@ -107,15 +110,14 @@ def test_a_saved_permission_is_none(run: Path, here: Path):
 
 
 def test_the_members_of_a_group_are_what_was_typed_and_no_others(run: Path, here: Path):
-    known = digest(plain(saved_config(run, allow_modules=None)))
-    group = Group(here, {"run": known}, num_threads=1, is_compiled=False, device="cpu")
+    group = Group(here, ["run"], num_threads=1, device="cpu")
     (job,) = read_jobs(group)
     assert job.cfg.dataset.env == OWN
     (here / "executed").unlink()
     sys.modules.pop("own_envs")
     saved = run / ".hydra" / "config.yaml"
     saved.write_text(saved.read_text().replace("seed: 0", "seed: 1"))
-    with pytest.raises(ValueError, match="has changed since its sweep began"):
+    with pytest.raises(ValueError, match="seed: 0 before, 1 now"):
         read_jobs(group)
     assert not (here / "executed").exists()
 
