@@ -93,11 +93,13 @@ class Identity:
         lines = [self._difference(key, now) for key in keys]
         if self.source_sha256 != now.source_sha256 and not allow_code_change:
             lines.append(
-                f"the code: {self.source_sha256[:12]} before, {now.source_sha256[:12]} now;"
+                f"the code has changed: {self.source_sha256[:12]} before, {now.source_sha256[:12]} now;"
                 " allow_code_change=true goes on all the same"
             )
         if self.dataset_sha256 != now.dataset_sha256:
-            lines.append(f"the data: sha256 {self.dataset_sha256[:12]} before, {now.dataset_sha256[:12]} now")
+            lines.append(
+                f"the data has changed: sha256 {self.dataset_sha256[:12]} before, {now.dataset_sha256[:12]} now"
+            )
         return [line for line in lines if line]
 
     def _difference(self, key: str, now: "Identity") -> str | None:

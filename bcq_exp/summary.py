@@ -7,18 +7,20 @@ from typing import Any
 from bcq_exp.files import read_json
 
 SUMMARY = "summary.json"
-KEYS = (
-    "algorithm",
-    "dataset",
-    "seed",
-    "overrides",
-    "behaviour_return",
-    "status",
-    "num_updates",
-    "final_return",
-    "final_normalized_score",
-    "updates_per_second",
-)
+Number = int | float
+# What every summary holds, by type.
+KEYS: dict[str, Any] = {
+    "algorithm": str,
+    "dataset": str,
+    "seed": int,
+    "overrides": list,
+    "behaviour_return": Number,
+    "status": str,
+    "num_updates": int,
+    "final_return": Number | None,
+    "final_normalized_score": Number | None,
+    "updates_per_second": Number | None,
+}
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,12 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     summary = read_json(path, remedy)
     if missing := [key for key in KEYS if key not in summary]:
         raise ValueError(f"{path} lacks {', '.join(missing)}, so it was damaged after it was written; {remedy}")
+    wrong = [key for key, kind in KEYS.items() if not isinstance(summary[key], kind) or isinstance(summary[key], bool)]
+    if not all(isinstance(word, str) for word in summary["overrides"]):
+        wrong.append("overrides")
+    if wrong:
+        found = ", ".join(f"{key}={summary[key]!r}" for key in wrong)
+        raise ValueError(f"{path} holds {found}, so it was damaged after it was written; {remedy}")
     return summary
 
 

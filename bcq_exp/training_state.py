@@ -88,7 +88,7 @@ def go_on(
     if code[-1] != source_digest():
         if not allow_code_change:
             lines.append(
-                f"the code: {code[-1][:12]} before, {source_digest()[:12]} now;"
+                f"the code has changed: {code[-1][:12]} before, {source_digest()[:12]} now;"
                 " allow_code_change=true goes on all the same"
             )
         code.append(source_digest())

@@ -34,6 +34,14 @@ def job(run_dir: Path, *overrides: str, sweep: str | None = None) -> Job:
     return Job(check(cfg), run_dir, resolved, overrides, sweep)
 
 
+# The keys that every summary has.
+SUMMARY = {
+    "algorithm": "dqn", "dataset": "h5", "seed": 0, "overrides": ["seed=0"], "behaviour_return": 1.5,
+    "status": "finished", "num_updates": 20, "final_return": 9.0, "final_normalized_score": None,
+    "updates_per_second": 100.0,
+}  # fmt: skip
+
+
 def random_walk(num_episodes: int, *, is_discrete: bool, seed: int = 0) -> Transitions:
     """Episodes of 20 rows that look like CartPole's or Pendulum's; every second one ends in a time limit."""
     rng = np.random.default_rng(seed)

@@ -233,7 +233,9 @@ def test_training_that_other_code_began_goes_on_where_that_is_allowed(
     monkeypatch.setattr("bcq_exp.training_state.source_digest", lambda: "a" * 64)
     go_on(agent, tmp_path, settings, allow_code_change=False)
     monkeypatch.undo()
-    with pytest.raises(ValueError, match=r"the code: aaaaaaaaaaaa before, .* allow_code_change=true goes on"):
+    with pytest.raises(
+        ValueError, match=r"the code has changed: aaaaaaaaaaaa before, .* allow_code_change=true goes on"
+    ):
         go_on(agent, tmp_path, settings, allow_code_change=False)
     go_on(agent, tmp_path, settings, allow_code_change=True)
     go_on(agent, tmp_path, settings, allow_code_change=False)  # by the code that went on with it

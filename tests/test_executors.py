@@ -16,7 +16,7 @@ from bcq_exp import executors
 from bcq_exp.executors import device_of, facts, supervise
 from bcq_exp.files import read_json, write_json
 from bcq_exp.group import Group
-from bcq_exp.summary import KEYS, SUMMARY
+from cases import SUMMARY
 from test_launcher import QUICK, on_file, summaries, sweep, weights
 
 
@@ -36,7 +36,7 @@ class Played:
             return "running"
         if self.looks == 0 and "dies" not in self.group.run_dirs[0].name:
             self.group.run_dirs[0].mkdir()
-            write_json(self.group.run_dirs[0] / SUMMARY, dict.fromkeys(KEYS))
+            write_json(self.group.run_dirs[0] / "summary.json", SUMMARY)
         return None
 
     def where(self) -> str:

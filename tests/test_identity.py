@@ -94,11 +94,11 @@ def test_a_run_may_go_on_for_longer_but_not_where_its_rates_depend_on_the_end():
 def test_other_code_is_a_difference_that_may_be_allowed_and_other_data_is_one_that_may_not():
     before = replace(identity(), source_sha256="c" * 64)
     now = identity(dataset_sha256="e" * 64)
-    data = "the data: sha256 dddddddddddd before, eeeeeeeeeeee now"
+    data = "the data has changed: sha256 dddddddddddd before, eeeeeeeeeeee now"
     assert differences(before, now, allow_code_change=True) == [data]
     code, found = differences(before, now)
     assert found == data
-    assert code.startswith("the code: cccccccccccc before, ")
+    assert code.startswith("the code has changed: cccccccccccc before, ")
     assert code.endswith("; allow_code_change=true goes on all the same")
 
 

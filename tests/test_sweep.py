@@ -168,7 +168,10 @@ def test_a_changed_sweep_refuses_to_go_on_and_says_what_has_changed(tmp_path: Pa
     message = refused(jobs, sweep_dir)
     assert message.endswith("now\nresume=false puts the sweep aside and begins anew")
     assert message.count("\n  ") == 1
-    assert f"{jobs[0].run_dir} and 2 more hold other runs than what is asked for:\n  the data: sha256 " in message
+    assert (
+        f"{jobs[0].run_dir} and 2 more hold other runs than what is asked for:\n  the data has changed: sha256 "
+        in message
+    )
     assert {path: path.read_bytes() for path in sweep_dir.rglob("*.json")} == written
 
 
@@ -179,7 +182,7 @@ def test_a_sweep_that_other_code_began_goes_on_where_that_is_allowed(
     monkeypatch.setattr(identity, "source_digest", lambda: "a" * 64)
     began(jobs, tmp_path)
     monkeypatch.undo()
-    assert "the code: aaaaaaaaaaaa before" in refused(jobs, tmp_path)
+    assert "the code has changed: aaaaaaaaaaaa before" in refused(jobs, tmp_path)
     allowed = jobs_on(discrete_file, tmp_path, "allow_code_change=true", seeds=(0,))
     allowed = [replace(each, run_dir=jobs[0].run_dir) for each in allowed]
     sweep.run(allowed, tmp_path, HERE, batch=0)

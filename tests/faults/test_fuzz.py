@@ -11,7 +11,7 @@ from experiments.faults import fuzz, fuzz_cases
 SEED, COUNT = 0, 100
 
 
-@pytest.fixture(scope="module", params=["configurations", "datasets", "checkpoints"])
+@pytest.fixture(scope="module", params=["configurations", "datasets", "checkpoints", "records"])
 def home(request: pytest.FixtureRequest):
     pytest.importorskip("minari")
     environment = dict(os.environ)

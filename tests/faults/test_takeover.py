@@ -50,7 +50,7 @@ def test_data_that_have_changed_since(tmp_path: Path, discrete_file: Path, again
         file["rew"][3] *= 100
     before = contents(tmp_path)
     said = refused(tmp_path, *(["resume=run"] if again == "resume" else typed))
-    assert "\n  the data: sha256 " in said
+    assert "\n  the data has changed: sha256 " in said
     assert said.count("\n  ") == 1
     assert contents(tmp_path) == before
 
@@ -64,7 +64,7 @@ def test_other_code_goes_on_where_that_is_allowed_and_both_digests_are_kept(tmp_
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", script, *typed, "hydra.run.dir=run"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    assert "the code: aaaaaaaaaaaa before" in refused(tmp_path, "resume=run")
+    assert "the code has changed: aaaaaaaaaaaa before" in refused(tmp_path, "resume=run")
     assert train(tmp_path, "resume=run", "allow_code_change=true").returncode == 0
     manifest = read_json(tmp_path / "run" / "manifest.json")
     assert [each["source_sha256"][:3] for each in manifest["earlier"]] == ["aaa"]
