@@ -175,7 +175,6 @@ def kill(
     *,
     num_kills: int,
     seed: int,
-    checks_wandb: bool,
     on_kill: Callable[[int], object],
 ) -> Tally:
     """Kill one scenario's command so often, in as many runs as that takes.
@@ -186,7 +185,6 @@ def kill(
         work: a folder; what has a fault is kept there.
         num_kills: in all.
         seed: of the moments.
-        checks_wandb: whether W&B's files must hold every row.
         on_kill: is told the number of kills so far.
     """
     tally, whole = Tally(scenario), work / name / "whole"
@@ -201,7 +199,7 @@ def kill(
         tally.runs += 1
         try:
             tally.phases += broken(scenario, folder, tally.seconds, min(MAX_KILLS, num_kills - tally.kills), rng)
-            found = differences(whole, folder) + (lost_wandb_rows(folder) if checks_wandb else [])
+            found = differences(whole, folder) + lost_wandb_rows(folder)
             litter = [line for line in found if line.startswith(LEFT_BEHIND)]
             tally.littered += bool(litter)
             tally.different += len(found) > len(litter)
@@ -253,8 +251,6 @@ def arguments(typed: Sequence[str]) -> argparse.Namespace:
                         help=f"of {', '.join(SCENARIOS)} (default: all)")  # fmt: skip
     parser.add_argument("--kills", type=int, default=4, help="of each scenario (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: %(default)s)")
-    parser.add_argument("--wandb-rows", action=argparse.BooleanOptionalAction, default=False,
-                        help="whether W&B's offline files must hold every row (default: %(default)s)")  # fmt: skip
     parser.add_argument("--work", type=Path, help="a folder that runs are made in (default: a temporary one)")
     parser.add_argument("--write", type=Path, help="a Markdown file for the table, beside other sections")
     return parser.parse_args(typed)
@@ -276,7 +272,6 @@ def main(typed: Sequence[str]) -> int:
                     work,
                     num_kills=args.kills,
                     seed=args.seed,
-                    checks_wandb=args.wandb_rows,
                     on_kill=lambda kills, task=task: progress.update(task, completed=kills),
                 )
             )

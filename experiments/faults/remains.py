@@ -97,9 +97,9 @@ def _without(tree: Any, keys: frozenset[str]) -> Any:
 
 
 def lost_wandb_rows(folder: Path) -> list[str]:
-    """Metrics of every `metrics.csv` below `folder` that W&B's offline files, taken together, lack; a line a run."""
+    """Metrics of runs below `folder` that W&B's offline files, taken together, lack; a line for each run logged there."""
     found: list[str] = []
-    for path in sorted(folder.rglob("metrics.csv")):
+    for path in sorted(path.with_name("metrics.csv") for path in folder.rglob("wandb.json")):
         kept: set[tuple[int, str, str]] = set()
         for log in sorted(path.parent.glob("wandb/offline-run-*/*.wandb")):
             kept |= {metric for row in wandb_rows(log) for metric in row}

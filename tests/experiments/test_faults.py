@@ -125,8 +125,10 @@ def history(update: int, **metrics: float) -> bytes:
 
 
 def test_a_row_that_no_file_of_wandb_has_is_named_and_rows_are_taken_together(tmp_path: Path) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "metrics.csv").write_text("update,loss,return\n10,0.5,\n20,nan,3.0\n30,0.1,\n")
+    for name in ("run", "elsewhere"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.csv").write_text("update,loss,return\n10,0.5,\n20,nan,3.0\n30,0.1,\n")
+    (tmp_path / "run" / "wandb.json").write_text("{}")  # the other one was not logged there
     for number, records in enumerate([[history(10, loss=0.5)], [history(20, loss=0.25, **{"return": 3.0})]]):
         folder = tmp_path / "run" / "wandb" / f"offline-run-{number}"
         folder.mkdir(parents=True)

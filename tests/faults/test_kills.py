@@ -20,6 +20,6 @@ SCENARIOS = {
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_what_was_killed_twice_ends_as_if_nothing_had_been(tmp_path: Path, name: str) -> None:
     scenario: Scenario = SCENARIOS[name]
-    found = kill(name, scenario, tmp_path, num_kills=2, seed=0, checks_wandb=False, on_kill=lambda kills: None)
+    found = kill(name, scenario, tmp_path, num_kills=2, seed=0, on_kill=lambda kills: None)
     assert found.faults == []
     assert (found.kills, found.lost, found.different, found.littered) == (2, 0, 0, 0)
