@@ -97,7 +97,7 @@ def _without(tree: Any, keys: frozenset[str]) -> Any:
 
 
 def lost_wandb_rows(folder: Path) -> list[str]:
-    """Metrics of runs below `folder` that W&B's offline files, taken together, lack; a line for each run logged there."""
+    """Metrics of runs below `folder` that are logged to W&B, and that its files, together, lack; a line a run."""
     found: list[str] = []
     for path in sorted(path.with_name("metrics.csv") for path in folder.rglob("wandb.json")):
         kept: set[tuple[int, str, str]] = set()
