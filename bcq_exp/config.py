@@ -71,6 +71,9 @@ def _run_name(*, _root_: DictConfig) -> str:
 OmegaConf.register_new_resolver("run_dir", lambda fresh, *, _root_: _given(_root_, "resume") or fresh, replace=True)
 OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
 OmegaConf.register_new_resolver("file_name", file_name, replace=True)
+OmegaConf.register_new_resolver(
+    "collect_dir", lambda behaviour: f"outputs/collect/{file_name(behaviour)}" if behaviour else ".", replace=True
+)
 
 # Free keys by which no directory is named, so that the same command goes on there whatever they say.
 UNNAMED = FREE - {"dataset.path"}

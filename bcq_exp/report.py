@@ -165,7 +165,7 @@ def grouped(runs: Sequence[Run]) -> dict[str, dict[str, list[Run]]]:
     """
     envs, by_dataset = defaultdict[str, set[Any]](set), defaultdict[str, list[Run]](list)
     for run in runs:
-        envs[run.summary["dataset"]].add(run.summary.get("env"))
+        envs[run.summary["dataset"]].add(run.summary["env"])
     for run in runs:
         dataset = run.summary["dataset"]
         by_dataset[dataset if len(envs[dataset]) == 1 else f"{dataset} in {run.summary['env']}"].append(run)

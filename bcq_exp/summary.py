@@ -12,6 +12,7 @@ Number = int | float
 KEYS: dict[str, Any] = {
     "algorithm": str,
     "dataset": str,
+    "env": str,
     "seed": int,
     "overrides": list,
     "behaviour_return": Number,
@@ -37,7 +38,7 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     if missing := [key for key in KEYS if key not in summary]:
         raise ValueError(f"{path} lacks {', '.join(missing)}, so it was damaged after it was written; {remedy}")
     wrong = [key for key, kind in KEYS.items() if not isinstance(summary[key], kind) or isinstance(summary[key], bool)]
-    if not all(isinstance(word, str) for word in summary["overrides"]):
+    if "overrides" not in wrong and not all(isinstance(word, str) for word in summary["overrides"]):
         wrong.append("overrides")
     if wrong:
         found = ", ".join(f"{key}={summary[key]!r}" for key in wrong)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ACCOUNT = "training.json"  # what a training is, and the code that made it
 STATE = "training.pt"  # what a training that was killed goes on from
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 # Counters of environment steps, of calls (DQN copies its target by them) and of updates; DQN's epsilon.
 COUNTERS = ("num_timesteps", "_n_calls", "_n_updates", "exploration_rate")
 # Columns of a replay buffer, (N, 1, ...).
@@ -147,6 +147,7 @@ def save(agent: "OffPolicyAlgorithm", path: Path, eval_env: "VecEnv | None" = No
         "buffer": {"pos": buffer.pos, "full": buffer.full},
         "torch": torch.get_rng_state(),
         "numpy": {**numbers["state"], "key": torch.from_numpy(numbers["state"]["key"].astype(np.int64))},
+        "gauss": {key: numbers[key] for key in ("has_gauss", "gauss")},  # normal numbers are drawn in pairs
         "actions": dict(agent.action_space.np_random.bit_generator.state),
         "episode": agent.env.get_attr("began_with")[0],
         "evaluations": eval_env.env_method("stream") if eval_env is not None and has_evaluated else None,
@@ -192,7 +193,7 @@ def restore(agent: "OffPolicyAlgorithm", path: Path, eval_env: "VecEnv | None" =
     agent.action_space.np_random.bit_generator.state = state["actions"]
     torch.set_rng_state(state["torch"])
     numbers = {**state["numpy"], "key": state["numpy"]["key"].numpy().astype(np.uint32)}
-    np.random.set_state({"bit_generator": "MT19937", "state": numbers})
+    np.random.set_state({"bit_generator": "MT19937", "state": numbers, **state["gauss"]})
 
 
 def _open_episode(agent: "OffPolicyAlgorithm", began_with: dict[str, Any]) -> None:

@@ -36,9 +36,9 @@ def job(run_dir: Path, *overrides: str, sweep: str | None = None) -> Job:
 
 # The keys that every summary has.
 SUMMARY = {
-    "algorithm": "dqn", "dataset": "h5", "seed": 0, "overrides": ["seed=0"], "behaviour_return": 1.5,
-    "status": "finished", "num_updates": 20, "final_return": 9.0, "final_normalized_score": None,
-    "updates_per_second": 100.0,
+    "algorithm": "dqn", "dataset": "h5", "env": "CartPole-v1", "seed": 0, "overrides": ["seed=0"],
+    "behaviour_return": 1.5, "status": "finished", "num_updates": 20, "final_return": 9.0,
+    "final_normalized_score": None, "updates_per_second": 100.0,
 }  # fmt: skip
 
 

@@ -197,6 +197,16 @@ def test_a_signal_saves_the_training(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["training.json", STATE]
 
 
+def test_normal_numbers_go_on_in_the_middle_of_a_pair(tmp_path: Path) -> None:
+    agent = new_agent(tiny("pendulum"), 0)
+    np.random.seed(0)
+    np.random.normal()
+    save(agent, tmp_path / STATE)
+    expected = np.random.normal(size=3)
+    restore(new_agent(tiny("pendulum"), 1), tmp_path / STATE)
+    np.testing.assert_array_equal(np.random.normal(size=3), expected)
+
+
 def test_a_damaged_checkpoint_is_named_with_what_to_do(tmp_path: Path) -> None:
     agent = new_agent(tiny("cartpole"), 0)
     for content in (b"", b"x" * 100, b"PK\x03\x04"):

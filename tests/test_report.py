@@ -20,6 +20,7 @@ def make_run(directory: Path, *, algorithm: str, seed: int, returns: list[float]
     summary = {
         "algorithm": algorithm,
         "dataset": "cartpole-noisy",
+        "env": "CartPole-v1",
         "seed": seed,
         "overrides": ["experiment=main", f"seed={seed}", "eval_freq=10", *typed],
         "behaviour_return": 50.0,

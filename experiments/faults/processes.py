@@ -119,7 +119,7 @@ class Process:
         files = [path for pid in pids if (path := self.witness / str(pid)).exists()]
         for path in files:
             with suppress(ProcessLookupError):
-                os.kill(int(path.name), signal.SIGUSR2)
+                os.kill(int(path.name), signal.SIGRTMIN)
         deadline, before = time.monotonic() + WITNESS_SECONDS, [0] * len(files)
         while time.monotonic() < deadline:
             sizes = [path.stat().st_size for path in files]

@@ -1,4 +1,4 @@
-"""SIGUSR2 writes the process's stack to a file: Python imports this at its start, where PYTHONPATH names this folder.
+"""SIGRTMIN writes the process's stack to a file: Python imports this at its start, where PYTHONPATH names this folder.
 
 The stack tells what a process did when it was killed. Nothing else of the process is changed.
 """
@@ -8,4 +8,4 @@ import os
 import signal
 
 if folder := os.environ.get("BCQ_EXP_WITNESS"):
-    faulthandler.register(signal.SIGUSR2, file=open(os.path.join(folder, str(os.getpid())), "w"))  # noqa: SIM115
+    faulthandler.register(signal.SIGRTMIN, file=open(os.path.join(folder, str(os.getpid())), "w"))  # noqa: SIM115
