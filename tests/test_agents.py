@@ -199,6 +199,7 @@ def test_a_signal_saves_the_training(tmp_path: Path) -> None:
 
 def test_normal_numbers_go_on_in_the_middle_of_a_pair(tmp_path: Path) -> None:
     agent = new_agent(tiny("pendulum"), 0)
+    agent.learn(50)
     np.random.seed(0)
     np.random.normal()
     save(agent, tmp_path / STATE)
