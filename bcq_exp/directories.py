@@ -114,7 +114,9 @@ def check_vacant_or_same(runs: Mapping[Path, Identity], *, allow_code_change: bo
     for run_dir, identity in runs.items():
         manifest = read_manifest(run_dir)
         if manifest is None:
-            if others := [name for name in WRITTEN if (run_dir / name).exists()]:
+            # With a lock beside it a configuration is that of a start that was killed before its manifest was there.
+            ours = {".hydra"} if (run_dir / LOCK).exists() else set()
+            if others := [name for name in WRITTEN if name not in ours and (run_dir / name).exists()]:
                 raise ValueError(
                     f"{run_dir} has {', '.join(others)} but no {MANIFEST}, so no run of this program is there, and"
                     f" nothing is written over; {remedy}"
@@ -157,8 +159,8 @@ class Claim:
         if "command" in before:
             earlier = [*earlier, {key: before[key] for key in PROCESS if key in before}]
         content = {**self.identity.account(), **account, "earlier": earlier}
+        kept.write(self.run_dir)  # first, so that whatever has a manifest can be gone on with
         write_json(self.run_dir / MANIFEST, content)
-        kept.write(self.run_dir)
         if is_longer:
             (self.run_dir / "summary.json").unlink(missing_ok=True)  # of the shorter run; the longer one ends anew
 

@@ -22,6 +22,13 @@ def subnormal_numbers():
     torch.set_flush_denormal(False)
 
 
+@pytest.fixture(autouse=True)
+def service_of_wandb():
+    """W&B names the service of this process in the environment; processes that a test starts have their own."""
+    yield
+    os.environ.pop("WANDB_SERVICE", None)
+
+
 @pytest.fixture(scope="session")
 def discrete_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "discrete.h5"

@@ -113,3 +113,11 @@ def test_a_directory_has_one_writer_at_a_time(tmp_path: Path):
         take(tmp_path / "b", run())
     both[0].release()
     take(tmp_path / "a", run())
+
+
+def test_a_start_that_was_killed_before_its_manifest_is_begun_again(tmp_path: Path):
+    first = take(tmp_path, run())
+    KEPT.write(tmp_path)
+    first.release()
+    take(tmp_path, run()).begin(KEPT, {})
+    assert read_json(tmp_path / MANIFEST)["config"]["seed"] == 0
