@@ -37,13 +37,18 @@ class Directories(Callback):
 
 def _prepare(config: DictConfig, kind: str, *, is_new: bool) -> None:
     from bcq_exp.directories import make_new, missing_folders, remove_empty
+    from bcq_exp.files import refusal
 
     section = config.hydra[kind]
     path = Path(section.dir)
     made = missing_folders(path)
-    if is_new and "${now:" in OmegaConf.to_container(section)["dir"]:  # type: ignore[index, call-overload]
-        path = make_new(path)
-        with read_write(config), open_dict(config):
-            section.dir = str(path)
-        made = [*made, path.absolute()]
+    try:
+        if is_new and "${now:" in OmegaConf.to_container(section)["dir"]:  # type: ignore[index, call-overload]
+            path = make_new(path)
+            with read_write(config), open_dict(config):
+                section.dir = str(path)
+            made = [*made, path.absolute()]
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(f"error: {refusal(error) or error}") from None
     atexit.register(remove_empty, made)
