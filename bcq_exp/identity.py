@@ -89,13 +89,9 @@ class Identity:
             now: the identity of what is asked for.
             allow_code_change: whether other code may take over.
         """
-        keys = [key for key in {**self.config, **now.config} if self.config.get(key) != now.config.get(key)]
-        lines = [self._difference(key, now) for key in keys]
+        lines = [self._difference(key, now) for key in differing(self.config, now.config)]
         if self.source_sha256 != now.source_sha256 and not allow_code_change:
-            lines.append(
-                f"the code has changed: {self.source_sha256[:12]} before, {now.source_sha256[:12]} now;"
-                " allow_code_change=true goes on all the same"
-            )
+            lines.append(code_difference(self.source_sha256, now.source_sha256))
         if self.dataset_sha256 != now.dataset_sha256:
             lines.append(
                 f"the data has changed: sha256 {self.dataset_sha256[:12]} before, {now.dataset_sha256[:12]} now"
@@ -110,7 +106,22 @@ class Identity:
             if decay is None:
                 return None
             return f"num_updates: {before} before, {after} now; optimizer.lr_decay={decay} would have been slower"
-        return f"{key}: {before} before, {after} now"
+        return difference(key, self.config, now.config)
+
+
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The keys of two flat configurations whose values differ, or that one of them lacks."""
+    return [key for key in {**before, **now} if before.get(key) != now.get(key)]
+
+
+def difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """How a key of two flat configurations differs, in words."""
+    return f"{key}: {before.get(key, 'absent')} before, {now.get(key, 'absent')} now"
+
+
+def code_difference(before: str, now: str) -> str:
+    """How the digest of the code differs, in words, and what lets other code go on."""
+    return f"the code has changed: {before[:12]} before, {now[:12]} now; allow_code_change=true goes on all the same"
 
 
 def is_free(key: str) -> bool:

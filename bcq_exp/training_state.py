@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from bcq_exp.files import clear_partials, read_json, replacing, write_json
-from bcq_exp.identity import flatten, refusal
+from bcq_exp.identity import code_difference, difference, differing, flatten, refusal
 from bcq_exp.source import source_digest
 
 if TYPE_CHECKING:
@@ -80,17 +80,10 @@ def go_on(
     if path.exists():
         before = read_json(path, f"remove {folder}, and the training begins anew")
     begun, asked, code = flatten(before["settings"]), flatten(now), list(before["code"])
-    lines = [
-        f"{key}: {begun.get(key, 'absent')} before, {asked.get(key, 'absent')} now"
-        for key in {**begun, **asked}
-        if begun.get(key) != asked.get(key)
-    ]
+    lines = [difference(key, begun, asked) for key in differing(begun, asked)]
     if code[-1] != source_digest():
         if not allow_code_change:
-            lines.append(
-                f"the code has changed: {code[-1][:12]} before, {source_digest()[:12]} now;"
-                " allow_code_change=true goes on all the same"
-            )
+            lines.append(code_difference(code[-1], source_digest()))
         code.append(source_digest())
     if lines:
         raise refusal({folder: lines}, "give another hydra.run.dir=DIR to begin anew")
