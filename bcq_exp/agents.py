@@ -15,10 +15,10 @@ import torch
 from rich import progress
 from torch import nn
 
-from bcq_exp.algorithms.schema import NAME, NAME_RULE, named, one_of, violations, within
 from bcq_exp.data import behaviour
 from bcq_exp.envs import make_env, spaces
 from bcq_exp.evaluation import EndingEpisodes
+from bcq_exp.fields import NAME, NAME_RULE, named, one_of, violations, within
 from bcq_exp.interruption import watching
 from bcq_exp.networks.mlp import ACTIVATIONS
 from bcq_exp.progress import terminal

@@ -19,20 +19,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.agents import BehaviourConfig, Seeds
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.algorithms.schema import (
-    NETWORKS,
-    AlgorithmConfig,
-    MLPNetworkConfig,
-    NetworkConfig,
-    file_name,
-    one_of,
-    within,
-)
+from bcq_exp.algorithms.schema import AlgorithmConfig
 from bcq_exp.data.storage import STORAGES
 from bcq_exp.datasets import FORMATS, DatasetConfig, completed, dataset_errors, observation_errors
 from bcq_exp.envs import spaces
+from bcq_exp.fields import file_name, one_of, within
 from bcq_exp.identity import FREE
 from bcq_exp.networks import SMALLEST_SIDE
+from bcq_exp.networks.schema import NETWORKS, MLPNetworkConfig, NetworkConfig
 from bcq_exp.optim import DECAYS, OPTIMIZERS
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.sections import MISSING, chosen_type, first_line, plain, typed_section

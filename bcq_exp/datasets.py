@@ -11,12 +11,12 @@ import gymnasium as gym
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bcq_exp.agents import LAST_SEED, BehaviourConfig
-from bcq_exp.algorithms.schema import file_name, named, one_of, within
 from bcq_exp.data.atari_replay import check_choice, scores
 from bcq_exp.data.behaviour import Behaviour, make_noise
 from bcq_exp.data.d4rl import entry
 from bcq_exp.data.minari_reader import minari_folder, read_facts
 from bcq_exp.envs import foreign_module, normalized_score
+from bcq_exp.fields import file_name, named, one_of, within
 from bcq_exp.sections import MISSING, typed_section
 from bcq_exp.streams import Growth
 

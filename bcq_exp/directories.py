@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from bcq_exp.differences import refusal
 from bcq_exp.files import read_json, write_bytes, write_json
-from bcq_exp.identity import Identity, refusal
+from bcq_exp.identity import Identity
 from bcq_exp.masking import masked, masked_words
 
 MANIFEST = "manifest.json"

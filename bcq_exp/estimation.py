@@ -22,7 +22,6 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from bcq_exp import selection
-from bcq_exp.algorithms.schema import MLPNetworkConfig, Sizes
 from bcq_exp.config import RunConfig
 from bcq_exp.data import check_against, observation_statistics
 from bcq_exp.data.mapping import in_files, should_map
@@ -32,6 +31,7 @@ from bcq_exp.experiment import optimizer_of, read_dataset
 from bcq_exp.files import write_json
 from bcq_exp.machine import should_compile
 from bcq_exp.networks import Critic
+from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
 from bcq_exp.offline import Task, check_fit
 from bcq_exp.ope.behaviour import log_propensities
 from bcq_exp.ope.decisions import decide

@@ -12,7 +12,6 @@ from torch.optim import Optimizer
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.form import rare_copies
-from bcq_exp.algorithms.schema import Sizes
 from bcq_exp.checkpoint import remove_end
 from bcq_exp.config import OptimizerConfig, RunConfig
 from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transitions
@@ -41,6 +40,7 @@ from bcq_exp.logger import Logger, WandbLogger, own_settings
 from bcq_exp.machine import checked_precision, prepare_process, should_compile
 from bcq_exp.manifest import dataset_account, process_account
 from bcq_exp.masking import masked, masked_words
+from bcq_exp.networks.schema import Sizes
 from bcq_exp.optim import make_optimizer, make_schedule
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap

@@ -6,8 +6,9 @@ from typing import Any
 import gymnasium as gym
 from omegaconf import DictConfig
 
-from bcq_exp.algorithms.schema import NETWORKS, NetworkConfig, one_of, within
 from bcq_exp.config import MAX_THREADS, OptimizerConfig, RunConfig, device_errors, network_errors, optimizer_errors
+from bcq_exp.fields import one_of, within
+from bcq_exp.networks.schema import NETWORKS, NetworkConfig
 from bcq_exp.sections import chosen_type, plain, typed_section
 
 LAST_SEED = 2**63 - 1  # that torch and numpy take alike

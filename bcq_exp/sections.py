@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bcq_exp.algorithms.schema import violations
+from bcq_exp.fields import violations
 
 MISSING = "???"
 

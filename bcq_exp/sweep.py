@@ -15,12 +15,13 @@ from filelock import FileLock
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.config import digest
 from bcq_exp.data import Transitions, check_against
+from bcq_exp.differences import flatten, refusal
 from bcq_exp.directories import MANIFEST, check_vacant_or_same, make_new, read_manifest, remove_empty
 from bcq_exp.executors import run_groups
 from bcq_exp.experiment import load_transitions
 from bcq_exp.files import read_json, replacing, write_json
 from bcq_exp.group import FOLDER, Group, describe, name_of, train
-from bcq_exp.identity import Identity, dataset_digest, flatten, refusal
+from bcq_exp.identity import Identity, dataset_digest
 from bcq_exp.job import SWEEP_REMEDY, Job
 from bcq_exp.launch import Launch
 from bcq_exp.memory import need

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
+from bcq_exp.differences import code_difference, difference, differing, flatten, refusal
 from bcq_exp.files import clear_partials, read_json, replacing, write_json
-from bcq_exp.identity import code_difference, difference, differing, flatten, refusal
 from bcq_exp.source import source_digest
 
 if TYPE_CHECKING:

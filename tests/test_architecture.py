@@ -11,6 +11,7 @@ PACKAGE = Path(bcq_exp.__file__).parent
 FLOORS = [
     {
         "ops",
+        "fields",
         "networks",
         "data",
         "envs",
@@ -23,6 +24,7 @@ FLOORS = [
         "behaviours",
         "files",
         "source",
+        "differences",
         "masking",
         "plain",
         "interruption",

@@ -7,7 +7,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from bcq_exp.data.frames import FrameStacks
-from bcq_exp.identity import FREE, Identity, dataset_digest, flatten, is_free, refusal
+from bcq_exp.differences import flatten
+from bcq_exp.identity import FREE, Identity, dataset_digest, is_free
 from cases import composed, random_walk
 
 
@@ -113,14 +114,6 @@ def test_what_is_kept_is_read_as_it_was(tmp_path: Path):
 def test_a_manifest_that_does_not_say_what_its_run_is_is_refused_by_name(manifest: dict):
     with pytest.raises(ValueError, match=r"run/manifest\.json does not say what its run is.*begin anew"):
         Identity.kept(manifest, Path("run/manifest.json"))
-
-
-def test_a_refusal_says_each_difference_once_and_not_too_many():
-    runs = {Path("a"): ["x: 1 before, 2 now"], Path("b"): ["x: 1 before, 2 now", "y: 1 before, 2 now"]}
-    assert str(refusal(runs, "drop x")) == (
-        "a and 1 more hold other runs than what is asked for:\n  x: 1 before, 2 now\n  y: 1 before, 2 now\ndrop x"
-    )
-    assert str(refusal({Path("a"): [f"line {i}" for i in range(20)]}, "")).count("\n  ") == 13
 
 
 def test_the_dataset_is_known_by_every_value_that_is_learned_from():

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.algorithms.schema import within
+from bcq_exp.fields import within
 from bcq_exp.sections import leaves, plain, typed_section
 
 

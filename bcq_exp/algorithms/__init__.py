@@ -32,7 +32,8 @@ from bcq_exp.algorithms import (
     vae_bc,
 )
 from bcq_exp.algorithms.form import Algorithm
-from bcq_exp.algorithms.schema import AlgorithmConfig, DiscreteConfig, Sizes
+from bcq_exp.algorithms.schema import AlgorithmConfig, DiscreteConfig
+from bcq_exp.networks.schema import Sizes
 
 
 @dataclass(frozen=True)

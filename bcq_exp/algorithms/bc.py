@@ -9,15 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
-from bcq_exp.algorithms.schema import (
-    ContinuousConfig,
-    DiscreteConfig,
-    MLPNetworkConfig,
-    NetworkConfig,
-    Sizes,
-    one_of,
-)
+from bcq_exp.algorithms.schema import ContinuousConfig, DiscreteConfig
+from bcq_exp.fields import one_of
 from bcq_exp.networks import Actor, StochasticActor
+from bcq_exp.networks.schema import MLPNetworkConfig, NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, masked_argmax
 from bcq_exp.ops.gaussian import log_prob
 

@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
+from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import twin_critics, twin_regression
+from bcq_exp.fields import within
 from bcq_exp.networks import Decoder, Encoder, Perturbation
+from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import kl_to_standard_normal
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 

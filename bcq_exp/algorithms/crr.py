@@ -15,8 +15,10 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, one_of, within
+from bcq_exp.algorithms.schema import ContinuousConfig
+from bcq_exp.fields import one_of, within
 from bcq_exp.networks import Critic
+from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import sample
 from bcq_exp.ops.td import n_step_target
 

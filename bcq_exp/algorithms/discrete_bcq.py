@@ -11,7 +11,8 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn, qrdqn
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
-from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
+from bcq_exp.fields import within
+from bcq_exp.networks.schema import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, likely_actions, masked_argmax
 
 SWEPT = frozenset({"gamma", "eval_eps", "unlikely_action_threshold", "imitation_logits_penalty"})

@@ -10,7 +10,8 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn, qrdqn
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
-from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
+from bcq_exp.fields import within
+from bcq_exp.networks.schema import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, take_action
 
 SWEPT = dqn.SWEPT | {"alpha"}

@@ -14,7 +14,9 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.crr import advantage_weights
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, one_of, within
+from bcq_exp.algorithms.schema import DiscreteConfig
+from bcq_exp.fields import one_of, within
+from bcq_exp.networks.schema import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import action_probabilities, among_available, expected_value, masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 

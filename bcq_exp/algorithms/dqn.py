@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import DiscreteConfig, NetworkConfig, Sizes, within
+from bcq_exp.algorithms.schema import DiscreteConfig
 from bcq_exp.data import ReplayBuffer
+from bcq_exp.fields import within
+from bcq_exp.networks.schema import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 

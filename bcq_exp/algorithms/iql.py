@@ -13,9 +13,11 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import AlgorithmConfig, ContinuousConfig, MLPNetworkConfig, Sizes, within
+from bcq_exp.algorithms.schema import AlgorithmConfig, ContinuousConfig
 from bcq_exp.algorithms.td3 import smallest_value, twin_critics, twin_regression
+from bcq_exp.fields import within
 from bcq_exp.networks import Value
+from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
 from bcq_exp.ops.expectile import expectile_loss
 from bcq_exp.ops.td import n_step_target
 

@@ -16,8 +16,10 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import bcq, sac
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
+from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import smallest_value, twin_regression
+from bcq_exp.fields import within
+from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import squashed_sample
 from bcq_exp.ops.td import n_step_target
 

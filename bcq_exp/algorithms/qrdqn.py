@@ -12,7 +12,8 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Tensors
-from bcq_exp.algorithms.schema import NetworkConfig, Sizes, within
+from bcq_exp.fields import within
+from bcq_exp.networks.schema import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import take_action
 from bcq_exp.ops.quantile import quantile_huber_loss
 

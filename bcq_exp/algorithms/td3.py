@@ -11,8 +11,10 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import deterministic_act
 from bcq_exp.algorithms.form import Algorithm, Draw, Loss, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes, within
+from bcq_exp.algorithms.schema import ContinuousConfig
+from bcq_exp.fields import within
 from bcq_exp.networks import Actor, Critic
+from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = frozenset({"gamma", "tau", "policy_noise", "noise_clip"})

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from bcq_exp.algorithms import td3
 from bcq_exp.algorithms.form import Algorithm, Nets, Tensors
-from bcq_exp.algorithms.schema import Sizes, within
+from bcq_exp.fields import within
+from bcq_exp.networks.schema import Sizes
 
 SWEPT = td3.SWEPT | {"alpha"}
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from bcq_exp.algorithms import bcq
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, MLPNetworkConfig, Sizes
+from bcq_exp.algorithms.schema import ContinuousConfig
+from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
 
 
 @dataclass(kw_only=True)

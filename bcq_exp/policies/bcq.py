@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bcq_exp.algorithms import bcq
-from bcq_exp.algorithms.schema import check_ranges
+from bcq_exp.fields import check_ranges
 from bcq_exp.networks import VAE
 from bcq_exp.policies.base import Policy
 from bcq_exp.policies.optimizers import like

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bcq_exp.algorithms import discrete_bcq, dqn
-from bcq_exp.algorithms.schema import violations
 from bcq_exp.data import Batch, ReplayBuffer
+from bcq_exp.fields import violations
 from bcq_exp.policies import door
 from bcq_exp.policies.base import Policy
 from bcq_exp.policies.normalization import standardized

@@ -12,8 +12,9 @@ from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.bcq import BCQConfig
 from bcq_exp.algorithms.discrete_bcq import DiscreteBCQConfig
 from bcq_exp.algorithms.form import Algorithm
-from bcq_exp.algorithms.schema import AlgorithmConfig, Sizes
+from bcq_exp.algorithms.schema import AlgorithmConfig
 from bcq_exp.networks import VAE, Decoder, Encoder
+from bcq_exp.networks.schema import Sizes
 from bcq_exp.policies.base import Policy
 from bcq_exp.policies.bcq import BCQPolicy
 from bcq_exp.policies.discrete_bcq import DiscreteBCQPolicy

@@ -13,8 +13,8 @@ from algorithms.golden import Adam, assert_same, backward, cross_entropy, forwar
 from algorithms.quantile_working import quantile_loss, quantile_targets, quantiles
 from bcq_exp.algorithms import REGISTRY, dqn
 from bcq_exp.algorithms.discrete_bcq import bcq_target
-from bcq_exp.algorithms.schema import NatureCNNConfig, Sizes
 from bcq_exp.data import ReplayBuffer
+from bcq_exp.networks.schema import NatureCNNConfig, Sizes
 from bcq_exp.policies import DiscreteBCQPolicy
 from bcq_exp.policies.factory import make_policy as make_any_policy
 

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from algorithms import tiny
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.algorithms.schema import MLPNetworkConfig, NatureCNNConfig, Range, Sizes, violations
 from bcq_exp.data import ReplayBuffer
+from bcq_exp.fields import Range, violations
+from bcq_exp.networks.schema import MLPNetworkConfig, NatureCNNConfig, Sizes
 from bcq_exp.policies import Policy
 
 NUM_UPDATES = 3

@@ -3,8 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from bcq_exp.algorithms.schema import MLPNetworkConfig, Range, Sizes, check_ranges, one_of, violations, within
-from bcq_exp.networks import ACTIVATIONS
+from bcq_exp.fields import Range, check_ranges, one_of, violations, within
 
 
 @dataclass(kw_only=True)
@@ -56,16 +55,6 @@ def test_schemas_hold_no_values() -> None:
         Config()  # type: ignore[call-arg]
 
 
-def test_network_config_hands_on_the_right_widths() -> None:
-    cfg = MLPNetworkConfig(name="x", kind="mlp", hidden_sizes=[4], vae_hidden_sizes=[7], activation="tanh")
-    assert cfg.hidden == {"hidden_sizes": [4], "activation": "tanh"}
-    assert cfg.vae_hidden == {"hidden_sizes": [7], "activation": "tanh"}
-    assert all(violations(MLPNetworkConfig, {"activation": name}) == [] for name in ACTIVATIONS)
-    assert violations(MLPNetworkConfig, {"activation": "swish"}) == [
-        "activation=swish is none of relu, tanh, elu, gelu"
-    ]
-
-
 @pytest.mark.parametrize(("value", "is_allowed"), [(2, True), (2.5, False), ("2", False), (True, False), (None, False)])
 def test_a_count_is_an_integer(value: object, is_allowed: bool):
     assert (violations(Config, {"num_steps": value}) == []) == is_allowed
@@ -75,9 +64,3 @@ def test_a_count_is_an_integer(value: object, is_allowed: bool):
 @pytest.mark.parametrize(("value", "is_allowed"), [(0, True), (0.5, True), ("0.5", False), (float("nan"), False)])
 def test_a_rate_is_a_number(value: object, is_allowed: bool):
     assert (violations(Config, {"gamma": value}) == []) == is_allowed
-
-
-def test_an_image_has_no_single_dimension():
-    assert Sizes((7,), 2, 1.0).obs_dim == 7
-    with pytest.raises(ValueError, match="too many values to unpack"):
-        _ = Sizes((1, 36, 36), 2, 1.0).obs_dim
