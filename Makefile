@@ -33,7 +33,7 @@ test: setup  ## run the tests
 	$(BIN)/python -m pytest -q -n auto
 
 test-compile: setup  ## hold the compiled update of every algorithm against the one that is not compiled
-	$(BIN)/python -m pytest -q -n auto -m compiled tests/test_compiled.py
+	$(BIN)/python -m pytest -q -n auto -m compiled tests/engine/test_compiled.py
 
 check: setup  ## lint, types and tests
 	$(BIN)/ruff check .

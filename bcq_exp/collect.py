@@ -10,14 +10,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Column, Table
 
-from bcq_exp import agents, inspection
-from bcq_exp.config import CONF_DIR, checked_dataset, checked_training
-from bcq_exp.data import convert
-from bcq_exp.datasets import with_absolute_paths
-from bcq_exp.endings import in_one_line, refuse_pickles
-from bcq_exp.experiment import read_dataset
-from bcq_exp.files import read_json
-from bcq_exp.masking import masked_words
+from bcq_exp.analysis import convert, inspection
+from bcq_exp.behaviours import training as agents
+from bcq_exp.io.endings import in_one_line, refuse_pickles
+from bcq_exp.io.files import read_json
+from bcq_exp.io.masking import masked_words
+from bcq_exp.training.config import CONF_DIR, checked_dataset, checked_training
+from bcq_exp.training.datasets import with_absolute_paths
+from bcq_exp.training.experiment import read_dataset
 
 COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; all else is an override
 

@@ -11,16 +11,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bcq_exp import selection
-from bcq_exp.config import CONF_DIR
-from bcq_exp.endings import in_one_line, refuse_pickles
-from bcq_exp.envs import normalized_score
-from bcq_exp.estimation import by_dataset, judge
-from bcq_exp.evaluation import evaluate
-from bcq_exp.machine import prepare_process
-from bcq_exp.offline import EvaluationConfig, Task, checked_task
-from bcq_exp.progress import PLAIN_PERIOD, Board, episodes
-from bcq_exp.runs import TrainedRun, load_policy, trained_runs
+from bcq_exp.analysis.runs import TrainedRun, load_policy, trained_runs
+from bcq_exp.engine.machine import prepare_process
+from bcq_exp.envs.environments import normalized_score
+from bcq_exp.envs.evaluation import evaluate
+from bcq_exp.io.endings import in_one_line, refuse_pickles
+from bcq_exp.io.progress import PLAIN_PERIOD, Board, episodes
+from bcq_exp.ope import selection
+from bcq_exp.ope.estimation import by_dataset, judge
+from bcq_exp.ope.offline import EvaluationConfig, Task, checked_task
+from bcq_exp.training.config import CONF_DIR
 
 log = logging.getLogger(__name__)
 

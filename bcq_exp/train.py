@@ -14,15 +14,15 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bcq_exp.config import CONF_DIR, check
-from bcq_exp.datasets import with_absolute_paths
-from bcq_exp.endings import in_one_line, refuse_pickles
-from bcq_exp.experiment import build
-from bcq_exp.files import HeldLog
-from bcq_exp.job import Job
-from bcq_exp.resuming import resumed
-from bcq_exp.sections import plain
-from bcq_exp.trainer import Trainer
+from bcq_exp.io.endings import in_one_line, refuse_pickles
+from bcq_exp.io.files import HeldLog
+from bcq_exp.training.config import CONF_DIR, check
+from bcq_exp.training.datasets import with_absolute_paths
+from bcq_exp.training.experiment import build
+from bcq_exp.training.job import Job
+from bcq_exp.training.resuming import resumed
+from bcq_exp.training.sections import plain
+from bcq_exp.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 

@@ -36,8 +36,8 @@ class Directories(Callback):
 
 
 def _prepare(config: DictConfig, kind: str, *, is_new: bool) -> None:
-    from bcq_exp.directories import make_new, missing_folders, remove_empty
-    from bcq_exp.files import refusal
+    from bcq_exp.io.files import refusal
+    from bcq_exp.training.directories import make_new, missing_folders, remove_empty
 
     section = config.hydra[kind]
     path = Path(section.dir)

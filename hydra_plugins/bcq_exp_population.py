@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 @dataclass
 class PopulationLauncherConf:
-    """Keys of `hydra.launcher`: those of `bcq_exp.launch.Launch`."""
+    """Keys of `hydra.launcher`: those of `bcq_exp.sweeps.launch.Launch`."""
 
     _target_: str = "hydra_plugins.bcq_exp_population.PopulationLauncher"
     executor: str = "inprocess"
@@ -144,7 +144,7 @@ class PopulationLauncher(Launcher):
     """Trains the jobs of a sweep as populations, in this process or by an executor.
 
     Args:
-        keys: what `bcq_exp.launch.Launch` takes.
+        keys: what `bcq_exp.sweeps.launch.Launch` takes.
     """
 
     def __init__(self, **keys: Any) -> None:
@@ -169,12 +169,12 @@ class PopulationLauncher(Launcher):
         Raises:
             SystemExit: with one message for all that is wrong with any job, before any of them has started.
         """
-        from bcq_exp import sweep
-        from bcq_exp.config import check
-        from bcq_exp.datasets import with_absolute_paths
-        from bcq_exp.endings import in_one_line
-        from bcq_exp.job import Job
-        from bcq_exp.launch import Launch
+        from bcq_exp.io.endings import in_one_line
+        from bcq_exp.sweeps import sweep
+        from bcq_exp.sweeps.launch import Launch
+        from bcq_exp.training.config import check
+        from bcq_exp.training.datasets import with_absolute_paths
+        from bcq_exp.training.job import Job
 
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep_dir = Path(self.config.hydra.sweep.dir)
@@ -222,7 +222,7 @@ def job_return(made: Composition, summary: dict[str, Any]) -> JobReturn:
 
 def explain(error: Exception, overrides: Sequence[str]) -> str:
     """One line for a job that cannot be composed; a key that its algorithm lacks is named with the nearest ones."""
-    from bcq_exp.config import explain_unknown_key
+    from bcq_exp.training.config import explain_unknown_key
 
     key = re.search(r"Could not override '([^']+)'", str(error))
     choices = dict(override.split("=", 1) for override in overrides if "=" in override)

@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
-from bcq_exp.config import CONF_DIR, RunConfig, check
 from bcq_exp.data import Transitions
-from bcq_exp.job import Job
+from bcq_exp.training.config import CONF_DIR, RunConfig, check
+from bcq_exp.training.job import Job
 
 
 def composed(*overrides: str, config: str = "config") -> DictConfig:

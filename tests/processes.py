@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.checkpoint import common_checkpoints
+from bcq_exp.io.checkpoint import common_checkpoints
 
 SMALL = ("num_threads=1", "compile=never", "num_updates=600", "eval_freq=300", "eval_episodes=1", "checkpoint_freq=200",
          "log_freq=50", "batch_size=16", "network.hidden_sizes=[8]", "hydra.run.dir=run")  # fmt: skip

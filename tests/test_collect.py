@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bcq_exp.behaviours.agents import Behaviour
 from bcq_exp.collect import main
-from bcq_exp.data.behaviour import Behaviour
 
 TINY = ["behaviour.agents={cartpole: null}", "behaviour.max_steps=200", "behaviour.eval_freq=150", "report_episodes=3"]
 

@@ -18,9 +18,9 @@ from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError
 from safetensors.torch import load_file
 
-from bcq_exp.config import CONF_DIR
-from bcq_exp.directories import Kept
-from bcq_exp.files import read_json
+from bcq_exp.io.files import read_json
+from bcq_exp.training.config import CONF_DIR
+from bcq_exp.training.directories import Kept
 from hydra_plugins.bcq_exp_population import Composer
 
 QUICK = ["num_updates=60", "eval_freq=30", "eval_episodes=2", "log_freq=20", "batch_size=16",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.files import read_json
+from bcq_exp.io.files import read_json
 from test_launcher import QUICK, on_file, summaries, sweep
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.files import read_json
+from bcq_exp.io.files import read_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,14 +26,14 @@ def test_the_wheel_runs_where_there_is_no_checkout(tmp_path: Path, discrete_file
     site, work = tmp_path / "site", tmp_path / "work"
     work.mkdir()
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel), cwd=tmp_path)
-    where = "import bcq_exp.config as c; print(c.__file__); print(c.CONF_DIR)"
+    where = "import bcq_exp.training.config as c; print(c.__file__); print(c.CONF_DIR)"
     installed = run(python, "-c", where, cwd=work, PYTHONPATH=str(site)).split()
-    assert installed == [str(site / "bcq_exp" / "config.py"), str(site / "bcq_exp" / "conf")]
+    assert installed == [str(site / "bcq_exp" / "training" / "config.py"), str(site / "bcq_exp" / "conf")]
     typed = ["num_updates=20", "eval_freq=20", "eval_episodes=1", "dataset=h5", f"dataset.path={discrete_file}",
              "dataset.env=CartPole-v1"]  # fmt: skip
     run(
         python, "-m", "bcq_exp.train", "-m", *typed, "seed=0,1", "hydra.sweep.dir=sweep", cwd=work, PYTHONPATH=str(site)
     )
     assert len([read_json(path) for path in (work / "sweep").rglob("summary.json")]) == 2
-    shipped = site / "bcq_exp" / "behaviours"
+    shipped = site / "bcq_exp" / "behaviours" / "shipped"
     assert {path.name for path in shipped.iterdir()} >= {"cartpole.safetensors", "cartpole.json"}

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 import pixels
-from bcq_exp.config import RunConfig
 from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
 from bcq_exp.data.frames import FrameStacks, StackedFrames
-from bcq_exp.experiment import build, make_population
 from bcq_exp.policies import Policy
-from bcq_exp.trainer import Trainer
+from bcq_exp.training.config import RunConfig
+from bcq_exp.training.experiment import build, make_population
+from bcq_exp.training.trainer import Trainer
 from cases import checked, job
 
 NUM_EPISODES = 30

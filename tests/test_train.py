@@ -13,7 +13,7 @@ import h5py
 import pytest
 from safetensors.torch import load_file
 
-from bcq_exp.files import read_json
+from bcq_exp.io.files import read_json
 from bcq_exp.train import with_their_group
 
 REPLAYS = Path(__file__).parents[1].parent / "shared" / "data"

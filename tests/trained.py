@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from bcq_exp.experiment import build
+from bcq_exp.training.experiment import build
 from cases import job
 
 SMALL = ("num_updates=20", "eval_freq=20", "eval_episodes=2", "batch_size=16", "network.hidden_sizes=[8]",

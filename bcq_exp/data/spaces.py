@@ -12,7 +12,7 @@ from bcq_exp.data.columns import Array, as_index, converted, reject_rows
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.storage import chunks, is_large, is_mapped, new_mapped
 from bcq_exp.data.transitions import MASKS, Transitions
-from bcq_exp.observations import OneHot
+from bcq_exp.envs.observations import OneHot
 
 FLOAT32_ROUNDING = 1e-5
 

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 from numpy.typing import DTypeLike, NDArray
 
-from bcq_exp.files import cache_folder
+from bcq_exp.io.files import cache_folder
 
 Array = NDArray[Any]
 

@@ -11,11 +11,11 @@ from torch.optim import Optimizer
 
 from bcq_exp.algorithms.form import Algorithm
 from bcq_exp.data import ReplayBuffer
+from bcq_exp.engine.population import Population
+from bcq_exp.io.progress import Progress
 from bcq_exp.policies import Policy, normalize_observations
 from bcq_exp.policies.normalization import standardized
 from bcq_exp.policies.schedulers import Scheduler
-from bcq_exp.population import Population
-from bcq_exp.progress import Progress
 
 STRIDE = 100  # updates between two looks at how far it is
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
-from bcq_exp.config import CONF_DIR, RunConfig, check
 from bcq_exp.data import Transitions
-from bcq_exp.experiment import make_population
-from bcq_exp.population import Population
+from bcq_exp.engine.population import Population
+from bcq_exp.training.config import CONF_DIR, RunConfig, check
+from bcq_exp.training.experiment import make_population
 
 EPISODE_LENGTH = 200
 

@@ -16,8 +16,8 @@ from rich.table import Table
 from torch._dynamo.utils import counters
 from torch.profiler import ProfilerActivity, profile
 
-from bcq_exp.machine import prepare_process
-from bcq_exp.population import Population
+from bcq_exp.engine.machine import prepare_process
+from bcq_exp.engine.population import Population
 from experiments.benchmark.cases import CASES, flop, population, typed
 from experiments.benchmark.machine import machine, matrix_rate, seconds_a_call
 

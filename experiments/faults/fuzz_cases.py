@@ -27,19 +27,19 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bcq_exp import experiment
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.checkpoint import load_checkpoint
-from bcq_exp.config import CONF_DIR, RunConfig, check, checked_dataset, checked_training
+from bcq_exp.analysis.runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
-from bcq_exp.files import read_json
-from bcq_exp.group import Group
-from bcq_exp.job import Job
-from bcq_exp.launch import Launch
-from bcq_exp.offline import checked_task
-from bcq_exp.runs import load_policy, trained_runs
-from bcq_exp.saved import allowed_modules, saved_config, saved_overrides
-from bcq_exp.sections import plain
+from bcq_exp.io.checkpoint import load_checkpoint
+from bcq_exp.io.files import read_json
+from bcq_exp.ope.offline import checked_task
+from bcq_exp.sweeps.group import Group
+from bcq_exp.sweeps.launch import Launch
+from bcq_exp.training import experiment
+from bcq_exp.training.config import CONF_DIR, RunConfig, check, checked_dataset, checked_training
+from bcq_exp.training.job import Job
+from bcq_exp.training.saved import allowed_modules, saved_config, saved_overrides
+from bcq_exp.training.sections import plain
 
 Array = NDArray[Any]
 Rng = np.random.Generator

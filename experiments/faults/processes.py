@@ -19,10 +19,10 @@ WITNESS_SECONDS = 0.05  # at most, between the question for a stack and the kill
 
 # What a stack shows of a phase, a function of a file or any of it; the first phase that is found counts.
 PHASES = {
-    "checkpoint": ("checkpoint.py:save_checkpoint", "agents.py:save"),
+    "checkpoint": ("checkpoint.py:save_checkpoint", "training_state.py:save"),
     "evaluation": ("evaluation.py",),
-    "collection": ("collection.py", "agents.py:learn"),
-    "end": ("trainer.py:_finish", "report.py", "sweep.py:write_csv", "agents.py:write"),
+    "collection": ("collection.py", "training.py:learn"),
+    "end": ("trainer.py:_finish", "report.py", "sweep.py:write_csv", "training.py:write"),
     "updates": ("trainer.py:run", "executors.py"),
 }
 START = "start-up"

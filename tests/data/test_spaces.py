@@ -9,8 +9,8 @@ import pytest
 from bcq_exp.data import Transitions, check_against, storage
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.transitions import MASKS, REQUIRED
-from bcq_exp.envs import make_env
-from bcq_exp.observations import OneHot
+from bcq_exp.envs.environments import make_env
+from bcq_exp.envs.observations import OneHot
 
 Columns = dict[str, Any]
 

@@ -20,7 +20,7 @@ from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
 from bcq_exp.data.storage import chunks, is_large, is_mapped, mapped, new_mapped
 from bcq_exp.data.transitions import MASKS, REQUIRED
-from bcq_exp.identity import dataset_digest
+from bcq_exp.training.identity import dataset_digest
 from cases import random_walk
 
 COLUMNS = REQUIRED + MASKS
@@ -265,7 +265,7 @@ def test_reading_checking_and_sampling_leave_a_mapped_dataset_in_its_files(tmp_p
         import gymnasium as gym
         from bcq_exp.data import check_against, storage
         from bcq_exp.data.mapping import in_files
-        from bcq_exp.identity import dataset_digest
+        from bcq_exp.training.identity import dataset_digest
         storage.CHUNK = 2**22
         num = 2**19  # rows of 516 bytes: 258 MiB
         names = ("obs", "obs_next")
@@ -322,7 +322,7 @@ def test_a_run_on_200_000_frames_stays_within_its_share_of_anonymous_memory(
         import gymnasium as gym
         import pixels
         from cases import job
-        from bcq_exp.experiment import build
+        from bcq_exp.training.experiment import build
         num = 200_003
         for name, shape, dtype in (("observation", (num, 84, 84), np.uint8), ("action", (num,), np.int32),
                                    ("reward", (num,), np.float32), ("terminal", (num,), np.uint8)):

@@ -12,8 +12,8 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.agents import BehaviourConfig
-from bcq_exp.config import check, checked_dataset
+from bcq_exp.behaviours.training import BehaviourConfig
+from bcq_exp.training.config import check, checked_dataset
 from cases import composed
 from experiments.faults.kills import Tally, grid, report
 from experiments.faults.processes import PHASES, START, Hang, Process, changed, phase_of
@@ -180,8 +180,8 @@ def test_the_stack_of_a_killed_process_names_its_phase(tmp_path: Path, name: str
         (["evaluation.py in <module>", "train.py in <module>"], START),
         (["population.py in advance", "trainer.py in run"], "updates"),
         (["trainer.py in _finish", "trainer.py in run"], "end"),
-        (["agents.py in save", "agents.py in _on_step", "agents.py in learn"], "checkpoint"),
-        (["agents.py in learn", "replay.py in make"], "collection"),
+        (["training_state.py in save", "training.py in _on_step", "training.py in learn"], "checkpoint"),
+        (["training.py in learn", "replay.py in make"], "collection"),
     ],
 )
 def test_the_innermost_work_names_the_phase(frames: list[str], phase: str) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.config import check
-from bcq_exp.files import write_json
-from bcq_exp.group import Group
-from bcq_exp.saved import saved_config, saved_overrides
+from bcq_exp.io.files import write_json
+from bcq_exp.sweeps.group import Group
+from bcq_exp.training.config import check
+from bcq_exp.training.saved import saved_config, saved_overrides
 from cases import composed
 
 TAGS = [
@@ -80,7 +80,7 @@ def test_tags_in_a_yaml_of_ones_own(here: Path):
         (here / "conf" / "experiment" / f"own{number}.yaml").write_text(f"# @package _global_\ndevice: {tag}\n")
     script = (
         "import sys; from pathlib import Path; from hydra import compose, initialize_config_dir\n"
-        "from bcq_exp.config import CONF_DIR\n"
+        "from bcq_exp.training.config import CONF_DIR\n"
         f"with initialize_config_dir(CONF_DIR, version_base='1.3'):\n"
         f"  for number in range({len(TAGS)}):\n"
         "    try: compose('config', ['hydra.searchpath=[file://' + str(Path('conf').absolute()) + ']',"

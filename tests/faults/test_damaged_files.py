@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.checkpoint import common_checkpoints
-from bcq_exp.files import read_json
+from bcq_exp.io.checkpoint import common_checkpoints
+from bcq_exp.io.files import read_json
 from processes import SMALL, give, on_file, result
 
 SWEEP = ("-m", *SMALL[:-1], "seed=0,1", "hydra.sweep.dir=sweep")

@@ -8,8 +8,8 @@ import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
 from bcq_exp.data import write_h5
-from bcq_exp.envs import spaces
-from bcq_exp.files import read_json
+from bcq_exp.envs.environments import spaces
+from bcq_exp.io.files import read_json
 from cases import random_walk
 from trained import on_file, train_run
 

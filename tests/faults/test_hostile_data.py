@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from bcq_exp.data import read_transitions
-from bcq_exp.data.minari_reader import read_facts
+from bcq_exp.data.formats.minari import read_facts
 
 HUGE = (10**9, 4)  # 32 GB of float64
 SECRET = 1234.5

@@ -8,16 +8,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from bcq_exp import experiment
-from bcq_exp.config import check
+from bcq_exp.analysis.runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, read_transitions, write_h5
-from bcq_exp.envs import make_env, spaces
-from bcq_exp.estimation import estimate
-from bcq_exp.evaluation import gives_masks
-from bcq_exp.experiment import Job
-from bcq_exp.offline import checked_task
+from bcq_exp.envs.environments import make_env, spaces
+from bcq_exp.envs.evaluation import gives_masks
 from bcq_exp.ope.decisions import decide
-from bcq_exp.runs import load_policy, trained_runs
+from bcq_exp.ope.estimation import estimate
+from bcq_exp.ope.offline import checked_task
+from bcq_exp.training import experiment
+from bcq_exp.training.config import check
+from bcq_exp.training.experiment import Job
 from cases import composed
 from trained import on_file, train_run
 

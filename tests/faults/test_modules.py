@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.config import check
-from bcq_exp.data import behaviour
-from bcq_exp.data.minari_reader import read_minari
-from bcq_exp.envs import spaces
-from bcq_exp.files import read_json, write_json
-from bcq_exp.group import Group, read_jobs
-from bcq_exp.runs import trained_runs
-from bcq_exp.saved import saved_config
+from bcq_exp.analysis.runs import trained_runs
+from bcq_exp.behaviours import agents as behaviour
+from bcq_exp.data.formats.minari import read_minari
+from bcq_exp.envs.environments import spaces
+from bcq_exp.io.files import read_json, write_json
+from bcq_exp.sweeps.group import Group, read_jobs
+from bcq_exp.training.config import check
+from bcq_exp.training.saved import saved_config
 from cases import checked, composed
 from trained import on_file, train_run
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.config import CONF_DIR, check, checked_dataset, checked_training
-from bcq_exp.data.minari_reader import minari_folder
+from bcq_exp.data.formats.minari import minari_folder
 from bcq_exp.fields import NAME, file_name
+from bcq_exp.training.config import CONF_DIR, check, checked_dataset, checked_training
 from cases import checked, composed
 
 NO_NAMES = [

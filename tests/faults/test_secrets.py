@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp import experiment
-from bcq_exp.config import check
-from bcq_exp.experiment import Job
-from bcq_exp.runs import trained_runs
-from bcq_exp.saved import saved_config
-from bcq_exp.sections import plain
+from bcq_exp.analysis.runs import trained_runs
+from bcq_exp.training import experiment
+from bcq_exp.training.config import check
+from bcq_exp.training.experiment import Job
+from bcq_exp.training.saved import saved_config
+from bcq_exp.training.sections import plain
 from cases import composed
 from trained import SMALL, on_file, train_run
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.checkpoint import common_checkpoints, update_of
-from bcq_exp.files import read_json
+from bcq_exp.io.checkpoint import common_checkpoints, update_of
+from bcq_exp.io.files import read_json
 from processes import SMALL, begin, end, give, num_rows, on_file, result, wait_for
 
 

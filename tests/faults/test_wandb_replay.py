@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from bcq_exp.checkpoint import common_checkpoints
+from bcq_exp.io.checkpoint import common_checkpoints
 from processes import SMALL, begin, give, num_rows, on_file, wait_for
-from test_logger import wandb_records, wandb_values
+from wandb_files import wandb_records, wandb_values
 
 
 def history(path: Path) -> list[dict[str, Any]]:

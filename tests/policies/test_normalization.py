@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 from torch.testing import assert_close
 
-from bcq_exp.checkpoint import load_checkpoint, save_checkpoint
 from bcq_exp.data import ReplayBuffer, observation_statistics
+from bcq_exp.io.checkpoint import load_checkpoint, save_checkpoint
 from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy, Policy, normalize_observations
 
 Columns = dict[str, Any]

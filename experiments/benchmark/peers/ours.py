@@ -1,6 +1,6 @@
 """This project's engine, compiled, as a run uses it: metrics are read each `log_freq` updates."""
 
-from bcq_exp.machine import prepare_process
+from bcq_exp.engine.machine import prepare_process
 from experiments.benchmark.cases import flop, population, typed
 from experiments.benchmark.peers.protocol import Prepared, Work, serve
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcq_exp.experiment import load_transitions
+from bcq_exp.training.experiment import load_transitions
 from experiments.benchmark.cases import composed, typed
 from experiments.benchmark.peers.arena import ROOT, Contestant, ContestantFailed, Worker
 from experiments.benchmark.peers.protocol import WARM_UP, save

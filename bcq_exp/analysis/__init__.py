@@ -1,0 +1,1 @@
+"""Runs and datasets read back: statistics, tables and figures."""

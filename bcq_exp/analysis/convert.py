@@ -1,0 +1,71 @@
+"""Datasets of any known layout, rewritten in the project's own: `python -m bcq_exp.collect convert PATH OUT.h5`."""
+
+import argparse
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from bcq_exp.data.formats.atari_replay import is_atari_replay
+from bcq_exp.data.formats.foreign import container
+from bcq_exp.data.formats.h5 import write_h5
+from bcq_exp.data.formats.hdf5 import read_attrs
+from bcq_exp.data.formats.minari import read_facts
+from bcq_exp.data.formats.readers import read_transitions
+from bcq_exp.io.files import sha256
+
+LIMIT_HELP = "length of the time limit, for a file that does not say where episodes end; 0: there was none"
+
+
+def convert(path: Path, out: Path, env: str | None, max_episode_steps: int | None = None) -> int:
+    """Rewrites a dataset in the project's layout, with where it came from as its manifest.
+
+    Args:
+        path: a dataset of any known layout.
+        out: file to write; it must not exist, its folder must.
+        env: Gymnasium id that is written beside the data; None takes the one that the dataset itself names.
+        max_episode_steps: see `read_transitions`.
+
+    Returns:
+        The number of transitions.
+
+    Raises:
+        FileNotFoundError: there is no such dataset.
+        ValueError: it is damaged or holds bad values, no environment is known, or `out` cannot be written.
+    """
+    if out.exists() or not out.parent.is_dir() or out.suffix not in (".h5", ".hdf5"):
+        raise ValueError(f"{out}: give the name of a new .h5 file in a folder that exists")
+    transitions = read_transitions(path, max_episode_steps)
+    env = env or recorded_env(path)
+    if env is None:
+        raise ValueError(f"{path}: the file names no environment; give its Gymnasium id: --env ID")
+    manifest = {"converted_from": path.name, "bcq_exp_version": version("bcq_exp")}
+    if path.is_file():
+        manifest["sha256"] = sha256(path)
+    write_h5(out, transitions, env, manifest)
+    return len(transitions)
+
+
+def recorded_env(path: Path) -> str | None:
+    """The Gymnasium id that a dataset names as its environment, if it does; raises like `read_transitions`."""
+    if is_atari_replay(path):
+        return None
+    if path.is_dir():
+        env = read_facts(path)["env"]
+    else:
+        env = read_attrs(path, "env")[0] if container(path) == "hdf5" else None
+    return env if isinstance(env, str) else None
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Rewrite a dataset in the project's layout."""
+    parser = argparse.ArgumentParser(prog="bcq-collect convert", description=__doc__)
+    parser.add_argument("path", type=Path, metavar="PATH", help="a dataset of any known layout")
+    parser.add_argument("out", type=Path, metavar="OUT.h5", help="file to write, which must not exist")
+    parser.add_argument("--env", metavar="ID", help="its Gymnasium id, where PATH does not name it")
+    parser.add_argument("--max-episode-steps", type=int, metavar="N", help=LIMIT_HELP)
+    options = parser.parse_args(arguments)
+    try:
+        num = convert(options.path, options.out, options.env, options.max_episode_steps)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from None
+    print(f"{num:,} transitions are written to {options.out}")

@@ -1,0 +1,279 @@
+"""What is in a dataset, as a table and a PNG: `python -m bcq_exp.collect inspect PATH`."""
+
+import argparse
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bcq_exp.analysis.convert import LIMIT_HELP
+from bcq_exp.data import Transitions, read_transitions
+from bcq_exp.data.columns import Array
+from bcq_exp.data.formats import layouts
+from bcq_exp.data.formats.readers import read_columns
+from bcq_exp.data.frames import distinct
+from bcq_exp.data.preprocessing import episode_lengths
+from bcq_exp.io.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FLAGS = ("terminals", "timeouts", "episode_terminals")  # as they stand in a file, before a reader has judged them
+SHOWN = 8  # dimensions of actions, and observations that are named in a warning
+SAMPLED = 10_000_000  # numbers, in rows evenly spaced, behind means and deviations of observations
+SHARED = 0.01  # share of episodes or rewards that are all at one extreme, from which this is no chance
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found: names and values in the order of the table, and what looks wrong."""
+
+    facts: Mapping[str, str]
+    warnings: Sequence[str]
+
+
+def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
+    """Counts, distributions and warnings.
+
+    Args:
+        transitions: the dataset, as it was read.
+        flags: those of `FLAGS` that its file has, as `read_flags` gives them.
+    """
+    lengths = episode_lengths(transitions)
+    rew, obs, returns = transitions.rew, transitions.obs, transitions.episode_returns
+    values = distinct(obs)
+    num, num_duplicates = len(transitions), count_duplicates(transitions)
+    terminated = int(transitions.terminated.sum())
+    facts = {
+        "transitions": f"{num:,}",
+        "episodes": f"{len(lengths):,}: {terminated:,} terminated, {len(lengths) - terminated:,} truncated",
+        "episode length": spread(lengths),
+        "return": f"{spread(returns)}; of {len(returns):,} episodes",
+        "reward": spread(rew),
+        "observation": f"{obs.dtype} {obs.shape[1:]}, {values.min():g} to {values.max():g}",
+        **_action_facts(transitions.act),
+        "duplicates": f"{num_duplicates:,} rows ({num_duplicates / num:.1%})",
+    }
+    if transitions.mask is not None:
+        facts["mask"] = f"{transitions.mask.mean():.1%} of actions available"
+    warnings = [
+        *_flag_warnings(transitions, flags, lengths),
+        *_limit_warnings(transitions, lengths),
+        *_constant_warnings(values),
+        *_reward_warnings(rew),
+        *_action_warnings(transitions.act),
+    ]
+    return Inspection(facts, warnings)
+
+
+def read_flags(path: Path) -> dict[str, Array]:
+    """Those of `FLAGS` that a dataset file has, as bool; raises like `read_transitions`."""
+    if path.is_dir():
+        return {}
+    found = read_columns(path, FLAGS)
+    return {key: found[key].astype(np.bool_) for key in FLAGS if key in found}
+
+
+def count_duplicates(transitions: Transitions) -> int:
+    """How many rows have an equal one before them: observations, action, reward and flags."""
+    columns = [getattr(transitions, key) for key in ("obs", "act", "rew", "terminated", "truncated", "obs_next")]
+    digests = set()
+    for row in zip(*columns, strict=True):
+        digest = hashlib.blake2b(digest_size=16)
+        for value in row:
+            digest.update(value.tobytes())
+        digests.add(digest.digest())
+    return len(transitions) - len(digests)
+
+
+def spread(values: Array) -> str:
+    """Mean, deviation, extremes and quartiles in words."""
+    low, first, middle, third, high = np.quantile(values.astype(np.float64), (0, 0.25, 0.5, 0.75, 1))
+    mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+    return f"{mean:.4g} ± {std:.3g}; {low:.4g} to {high:.4g}, quartiles {first:.4g}, {middle:.4g}, {third:.4g}"
+
+
+def _action_facts(act: Array) -> dict[str, str]:
+    if act.ndim == 1:
+        values, counts = np.unique(act, return_counts=True)
+        shares = [f"{value}: {count / len(act):.1%}" for value, count in zip(values, counts, strict=True)]
+        more = f" and {len(shares) - 4 * SHOWN} more" if len(shares) > 4 * SHOWN else ""
+        return {"actions": f"discrete, {len(values)} taken; " + ", ".join(shares[: 4 * SHOWN]) + more}
+    low, high = act.min(axis=0), act.max(axis=0)
+    facts = {"actions": f"continuous, {act.shape[1]} dimensions"}
+    for i in range(min(act.shape[1], SHOWN)):
+        at_ends = (np.abs(act[:, i] - (low[i] + high[i]) / 2) >= 0.49 * (high[i] - low[i])).mean()
+        facts[f"action[{i}]"] = f"{spread(act[:, i])}; {at_ends:.1%} in the outer hundredths of that range"
+    return facts
+
+
+def _flag_warnings(transitions: Transitions, flags: Mapping[str, Array], lengths: Array) -> list[str]:
+    """Terminal flags that are set twice for one end."""
+    found = []
+    terminals = flags.get("terminals", transitions.terminated)
+    if "episode_terminals" in flags:
+        early = terminals & ~flags["episode_terminals"]
+        if early.any():
+            found.append(
+                f"terminals set twice: they are 1 in {early.sum():,} rows that do not end an episode, first in row "
+                f"{early.argmax()}; the reader here goes by episode_terminals, one that does not would cut episodes"
+            )
+    elif (twice := (transitions.terminated[1:] & transitions.terminated[:-1])).any() and lengths.max() > 1:
+        found.append(
+            f"terminals set twice: {twice.sum():,} episodes of one row terminate right behind a terminated one, first "
+            f"in row {twice.argmax() + 1}"
+        )
+    both = terminals & flags["timeouts"] if "timeouts" in flags else transitions.terminated & transitions.truncated
+    if both.any():
+        found.append(
+            f"{both.sum():,} rows are both terminal and a time limit, first row {both.argmax()}; they count as terminal"
+        )
+    return found
+
+
+def _limit_warnings(transitions: Transitions, lengths: Array) -> list[str]:
+    """A time limit that is marked as terminal: more than a few episodes terminate after the same, longest time."""
+    is_failed = transitions.terminated[np.cumsum(lengths) - 1]
+    at_limit = int((is_failed & (lengths == lengths.max())).sum())
+    if at_limit < 2 or at_limit < SHARED * len(lengths) or lengths.max() == 1:
+        return []
+    return [
+        f"a time limit marked as terminal? {at_limit:,} of {len(lengths):,} episodes terminate after {lengths.max():,} "
+        "steps, and none is longer; targets would not bootstrap there"
+    ]
+
+
+def _constant_warnings(obs: Array) -> list[str]:
+    flat = obs.reshape(len(obs), -1)
+    constant = np.flatnonzero(flat.min(axis=0) == flat.max(axis=0))
+    if not constant.size or len(obs) == 1 or (obs.dtype == np.uint8 and constant.size < flat.shape[1]):
+        return []  # the borders of images may well be constant
+    named = ", ".join(map(str, constant[:SHOWN])) + (", ..." if constant.size > SHOWN else "")
+    return [f"constant observations: {constant.size} of {flat.shape[1]} dimensions never change ({named})"]
+
+
+def _reward_warnings(rew: Array) -> list[str]:
+    """Rewards that look clipped: all in -1, 0 and 1, or many at an extreme of an else continuous distribution."""
+    values, counts = np.unique(rew, return_counts=True)
+    if values.tolist() == [-1, 0, 1]:
+        return ["rewards that look clipped: all are -1, 0 or 1"]
+    if len(values) < 20:
+        return []
+    return [
+        f"rewards that look clipped: {counts[i] / len(rew):.1%} are {values[i]:g}, the {name} that there is"
+        for i, name in ((0, "lowest"), (-1, "highest"))
+        if counts[i] > 1 and counts[i] >= SHARED * len(rew)
+    ]
+
+
+def _action_warnings(act: Array) -> list[str]:
+    if act.ndim == 1:
+        missing = sorted(set(range(int(act.min()), int(act.max()))) - set(act.tolist()))
+        return [f"actions that are never taken: {', '.join(map(str, missing[:SHOWN]))}"] if missing else []
+    constant = np.flatnonzero(act.min(axis=0) == act.max(axis=0))
+    return [f"constant actions: dimensions {', '.join(map(str, constant[:SHOWN]))}"] if constant.size else []
+
+
+def plot(transitions: Transitions, path: Path) -> None:
+    """Draw the distributions of returns, lengths, rewards, actions and observations into a PNG."""
+    from matplotlib.figure import Figure  # half a second to import
+
+    returns, act = transitions.episode_returns, transitions.act
+    figure = Figure(figsize=(15, 7.5), layout="constrained")
+    panels = figure.subplots(2, 3).flat
+    histogram(next(panels), returns, "return", "episodes")
+    axes = next(panels)
+    axes.plot(returns, ".", markersize=3, alpha=0.5)
+    axes.set(xlabel="episode, in the order of recording", ylabel="return")
+    histogram(next(panels), episode_lengths(transitions), "transitions of an episode", "episodes")
+    histogram(next(panels), transitions.rew, "reward", "transitions")
+    axes = next(panels)
+    if act.ndim == 1:
+        axes.bar(*np.unique(act, return_counts=True))
+        axes.set(xlabel="action", ylabel="transitions")
+        axes.locator_params(axis="x", integer=True)
+    else:
+        for i in range(min(act.shape[1], SHOWN)):
+            axes.hist(act[:, i], bins=50, histtype="step", label=f"dimension {i}")
+        axes.set(xlabel="action", ylabel="transitions")
+        axes.legend()
+    _plot_observations(next(panels), distinct(transitions.obs))
+    figure.suptitle(f"{transitions.source}: {len(transitions):,} transitions", fontsize="medium")
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=100, format=path.suffix.removeprefix(".") or "png")
+
+
+def histogram(axes: "Axes", values: Array, name: str, counted: str) -> None:
+    """Draw how often values occur; whole numbers in a narrow range have a bar each."""
+    is_few = len(np.unique(values)) <= 30 and np.array_equal(values, np.round(values)) and np.ptp(values) <= 60
+    axes.hist(values, bins=np.arange(values.min() - 0.5, values.max() + 1).tolist() if is_few else 50)
+    axes.locator_params(axis="x", integer=is_few)
+    axes.set(xlabel=name, ylabel=counted)
+
+
+def _plot_observations(axes: "Axes", obs: Array) -> None:
+    """Extremes, mean and deviation of each dimension, or the mean of the last channel of images.
+
+    Means are those of evenly spaced rows where there are many.
+    """
+    sample = obs[:: -(-obs.size // SAMPLED)].astype(np.float64)
+    mean, std, index = sample.mean(axis=0), sample.std(axis=0), np.arange(obs.shape[1])
+    if obs.ndim > 2:
+        axes.imshow(mean.reshape(-1, *obs.shape[-2:])[-1])
+        axes.set(xlabel="mean observation (last channel)")
+        return
+    low = obs.min(axis=0)
+    axes.bar(index, obs.max(axis=0) - low, bottom=low, alpha=0.2, label="extremes")
+    axes.errorbar(index, mean, std, fmt=".", label="mean ± std")
+    axes.locator_params(axis="x", integer=True)
+    axes.set(xlabel="dimension of the observation", ylabel="value")
+    axes.legend()
+
+
+def print_layouts() -> None:
+    """Print what is read, and what columns are called there; those in brackets may be missing."""
+    found = Table(
+        "layout", "columns", "", title="Layouts of .npz archives, HDF5 files and folders", box=box.SIMPLE_HEAD
+    )
+    masks = (f"{', '.join(others)} too" for _, *others in layouts.MASKS.values())
+    found.caption = escape("[...] may be missing. mask may be called {}; mask_next {}.".format(*masks))
+    for row in layouts.table():
+        found.add_row(*map(escape, row))
+    Console().print(found)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print what is in a dataset, and draw it into a PNG."""
+    parser = argparse.ArgumentParser(prog="bcq-collect inspect", description=__doc__)
+    parser.add_argument("path", type=Path, metavar="PATH", nargs="?", help="a dataset of any known layout")
+    parser.add_argument("--layouts", action="store_true", help="print the columns of each layout, and no dataset")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="default: outputs/inspect/NAME.png")
+    parser.add_argument("--max-episode-steps", type=int, metavar="N", help=LIMIT_HELP)
+    options = parser.parse_args(arguments)
+    if options.layouts:
+        print_layouts()
+        return
+    if options.path is None:
+        parser.error("give PATH, or --layouts")
+    png = options.png or Path("outputs", "inspect", f"{options.path.stem}.png")
+    try:
+        transitions = read_transitions(options.path, options.max_episode_steps)
+        found = inspect(transitions, read_flags(options.path))
+        png.parent.mkdir(parents=True, exist_ok=True)
+        plot(transitions, png)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from None
+    console, table = Console(), Table(title=str(options.path), box=box.SIMPLE_HEAD, show_header=False)
+    for row in found.facts.items():
+        table.add_row(*row)
+    console.print(table)
+    for warning in found.warnings or ["none"]:
+        console.print(f"warning: {warning}" if found.warnings else "warnings: none", style="yellow", soft_wrap=True)
+    console.print(f"plots: {png}", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Behaviour agents: those that ship, how they are trained, and what they record."""

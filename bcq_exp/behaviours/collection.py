@@ -1,0 +1,227 @@
+"""The embedded datasets: collected from a behaviour agent on first use, then read from a cache.
+
+A long recording is made in legs, each with streams and a file of its own: what is there stays there when the process
+dies, and the same command goes on with the next leg.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from filelock import FileLock
+from rich.console import Console
+from rich.progress import track
+
+from bcq_exp.behaviours.agents import Behaviour, Noise, make_noise
+from bcq_exp.data.formats.h5 import read_h5, write_h5
+from bcq_exp.data.transitions import REQUIRED, Transitions, episode_sums
+from bcq_exp.envs.environments import make_env, packages
+from bcq_exp.envs.observations import MASK
+from bcq_exp.io.files import FULL, cache_folder, clear_partials, read_json, sha256, write_json
+from bcq_exp.io.masking import masked_words
+from bcq_exp.io.source import source_digest
+
+VERSION = 1  # of what `collect` does: raised with every change of its output, since the cache is keyed by it
+LEG = 100_000  # transitions; a part of that output
+
+log = logging.getLogger(__name__)
+
+
+def collect(
+    behaviour: Behaviour, noise: Noise, env_id: str, num_transitions: int, seed: np.random.SeedSequence
+) -> Transitions:
+    """Records a noisy agent in one environment, episode after episode.
+
+    The last episode, if `num_transitions` cuts it short, is marked as truncated, and its return is left out of
+    `episode_returns`. Resets and noise have random streams of their own.
+
+    Args:
+        behaviour: trained in `env_id`.
+        noise: see `Noise`.
+        env_id: see `make_env`.
+        num_transitions: N, at least the length of the first episode.
+        seed: of both streams.
+
+    Raises:
+        ValueError: agent, noise and environment do not belong together, or no episode ends in `num_transitions`.
+    """
+    if behaviour.env != env_id:
+        raise ValueError(f"behaviour={behaviour.name} was trained in {behaviour.env}; allowed: env={behaviour.env}")
+    reset_stream, noise_stream = seed.spawn(2)
+    rng = np.random.default_rng(noise_stream)
+    env = make_env(env_id)
+    obs, info = env.reset(seed=int(reset_stream.generate_state(1)[0]))
+    if MASK in info:
+        log.warning("%s gives masks of available actions: they are not recorded, and any action is taken", env_id)
+    perturb = noise.begin(env.action_space, rng)
+    columns = _empty(env, num_transitions)
+    steps = range(num_transitions)
+    for i in track(steps, "collecting", console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()):
+        act = perturb(behaviour.act(obs[None])[0])
+        obs_next, rew, terminated, truncated, _ = env.step(act)
+        for key, value in zip(REQUIRED, (obs, act, rew, terminated, truncated, obs_next), strict=True):
+            columns[key][i] = value
+        obs = obs_next
+        if terminated or truncated:
+            obs, _ = env.reset()
+            perturb = noise.begin(env.action_space, rng)
+    env.close()
+
+    num_episodes = int((columns["terminated"] | columns["truncated"]).sum())
+    if num_episodes == 0:
+        raise ValueError(
+            f"num_transitions={num_transitions} ends before the first episode in {env_id}; collect more,"
+            " or give the environment a time limit (gymnasium.register, max_episode_steps)"
+        )
+    columns["truncated"][-1] |= not columns["terminated"][-1]
+    returns = episode_sums(columns["rew"], columns["terminated"] | columns["truncated"])[:num_episodes]
+    return Transitions.from_columns({**columns, "episode_returns": returns}, f"{behaviour.name} in {env_id}")
+
+
+def _empty(env: gym.Env[Any, Any], num_rows: int) -> dict[str, Any]:
+    """Columns to be filled in the types of `Transitions`; rewards are summed to returns before they are rounded."""
+    obs, act = env.observation_space, env.action_space
+    types: dict[str, Any] = {"obs": obs.dtype, "obs_next": obs.dtype, "act": act.dtype, "rew": np.float64}
+    shapes = {"obs": obs.shape, "obs_next": obs.shape, "act": act.shape}
+    return {key: np.empty((num_rows, *(shapes.get(key) or ())), types.get(key, np.bool_)) for key in REQUIRED}
+
+
+def embedded_dataset(
+    *,
+    name: str,
+    env: str,
+    behaviour: str,
+    noise: Mapping[str, Any],
+    num_transitions: int,
+    seed: int,
+    allow_code_change: bool,
+) -> Transitions:
+    """Reads the dataset from the cache; collects it first where it is not there, or not as it was written.
+
+    Args:
+        name: of the dataset.
+        env: see `make_env`.
+        behaviour: name of a shipped agent, or the path, without an ending, of one that was trained here.
+        noise: arguments of `make_noise`.
+        num_transitions: see `collect`; made in legs of `LEG` or more, each of which begins anew.
+        seed: at least 0.
+        allow_code_change: whether a collection that other code began may go on.
+
+    Raises:
+        ValueError: as `Behaviour.load`, `make_noise` and `collect`, other code began the collection, or the cache is
+            not writable.
+    """
+    agent, rule = Behaviour.load(behaviour), make_noise(**noise)
+    origin = {
+        "env": env,
+        "behaviour": behaviour,
+        "behaviour_sha256": agent.sha256,
+        "noise": dict(noise),
+        "num_transitions": num_transitions,
+        "seed": seed,
+        "collection_version": VERSION,
+        **packages(env),
+    }
+
+    def make(path: Path) -> Transitions:
+        log.info("collecting %d transitions of %s into %s", num_transitions, name, path)
+        sizes = [LEG] * (num_transitions // LEG) or [0]
+        sizes[-1] += num_transitions - sum(sizes)
+        legs = [path.with_name(f"{path.stem}.leg{number}.h5") for number in range(len(sizes))]
+        for number, (leg, size) in enumerate(zip(legs, sizes, strict=True)):
+            if is_intact(leg, {**origin, "leg": number}):
+                if not allow_code_change:
+                    check_code(leg)
+                continue
+            stream = np.random.SeedSequence([seed, number] if number else seed)
+            keep(leg, collect(agent, rule, env, size, stream), env, {**origin, "leg": number})
+        return joined([read_h5(leg) for leg in legs])
+
+    return cached(name, origin, make)
+
+
+def cached(name: str, origin: Mapping[str, Any], make: Callable[[Path], Transitions]) -> Transitions:
+    """Reads a dataset from the cache; makes it first where it is not there, or not as it was written.
+
+    The file's name holds a hash of all that decides its content; the file's own hash lies in a JSON file beside it.
+    Of several processes one makes it, and the others wait.
+
+    Args:
+        name: of the dataset.
+        origin: what decides its content, as JSON can hold it; `env` among it.
+        make: gets the file's path, beside which it may keep what it will not make again; files whose names begin with
+            the path's stem and a dot are removed in the end.
+
+    Raises:
+        ValueError: as `make`, or the cache is not writable.
+    """
+    key = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:12]
+    path = cache_folder() / f"{name}-{key}.h5"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not is_intact(path, origin):
+            if path.exists() and path.with_suffix(".json").exists():
+                log.warning("%s is not as it was written; it is collected anew", path)
+            with FileLock(path.with_suffix(".lock")):
+                clear_partials(path.parent, path.stem)
+                if not is_intact(path, origin):
+                    keep(path, make(path), str(origin["env"]), origin)
+                    for part in path.parent.glob(f"{path.stem}.leg*"):
+                        part.unlink()
+        return read_h5(path)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise ValueError(f"cache file {path}: {error}; set BCQ_EXP_CACHE to a folder that can be written") from None
+
+
+def check_code(leg: Path) -> None:
+    """Raise ValueError where a part of a collection was made by other code than this."""
+    begun = read_json(leg.with_suffix(".json"))["source_sha256"]
+    if begun != source_digest():
+        raise ValueError(
+            f"{leg}: the code has changed since this collection began, {str(begun)[:12]} before,"
+            f" {source_digest()[:12]} now; allow_code_change=true goes on all the same, removing this file begins anew"
+        )
+
+
+def keep(path: Path, transitions: Transitions, env: str, origin: Mapping[str, Any]) -> None:
+    """Writes transitions with what there is to know about them, in the file itself and in a JSON file beside it."""
+    returns = transitions.episode_returns
+    account = {
+        **origin,
+        "command": shlex.join([Path(sys.orig_argv[0]).name, *masked_words(sys.orig_argv[1:])]),
+        "source_sha256": source_digest(),
+        "num_episodes": len(returns),
+        "return_mean": returns.mean(),
+        "return_std_error": returns.std() / math.sqrt(len(returns)),
+    }
+    write_h5(path, transitions, env, account)
+    write_json(path.with_suffix(".json"), {"sha256": sha256(path), **account})
+
+
+def is_intact(path: Path, origin: Mapping[str, Any]) -> bool:
+    """Whether the file is there, as it was written and from this origin."""
+    beside = path.with_suffix(".json")
+    if not (path.exists() and beside.exists()):
+        return False
+    try:
+        account = read_json(beside)
+    except ValueError:
+        return False
+    return {key: account.get(key) for key in ("sha256", *origin)} == {"sha256": sha256(path), **origin}
+
+
+def joined(parts: Sequence[Transitions]) -> Transitions:
+    """Recordings behind each other, of equal shapes."""
+    keys = (*REQUIRED, "episode_returns")
+    columns: dict[str, Any] = {key: np.concatenate([getattr(part, key) for part in parts]) for key in keys}
+    return Transitions(**columns, source=parts[0].source)

@@ -1,0 +1,1 @@
+"""The files that datasets are read from, one reader a format."""

@@ -1,0 +1,138 @@
+"""The HDF5 layouts of d3rlpy's versions 1 and 2."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bcq_exp.data.columns import Array, as_flag, check_keys, typed
+from bcq_exp.data.formats import layouts
+from bcq_exp.data.formats.hdf5 import dataset, names, open_h5, read_datasets
+from bcq_exp.data.steps import STEP
+from bcq_exp.data.transitions import Transitions
+
+VERSION_2 = "2.1"
+EPISODE = {**layouts.D4RL.names, "terminated": "terminated"}  # with the episode's number behind each
+
+logger = logging.getLogger(__name__)
+
+
+def transitions_of_d3rlpy(columns: Mapping[str, Array], source: str, keys: Mapping[str, str]) -> Transitions:
+    """Transitions of columns in the layout of version 1.
+
+    Episodes end where `episode_terminals` is set. `terminals` counts only there: some recorders also set it one row
+    before the end of each terminated episode, which is passed over; other settings inside an episode are passed over
+    with a warning. A file that ends inside an episode is one cut short: that episode is truncated, with a warning.
+
+    Raises:
+        ValueError: a value is bad, naming the source, the key and the first bad row.
+    """
+    columns = dict(columns)
+    flag = columns.pop("discrete_action").reshape(-1)[:1]
+    is_discrete = as_flag(flag, "discrete_action", source).item()
+    found = typed(columns, source, keys, is_discrete=is_discrete)
+    terminals, ends = found["terminated"], found["ends"].copy()
+    terminated = terminals & ends
+    if not ends[-1]:
+        logger.warning(
+            "%s: episode_terminals row %d is 0; the episode cut there is read as truncated", source, len(ends) - 1
+        )
+        ends[-1] = True
+    stray = terminals & ~ends & ~np.append(terminated[1:], False)
+    if stray.any():
+        logger.warning(
+            "%s: terminals is 1 inside an episode in %d rows, first in row %d; passed over",
+            source,
+            stray.sum(),
+            stray.argmax(),
+        )
+    return Transitions.from_typed({**found, "terminated": terminated, "ends": ends}, source, keys)
+
+
+def is_d3rlpy_2(found: Collection[str]) -> bool:
+    """Whether the names in a file are those of version 2, be it with some missing."""
+    return "num_episodes" in found or {"columns", "version"} <= set(found)
+
+
+def read_d3rlpy_2(path: str | Path) -> Transitions:
+    """Read and check a file that `dump` of a replay buffer of d3rlpy's version 2 wrote.
+
+    Each episode has datasets of its own, `observations_0` to `terminated_0` and so on, which one may add
+    `action_mask_0` and `next_observations_0` to. Observations must be one array a step, no tuple.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged or holds bad values, naming the file, the key and the first bad row.
+    """
+    source, found = str(path), names(path)
+    check_keys((key for key in found if "_" not in key or key == "num_episodes"), ("version", "num_episodes"), source)
+    version, num_episodes = (_scalar(path, key) for key in ("version", "num_episodes"))
+    if version.tolist() != VERSION_2.encode():
+        raise ValueError(f"{source}: version is {version}; allowed: {VERSION_2}; dump it anew with d3rlpy 2.8")
+    if num_episodes.shape or num_episodes.dtype.kind not in "iu" or num_episodes < 1:
+        raise ValueError(f"{source}: num_episodes is {num_episodes}; allowed: a whole number from 1")
+
+    by_episode: dict[str, list[str]] = defaultdict(list)
+    for key in found:
+        by_episode[key.rpartition("_")[2]].append(key)
+    chosen = [_keys(by_episode[str(i)], i, source) for i in range(int(num_episodes))]
+    columns = read_datasets(path, [key for keys in chosen for key in keys.values()])
+    episodes = [_episode(columns, keys, source) for keys in chosen]
+    first = episodes[0].keys()
+    if (odd := next((i for i, each in enumerate(episodes) if each.keys() != first), None)) is not None:
+        raise ValueError(f"{source}: episode {odd} has other columns than episode 0: {', '.join(chosen[odd].values())}")
+    for name in first:
+        _check_alike([each[name] for each in episodes], [keys.get(name, name) for keys in chosen], source)
+    joined = {name: np.concatenate([each[name] for each in episodes]) for name in first}
+    keys = {own: f"{key.rpartition('_')[0]} (of all episodes in turn)" for own, key in chosen[0].items()}
+    return Transitions.from_typed(joined, source, keys)
+
+
+def _scalar(path: str | Path, key: str) -> Any:
+    """What stands in a dataset of one number or one text."""
+    with open_h5(path) as file:
+        found = dataset(file, key, Path(path).stat().st_size)
+        if found is None or (found.dtype.hasobject and (found.shape or not h5py.check_string_dtype(found.dtype))):
+            raise ValueError(f"{key} is no number and no text")
+        return np.asarray(found[()])
+
+
+def _keys(found: Collection[str], i: int, source: str) -> dict[str, str]:
+    """The key in the file of each column of episode `i`."""
+    known = {name: f"{key}_{i}" for name, key in EPISODE.items() if name != "ends"}
+    check_keys(found, [known[name] for name in STEP], source)
+    there = {name: key for name, key in known.items() if key in found}
+    for name, each in layouts.MASKS.items():
+        if (key := next((f"{mask}_{i}" for mask in each if f"{mask}_{i}" in found), None)) is not None:
+            there[name] = key
+    return there
+
+
+def _episode(columns: Mapping[str, Array], keys: Mapping[str, str], source: str) -> dict[str, Array]:
+    """The columns of an episode in the types of `typed`, `ends` among them."""
+    check_keys([key for key in keys.values() if key in columns], keys.values(), source)
+    flag = columns[keys["terminated"]].reshape(-1)
+    has_terminated = as_flag(flag, keys["terminated"], source)
+    if has_terminated.size != 1:
+        raise ValueError(
+            f"{source}: {keys['terminated']} has {has_terminated.size} values; allowed: one for the episode"
+        )
+    found = typed({name: columns[key] for name, key in keys.items() if name != "terminated"}, source, keys)
+    ends = np.zeros(len(found["rew"]), np.bool_)
+    ends[-1] = True
+    return {**found, "terminated": ends & has_terminated, "ends": ends}
+
+
+def _check_alike(parts: Sequence[Array], keys: Sequence[str], source: str) -> None:
+    """Raise ValueError unless the rows of all episodes have one type and shape."""
+    kinds = [(part.dtype, part.shape[1:]) for part in parts]
+    for key, (dtype, shape) in zip(keys, kinds, strict=True):
+        if (dtype, shape) != kinds[0]:
+            raise ValueError(
+                f"{source}: {key} is {dtype} {shape} a row, from row 0 on; "
+                f"it must be like {keys[0]}, {kinds[0][0]} {kinds[0][1]}"
+            )

@@ -1,0 +1,104 @@
+"""The project's own HDF5 layout: one dataset a column, the environment and a manifest as root attributes."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from bcq_exp.data.formats import layouts
+from bcq_exp.data.formats.hdf5 import names, read_attrs, read_datasets
+from bcq_exp.data.storage import chunks
+from bcq_exp.data.transitions import COLUMNS, Transitions
+from bcq_exp.io.files import replacing
+
+FORMAT = "bcq_exp"
+VERSION = 1
+
+
+def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Mapping[str, Any]) -> None:
+    """Write transitions to a file that appears whole or not at all; equal content gives equal bytes.
+
+    Args:
+        path: file to write or to replace; its folder must exist.
+        transitions: what `read_h5` gives back.
+        env: Gymnasium id of the environment.
+        manifest: JSON-serialisable account of how the data came about.
+    """
+    columns = {key: column for key in COLUMNS if (column := getattr(transitions, key)) is not None}
+    num_bytes = sum(column.nbytes for column in columns.values())
+    with replacing(Path(path)) as partial, created(partial, num_bytes) as file:
+        file.attrs.update(format=FORMAT, version=VERSION, env=env, manifest=json.dumps(manifest, sort_keys=True))
+        for key, column in columns.items():
+            dataset = file.create_dataset(
+                key,
+                column.shape,
+                column.dtype,
+                compression="gzip",
+                compression_opts=1,
+                shuffle=True,
+                track_times=False,
+            )
+            for rows in chunks(column):
+                dataset[rows] = np.asarray(column[rows])
+
+
+@contextmanager
+def created(path: Path, num_bytes: int) -> Iterator[h5py.File]:
+    """A new HDF5 file of columns that take so many bytes before they are compressed.
+
+    On a disk that is full HDF5 tries again and again, and crashes the process at its end. Where the columns might not
+    fit they are compressed in memory first, to the same bytes.
+    """
+    if shutil.disk_usage(path.parent).free > 1.1 * num_bytes + 2**20:
+        with h5py.File(path, "w") as file:
+            yield file
+        return
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    path.write_bytes(image)
+
+
+def read_h5(path: str | Path) -> Transitions:
+    """Read and check a file in the project's layout.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged, of another layout or version, or holds bad values.
+    """
+    check_format(path)
+    keys = layouts.keys(layouts.OWN, names(path), str(path))
+    return Transitions.from_columns(layouts.renamed(read_datasets(path, keys.values()), keys), str(path), keys)
+
+
+def read_manifest(path: str | Path) -> dict[str, Any]:
+    """Read the manifest of a file in the project's layout; raises like `read_h5`."""
+    check_format(path)
+    (text,) = read_attrs(path, "manifest")
+    try:
+        manifest = json.loads(text)
+    except (TypeError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{path}: root attribute manifest is no JSON object; write the file with write_h5")
+    return manifest
+
+
+def is_h5(file: h5py.File) -> bool:
+    """Whether an open file is of the project's layout."""
+    return str(file.attrs.get("format")) == FORMAT
+
+
+def check_format(path: str | Path) -> None:
+    """Raise ValueError unless the file states the project's layout in the version that is read here."""
+    expected = {"format": FORMAT, "version": VERSION}
+    for (name, allowed), found in zip(expected.items(), read_attrs(path, *expected), strict=True):
+        # As text, since an attribute of a foreign file may be an array, whose comparison is one too.
+        if str(found) != str(allowed):
+            raise ValueError(f"{path}: root attribute {name} is {found}; allowed: {allowed}")

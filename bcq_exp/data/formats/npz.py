@@ -1,0 +1,77 @@
+"""NumPy's `.npz` archives of plain arrays; nothing in them is ever unpickled."""
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bcq_exp.data.columns import Array, check_numbers
+from bcq_exp.data.formats import npy
+from bcq_exp.data.formats.npy import DAMAGED
+from bcq_exp.data.storage import check_declared, check_memory
+
+SUFFIX = ".npy"  # of an archive's members
+
+
+def names(path: str | Path) -> list[str]:
+    """The names of an archive's arrays; raises like `read_columns`."""
+    with opened(path) as archive:
+        for member in archive.namelist():
+            archive.open(member).close()  # refuses a name that the archive's list has otherwise than the member
+        return [name.removesuffix(SUFFIX) for name in archive.namelist() if name.endswith(SUFFIX)]
+
+
+def read_columns(path: str | Path, keys: Iterable[str]) -> dict[str, Array]:
+    """Those of the named arrays that an archive has.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the archive is damaged, an array is not of plain numbers, or declares more than its bytes can hold.
+    """
+    there, kinds = set(names(path)), {}
+    present = [key for key in keys if key in there]
+    with opened(path) as archive:
+        for key in present:
+            member = archive.getinfo(key + SUFFIX)
+            with _member(archive, key) as file:
+                shape, _, dtype = npy.read_header(file)
+                size = npy.num_bytes(shape, dtype)
+                if size > member.file_size - file.tell():
+                    raise ValueError(f"at the key {key}: its header declares {size:,} bytes, more than there are")
+            check_declared(member.file_size, min(member.compress_size, Path(path).stat().st_size))
+            kinds[key] = dtype, size
+        check_memory(sum(size for _, size in kinds.values()))
+    for key, (dtype, _) in kinds.items():
+        check_numbers(dtype, key, str(path))
+    found = {}
+    with opened(path) as archive:
+        for key in present:
+            with _member(archive, key) as file:
+                found[key] = npy.read_array(file)
+    return found
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    """An archive, open to read; whatever goes wrong inside the block becomes one line that names the file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except DAMAGED as error:
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"{path}: not a readable .npz archive of plain arrays, truncated or damaged ({said})"
+        ) from None
+
+
+@contextmanager
+def _member(archive: zipfile.ZipFile, key: str) -> Iterator[zipfile.ZipExtFile]:
+    """An array's content, open to read; what goes wrong inside the block is said of its key."""
+    try:
+        with archive.open(key + SUFFIX) as file:
+            assert isinstance(file, zipfile.ZipExtFile)
+            yield file
+    except DAMAGED as error:
+        raise ValueError(str(error) if str(error).startswith("at the key") else f"at the key {key}: {error}") from None

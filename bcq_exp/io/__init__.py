@@ -1,0 +1,1 @@
+"""Whole files, checkpoints, loggers, progress and signals."""

@@ -1,0 +1,58 @@
+"""`summary.json`, a run's final figures: a run has ended when it is there, whole."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from bcq_exp.io.files import read_json
+
+SUMMARY = "summary.json"
+Number = int | float
+# What every summary holds, by type.
+KEYS: dict[str, Any] = {
+    "algorithm": str,
+    "dataset": str,
+    "env": str,
+    "seed": int,
+    "overrides": list,
+    "behaviour_return": Number,
+    "status": str,
+    "num_updates": int,
+    "final_return": Number | None,
+    "final_normalized_score": Number | None,
+    "updates_per_second": Number | None,
+}
+
+log = logging.getLogger(__name__)
+
+
+def read_summary(run_dir: Path) -> dict[str, Any]:
+    """The summary of a run.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: there is none, or it cannot be read.
+    """
+    path, remedy = run_dir / SUMMARY, f"resume={run_dir} writes it anew from the last checkpoint"
+    summary = read_json(path, remedy)
+    if missing := [key for key in KEYS if key not in summary]:
+        raise ValueError(f"{path} lacks {', '.join(missing)}, so it was damaged after it was written; {remedy}")
+    wrong = [key for key, kind in KEYS.items() if not isinstance(summary[key], kind) or isinstance(summary[key], bool)]
+    if "overrides" not in wrong and not all(isinstance(word, str) for word in summary["overrides"]):
+        wrong.append("overrides")
+    if wrong:
+        found = ", ".join(f"{key}={summary[key]!r}" for key in wrong)
+        raise ValueError(f"{path} holds {found}, so it was damaged after it was written; {remedy}")
+    return summary
+
+
+def has_ended(run_dir: Path) -> bool:
+    """Whether a run has its summary; a damaged one is none, and said so."""
+    if not (run_dir / SUMMARY).exists():
+        return False
+    try:
+        read_summary(run_dir)
+    except ValueError as error:
+        log.warning("%s", error)
+        return False
+    return True

@@ -1,0 +1,147 @@
+"""How well estimates choose among policies: rank correlation and regret, as tables and a plot.
+
+Estimates are discounted returns in units of the recorded reward, online returns undiscounted ones: their order can be
+compared, their size cannot.
+
+Shape suffixes: P policies, R resamples.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich import box
+from rich.table import Table
+from scipy import stats
+
+from bcq_exp.io.files import replacing
+
+NUM_RESAMPLES = 10_000
+KS = (1, 3, 5)  # of regret@k
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What estimates are good for, over P policies.
+
+    Args:
+        num_policies: P.
+        correlation: Spearman's rank correlation of estimates and online returns; NaN where either are all equal.
+        interval: the 95 % percentile bootstrap interval of the correlation, over policies.
+        regrets: by k, the online return of the best policy less that of the best among the k of highest estimate
+            (arXiv:2007.09055); k up to P.
+    """
+
+    num_policies: int
+    correlation: float
+    interval: tuple[float, float]
+    regrets: Mapping[int, float]
+
+
+def rank(estimate_P: Array, return_P: Array, seed: int) -> Ranking:
+    """Judge estimates by online returns.
+
+    Args:
+        estimate_P, return_P: of P policies each, finite; P at least 2.
+        seed: of the bootstrap.
+    """
+    num = len(estimate_P)
+    drawn_RP = np.random.default_rng(seed).integers(num, size=(NUM_RESAMPLES, num))
+    resampled_R = spearman(estimate_P[drawn_RP], return_P[drawn_RP])
+    resampled_R = resampled_R[~np.isnan(resampled_R)]  # of a single policy drawn again and again nothing is known
+    low, high = np.quantile(resampled_R, (0.025, 0.975)) if len(resampled_R) else (math.nan, math.nan)
+    best_first_P = np.argsort(-estimate_P, kind="stable")
+    return Ranking(
+        num_policies=num,
+        correlation=float(spearman(estimate_P, return_P)),
+        interval=(float(low), float(high)),
+        regrets={k: float(return_P.max() - return_P[best_first_P[:k]].max()) for k in KS if k <= num},
+    )
+
+
+def spearman(x: Array, y: Array) -> Array:
+    """Spearman's rank correlation along the last axis; NaN where either has one value only.
+
+    Args:
+        x, y: of one shape, (*, P).
+    """
+    ranks_x, ranks_y = (stats.rankdata(values, axis=-1) for values in (x, y))
+    centred_x, centred_y = (ranks - ranks.mean(-1, keepdims=True) for ranks in (ranks_x, ranks_y))
+    scale = np.sqrt((centred_x**2).sum(-1) * (centred_y**2).sum(-1))
+    with np.errstate(invalid="ignore"):
+        correlation: Array = (centred_x * centred_y).sum(-1) / scale
+    return correlation
+
+
+def estimates(
+    labels: Sequence[str], columns: Mapping[str, Sequence[float]], returns: Sequence[float], title: str
+) -> Table:
+    """A row a policy, the highest of the first column on top.
+
+    Args:
+        labels: of P policies.
+        columns: estimates, and what goes with them, by name; NaN where there is none.
+        returns: online returns.
+        title: of the table.
+    """
+    shown = Table(title=title, box=box.SIMPLE_HEAD, caption="online: the last evaluation in training, undiscounted")
+    shown.add_column("run", overflow="fold")
+    for column in (*columns, "online"):
+        shown.add_column(column, justify="right", no_wrap=True)
+    rows = list(zip(labels, *columns.values(), returns, strict=True))
+    for label, *values in sorted(rows, key=lambda row: (math.isnan(row[1]), -row[1])):
+        shown.add_row(label, *map(figure, values))
+    return shown
+
+
+def rankings(columns: Mapping[str, Sequence[float]], returns: Sequence[float], seed: int) -> Table:
+    """A row an estimator, judged over the policies that it knows something of.
+
+    Args:
+        columns: estimates by estimator, of P policies each; NaN where there is none.
+        returns: online returns.
+        seed: of the bootstrap.
+    """
+    shown = Table(title="choice by estimate, judged by online return", box=box.SIMPLE_HEAD)
+    for column in ("estimator", "policies", "Spearman [95 %]", *(f"regret@{k}" for k in KS)):
+        shown.add_column(column, justify="left" if column == "estimator" else "right", no_wrap=True)
+    for name, values in columns.items():
+        known = ~np.isnan(values)
+        if known.sum() < 2:
+            shown.add_row(name, str(known.sum()), "-", *("-" for _ in KS))
+            continue
+        ranking = rank(np.asarray(values)[known], np.asarray(returns)[known], seed)
+        low, high = ranking.interval
+        regrets = [figure(ranking.regrets.get(k)) for k in KS]
+        shown.add_row(name, str(ranking.num_policies), f"{ranking.correlation:.2f} [{low:.2f}, {high:.2f}]", *regrets)
+    return shown
+
+
+def figure(value: float | None) -> str:
+    """A number for people; a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{value:.1f}"
+
+
+def plot(estimates: Mapping[str, Sequence[float]], returns: Sequence[float], path: Path) -> None:
+    """A panel an estimator: estimates against online returns, a point a policy.
+
+    Args:
+        estimates: by estimator, of P policies each; NaN is left out.
+        returns: of the same policies.
+        path: of the PNG.
+    """
+    from matplotlib.figure import Figure  # half a second to import, for those only who plot
+
+    figure = Figure(figsize=(4.8 * len(estimates), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(estimates), squeeze=False)[0]
+    for axes, (name, values) in zip(panels, estimates.items(), strict=True):
+        axes.scatter(returns, values)
+        axes.set(xlabel="online return, undiscounted", ylabel=f"{name}: discounted return")
+        axes.grid(alpha=0.3)
+    with replacing(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")

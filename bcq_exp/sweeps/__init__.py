@@ -1,0 +1,1 @@
+"""Sweeps: jobs grouped into populations, launched here or by an executor, resumed."""

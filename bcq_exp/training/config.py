@@ -1,0 +1,305 @@
+"""Typed schemas of a run, and the check that every configuration passes before it is used, whatever it was read from.
+
+Values stand in `conf/`; here are types, ranges and the rules that tie one key to another.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.schema import AlgorithmConfig
+from bcq_exp.behaviours.training import BehaviourConfig, Seeds
+from bcq_exp.data.storage import STORAGES
+from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
+from bcq_exp.envs.environments import spaces
+from bcq_exp.fields import file_name, one_of, within
+from bcq_exp.networks import SMALLEST_SIDE
+from bcq_exp.networks.schema import NETWORKS, MLPNetworkConfig, NetworkConfig
+from bcq_exp.policies.actions import ActionMap
+from bcq_exp.training.datasets import FORMATS, DatasetConfig, completed, dataset_errors, observation_errors
+from bcq_exp.training.identity import FREE
+from bcq_exp.training.sections import MISSING, chosen_type, first_line, plain, typed_section
+
+_PACKAGED = Path(__file__).parents[1] / "conf"
+CONF_DIR = str(_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf")
+
+MAX_THREADS = 1024
+DEVICE = re.compile(r"(?!cpu:)[a-z]+(:\d{1,3})?", re.ASCII)
+
+# Words of the papers and of other code for keys that go by another name here.
+NEAREST = {
+    "tau": ("tau", "target_update_freq", "unlikely_action_threshold"),
+    "threshold": ("unlikely_action_threshold",),
+    "discount_factor": ("gamma",),
+    "target_update_freq": ("target_update_freq", "tau"),
+    "unlikely_action_threshold": ("unlikely_action_threshold", "lmbda", "phi"),
+}
+
+
+def _given(root: DictConfig, key: str) -> Any:
+    """What a key says; None where it has no value or none that can be resolved, which `check` puts into words."""
+    try:
+        return OmegaConf.select(root, key)
+    except OmegaConfBaseException:
+        return None
+
+
+def _run_name(*, _root_: DictConfig) -> str:
+    """A name for a run's directory, which Hydra makes before the configuration is checked: it stays in its folder."""
+    return file_name(
+        "{}-{}-seed{}".format(*(_given(_root_, key) for key in ("algorithm.name", "dataset.name", "seed"))), 200
+    )
+
+
+OmegaConf.register_new_resolver("run_dir", lambda fresh, *, _root_: _given(_root_, "resume") or fresh, replace=True)
+OmegaConf.register_new_resolver("run_name", _run_name, replace=True)
+OmegaConf.register_new_resolver("file_name", file_name, replace=True)
+OmegaConf.register_new_resolver(
+    "collect_dir", lambda behaviour: f"outputs/collect/{file_name(behaviour)}" if behaviour else ".", replace=True
+)
+
+# Free keys by which no directory is named, so that the same command goes on there whatever they say.
+UNNAMED = FREE - {"dataset.path"}
+
+
+def digest(content: Any) -> str:
+    """The identity of plain values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _sweep_hash(overrides: ListConfig) -> str:
+    """The same for the same sweep, in whatever order it is typed."""
+    return digest(sorted(line for line in overrides if line.split("=")[0] not in UNNAMED))[:8]
+
+
+def _config_hash(*, _root_: DictConfig) -> str:
+    """The same for the same run, whatever its number in a sweep."""
+    task = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key not in ("hydra", *UNNAMED)])
+    return digest(OmegaConf.to_container(task, resolve=True))[:8]
+
+
+OmegaConf.register_new_resolver("sweep_hash", _sweep_hash, replace=True, use_cache=True)
+OmegaConf.register_new_resolver("config_hash", _config_hash, replace=True)
+
+
+@dataclass(kw_only=True)
+class OptimizerConfig:
+    """The optimizer of every network."""
+
+    name: str = one_of(*OPTIMIZERS)
+    lr: float = within(0, is_low_open=True)
+    betas: tuple[float, float]
+    eps: float = within(0, is_low_open=True)
+    weight_decay: float = within(0)
+    lr_decay: str | None = one_of(*DECAYS)
+
+
+@dataclass(kw_only=True)
+class LoggerConfig:
+    """Where metrics go besides metrics.csv."""
+
+    name: str = one_of("csv", "wandb")
+    project: str
+    group: str | None
+    tags: list[str]
+    job_type: str
+
+
+@dataclass(kw_only=True)
+class ScheduleConfig:
+    """The run-level keys; periods and `num_updates` count updates."""
+
+    seed: int = within(0)
+    device: str
+    storage: str = one_of(*STORAGES)
+    num_threads: int = within(1, MAX_THREADS)
+    compile: str = one_of("auto", "always", "never")
+    precision: str = one_of("fp32", "bf16")
+    num_updates: int = within(1)
+    batch_size: int = within(1)
+    eval_freq: int = within(1)
+    eval_episodes: int = within(1)
+    eval_max_steps: int = within(1)
+    log_freq: int = within(1)
+    checkpoint_freq: int = within(1)
+    num_checkpoints: int = within(1)
+    resume: str | None
+    allow_code_change: bool
+    allow_modules: list[str]
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One checked experiment."""
+
+    algorithm: AlgorithmConfig
+    network: NetworkConfig
+    dataset: DatasetConfig
+    optimizer: OptimizerConfig
+    logger: LoggerConfig
+    schedule: ScheduleConfig
+    observation_space: gym.Space[Any]
+    action_space: gym.Space[Any]
+
+
+def check(cfg: DictConfig) -> RunConfig:
+    """The typed configuration.
+
+    Raises:
+        ValueError: with all that is wrong, a line each: unknown, missing and mistyped keys, numbers out of range, and
+            combinations that cannot mean what they say.
+    """
+    errors: list[str] = []
+    values = plain(cfg)
+    sections = {key for key, section in values.items() if isinstance(section, dict)}
+    if lacking := {"algorithm", "network", "dataset", "optimizer", "logger"} - sections:
+        raise ValueError(f"the configuration lacks {', '.join(sorted(lacking))}")
+    algorithms = {name: entry.config for name, entry in REGISTRY.items()}
+    algorithm_type = chosen_type(values, "algorithm.name", algorithms, errors)
+    network_type = chosen_type(values, "network.kind", NETWORKS, errors)
+    dataset_type = chosen_type(values, "dataset.format", FORMATS, errors)
+    if errors:
+        raise ValueError("\n".join(errors))
+    parts: dict[str, Any] = {}
+    for section, schema in {
+        "algorithm": algorithm_type,
+        "network": network_type,
+        "dataset": dataset_type,
+        "optimizer": OptimizerConfig,
+        "logger": LoggerConfig,
+    }.items():
+        found = completed(values[section]) if section == "dataset" else values[section]
+        parts[section] = typed_section(found, schema, f"{section}.", errors)
+    top = {key: value for key, value in values.items() if key not in parts}
+    parts["schedule"] = typed_section(top, ScheduleConfig, "", errors)
+    if errors:
+        raise ValueError("\n".join(errors))
+    errors += dataset_errors(parts["dataset"]) + optimizer_errors(parts["optimizer"])
+    found_spaces = _spaces(parts["dataset"].env, errors)
+    if found_spaces is not None:
+        errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
+        errors += network_errors(parts["network"], parts["algorithm"], found_spaces[0])
+        errors += observation_errors(parts["dataset"], found_spaces[0])
+    if found_spaces is None or errors:
+        raise ValueError("\n".join(errors))
+    return RunConfig(**parts, observation_space=found_spaces[0], action_space=found_spaces[1])
+
+
+def checked_dataset(cfg: DictConfig) -> DatasetConfig:
+    """The typed section `dataset`; raises ValueError with all that is wrong, a line each."""
+    errors: list[str] = []
+    values = plain(cfg)
+    schema = chosen_type(values, "dataset.format", FORMATS, errors)
+    dataset = None if errors else typed_section(completed(values["dataset"]), schema, "dataset.", errors)
+    if dataset is not None and not errors:
+        errors += dataset_errors(dataset)
+        _spaces(dataset.env, errors)
+    if errors:
+        raise ValueError("\n".join(errors))
+    assert isinstance(dataset, DatasetConfig)
+    return dataset
+
+
+def checked_training(cfg: DictConfig) -> tuple[BehaviourConfig, Seeds]:
+    """The typed section `behaviour` and the seeds of an agent's training; raises ValueError as `checked_dataset`."""
+    errors: list[str] = []
+    values = plain(cfg)
+    section = values.get("behaviour")
+    if not isinstance(section, dict):
+        raise ValueError(f"behaviour={section} is no mapping of keys to values")
+    training = typed_section(section, BehaviourConfig, "behaviour.", errors)
+    own = {spec.name: values.get(spec.name, MISSING) for spec in fields(Seeds)}
+    seeds = typed_section(own, Seeds, "", errors)
+    if training is not None and not errors:
+        _spaces(training.env, errors)
+    if errors:
+        raise ValueError("\n".join(errors))
+    return training, seeds
+
+
+def explain_unknown_key(key: str, algorithm: str | None) -> str:
+    """That a key does not exist, with the nearest that do; `algorithm` is the one that was chosen, if any."""
+    section, _, name = key.rpartition(".")
+    if section != "algorithm" or algorithm not in REGISTRY:
+        return f"{key} is not a key of this configuration"
+    known = [spec.name for spec in fields(REGISTRY[algorithm].config) if spec.name != "name"]
+    near = [word for word in NEAREST.get(name, ()) if word in known] or difflib.get_close_matches(name, known, n=2)
+    return f"{key}: algorithm={algorithm} has no such key; nearest: {', '.join(near or known)}"
+
+
+def _spaces(env_id: str, errors: list[str]) -> tuple[gym.Space[Any], gym.Space[Any]] | None:
+    try:
+        return spaces(env_id)
+    except ValueError as error:
+        errors.append(f"dataset.env: {error}")
+        return None
+
+
+def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action_space: gym.Space[Any]) -> list[str]:
+    """Combinations of keys that cannot mean what they say."""
+    found = []
+    is_discrete = REGISTRY[algorithm.name].is_discrete
+    if is_discrete != isinstance(action_space, gym.spaces.Discrete):
+        kinds = [name for name, entry in REGISTRY.items() if entry.is_discrete != is_discrete]
+        found.append(
+            f"algorithm={algorithm.name} is for {'discrete' if is_discrete else 'continuous'} actions, the environment"
+            f" has {action_space}; choose one of {', '.join(kinds)}"
+        )
+    else:
+        try:
+            ActionMap(action_space, **algorithm.action_rule)
+        except ValueError as error:
+            found.append(f"algorithm.{error}")
+    found += [f"algorithm.{line}" for line in algorithm.contradictions()]
+    found += device_errors(schedule.device)
+    if schedule.storage == "mmap" and schedule.device != "cpu":
+        found.append(f"storage=mmap is for device=cpu, not device={schedule.device}; give storage=memory")
+    return found
+
+
+def optimizer_errors(optimizer: OptimizerConfig) -> list[str]:
+    """What is wrong with a typed optimizer."""
+    betas = optimizer.betas
+    is_pair = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
+    return [] if is_pair else [f"optimizer.betas={list(betas)}; allowed: two numbers from 0 to below 1"]
+
+
+def device_errors(device: str) -> list[str]:
+    """Why torch cannot compute on a device."""
+    if DEVICE.fullmatch(device) is None:
+        return [f"device={device} cannot be used: it is no device's name, such as cpu, cuda or cuda:1"]
+    try:
+        (torch.ones(1, device=device) + 1).item()  # there are devices that take a tensor and cannot compute
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
+        return [f"device={device} cannot be used: {first_line(error)}"]
+    return []
+
+
+def network_errors(network: NetworkConfig, algorithm: AlgorithmConfig, space: gym.Space[Any]) -> list[str]:
+    """Why the network cannot serve the algorithm or take the environment's observations."""
+    chosen, is_discrete = f"network={network.name}", REGISTRY[algorithm.name].is_discrete
+    shape = space.shape if isinstance(space, gym.spaces.Box) else ()
+    if isinstance(network, MLPNetworkConfig):
+        remedy = "; choose network=nature_cnn" if len(shape) == 3 and is_discrete else ""
+        said = f"{chosen} takes observations of one axis, the environment has {space}{remedy}"
+        return [] if len(shape) == 1 else [said]
+    found, remedy = [], "; choose network=mlp" if len(shape) == 1 else ""
+    if not is_discrete:
+        found.append(f"{chosen} is for discrete actions, algorithm={algorithm.name} for continuous ones{remedy}")
+    if len(shape) != 3 or min(shape[1:]) < SMALLEST_SIDE or space.dtype != np.uint8:
+        found.append(
+            f"{chosen} takes uint8 observations (channels, height, width) of at least {SMALLEST_SIDE} pixels each way,"
+            f" the environment has {space}{remedy}"
+        )
+    return found

@@ -1,0 +1,295 @@
+"""Runs, put together from their checked configurations."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.form import rare_copies
+from bcq_exp.behaviours.collection import embedded_dataset
+from bcq_exp.behaviours.replay import final_buffer
+from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transitions
+from bcq_exp.data.formats.atari_replay import load_atari_replay
+from bcq_exp.data.formats.d4rl import load_d4rl
+from bcq_exp.data.formats.minari import minari_folder, read_minari
+from bcq_exp.data.mapping import held_bytes, in_files, should_map
+from bcq_exp.data.preprocessing import observation_statistics, subset, transform_rewards
+from bcq_exp.engine.machine import checked_precision, prepare_process, should_compile
+from bcq_exp.engine.optim import make_optimizer, make_schedule
+from bcq_exp.engine.population import Population
+from bcq_exp.envs.environments import normalized_score
+from bcq_exp.envs.evaluation import check_masks, evaluate
+from bcq_exp.io.checkpoint import remove_end
+from bcq_exp.io.files import read_json, write_json
+from bcq_exp.io.logger import Logger, WandbLogger, own_settings
+from bcq_exp.io.masking import masked, masked_words
+from bcq_exp.networks.schema import Sizes
+from bcq_exp.policies import Policy
+from bcq_exp.policies.actions import ActionMap
+from bcq_exp.policies.factory import make_policy
+from bcq_exp.policies.normalization import normalize_observations
+from bcq_exp.training.config import OptimizerConfig, RunConfig
+from bcq_exp.training.datasets import (
+    AtariReplayDatasetConfig,
+    CollectedDatasetConfig,
+    D4RLDatasetConfig,
+    DatasetConfig,
+    H5DatasetConfig,
+    MinariDatasetConfig,
+    ReplayDatasetConfig,
+)
+from bcq_exp.training.directories import Claim, claim
+from bcq_exp.training.identity import dataset_digest
+from bcq_exp.training.job import Job
+from bcq_exp.training.manifest import dataset_account, process_account
+from bcq_exp.training.trainer import Member, Trainer
+
+log = logging.getLogger(__name__)
+
+
+def build(jobs: Sequence[Job]) -> Trainer:
+    """Runs that train as one population, ready to start or, where their directories have checkpoints, to go on.
+
+    Nothing is written before the dataset has been read and checked, and the directories have been claimed.
+
+    Args:
+        jobs: they differ only in what members of a population may differ in.
+
+    Raises:
+        ValueError: the dataset does not fit the environment, the algorithm cannot use it, or a directory holds another
+            run or is written to by another process.
+        FileNotFoundError: there is no such dataset.
+    """
+    cfg = jobs[0].cfg
+    schedule = cfg.schedule
+    prepare_process(schedule.num_threads)
+    transitions = check_against(
+        load_transitions(cfg.dataset, allow_code_change=schedule.allow_code_change),
+        cfg.observation_space,
+        cfg.action_space,
+        schedule.batch_size,
+    )
+    check_masks(cfg.dataset.env, transitions.source, has_masks=transitions.mask is not None)
+    population = make_population([job.cfg for job in jobs], transitions)
+    # A device trains while the processor evaluates. On a processor both would share its cores: with an evaluation each
+    # 300 updates 3,000 of BCQ take 57 s in place of 45, on two cores.
+    evaluates_beside = population.device.type != "cpu"
+    for line in rare_copies(population.algorithm, population.hp, schedule.num_updates):
+        log.warning(line)
+    sha256 = dataset_digest(transitions)
+    claims = claim(
+        {job.run_dir: job.identity(sha256) for job in jobs},
+        allow_code_change=schedule.allow_code_change,
+        remedy=jobs[0].remedy,
+    )
+    account = {"dataset": dataset_account(transitions, sha256), **process_account(torch.device(schedule.device))}
+    for claimed, job in zip(claims, jobs, strict=True):
+        if (end := claimed.shorter) is not None:
+            remove_end(job.run_dir, end, (schedule.log_freq, schedule.eval_freq))
+        claimed.begin(job.kept, account)
+    trainer = Trainer(
+        population,
+        [
+            _member(job, policy, transitions, claimed, evaluates_beside=evaluates_beside)
+            for job, policy, claimed in zip(jobs, population.policies, claims, strict=True)
+        ],
+        num_updates=schedule.num_updates,
+        eval_freq=schedule.eval_freq,
+        log_freq=schedule.log_freq,
+        checkpoint_freq=schedule.checkpoint_freq,
+        num_checkpoints=schedule.num_checkpoints,
+        evaluates_beside=evaluates_beside,
+    )
+    trainer.resume()
+    return trainer
+
+
+def _member(job: Job, policy: Policy, transitions: Transitions, claimed: Claim, *, evaluates_beside: bool) -> Member:
+    cfg = job.cfg
+    acting = blank_policy(cfg, torch.device("cpu")) if evaluates_beside else policy
+    seed = _streams(cfg.schedule.seed)["evaluation"]
+    behaviour_return = float(transitions.episode_returns.mean())
+    score = partial(normalized_score, ref_min=cfg.dataset.ref_min, ref_max=cfg.dataset.ref_max)
+    return Member(
+        run_dir=job.run_dir,
+        facts={
+            "algorithm": cfg.algorithm.name,
+            "dataset": cfg.dataset.name,
+            "env": cfg.dataset.env,
+            "seed": cfg.schedule.seed,
+            "overrides": masked_words(job.overrides),
+            "behaviour_return": behaviour_return,
+            "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
+        },
+        evaluate=lambda on_step: evaluate(
+            acting,
+            cfg.dataset.env,
+            cfg.schedule.eval_episodes,
+            seed,
+            max_steps=cfg.schedule.eval_max_steps,
+            on_step=on_step,
+        ),
+        take_weights=lambda: acting.load_state_dict(policy.state_dict()) if evaluates_beside else None,
+        weights=acting.state_dict,
+        give_weights=acting.load_state_dict,
+        score=score,
+        loggers=_loggers(job),
+        release=claimed.release,
+    )
+
+
+def load_transitions(cfg: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:
+    """The dataset that a configuration names, preprocessed; all but the rewards in environment units."""
+    whole = read_dataset(cfg, allow_code_change=allow_code_change)
+    kept = subset(whole, fraction=cfg.fraction, seed=cfg.fraction_seed, top_return_fraction=cfg.top_return_fraction)
+    if kept is not whole:
+        log.info("%d of %d transitions are left, %d episodes", len(kept), len(whole), len(kept.episode_returns))
+    rew = transform_rewards(kept.rew, clip=cfg.reward_clip, scale=cfg.reward_scale, shift=cfg.reward_shift)
+    return replace(kept, rew=rew)
+
+
+def read_dataset(cfg: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:
+    """The dataset that a configuration names, as it was recorded.
+
+    Args:
+        cfg: what names it.
+        allow_code_change: whether a collection that other code began may go on.
+    """
+    if isinstance(cfg, H5DatasetConfig):
+        return read_transitions(cfg.path, cfg.max_episode_steps)
+    if isinstance(cfg, D4RLDatasetConfig):
+        return load_d4rl(
+            cfg.id, cfg.path, terminate_on_end=cfg.terminate_on_end, max_episode_steps=cfg.max_episode_steps
+        )
+    if isinstance(cfg, MinariDatasetConfig):
+        return read_minari(minari_folder(cfg.id, cfg.path))
+    if isinstance(cfg, AtariReplayDatasetConfig):
+        return load_atari_replay(cfg.path, checkpoints=cfg.checkpoints, max_episode_steps=cfg.max_episode_steps)
+    if isinstance(cfg, ReplayDatasetConfig):
+        return final_buffer(
+            name=cfg.name,
+            env=cfg.env,
+            training=cfg.training,
+            num_transitions=cfg.num_transitions,
+            seed=cfg.seed,
+            allow_code_change=allow_code_change,
+        )
+    assert isinstance(cfg, CollectedDatasetConfig)
+    return embedded_dataset(
+        name=cfg.name,
+        env=cfg.env,
+        behaviour=cfg.behaviour,
+        noise=cfg.noise,
+        num_transitions=cfg.num_transitions,
+        seed=cfg.seed,
+        allow_code_change=allow_code_change,
+    )
+
+
+def _streams(seed: int) -> dict[str, int]:
+    """Seeds of the run's random streams, each on its own."""
+    names = ("weights", "minibatches", "noise", "evaluation")
+    return dict(zip(names, np.random.SeedSequence(seed).generate_state(len(names)).tolist(), strict=True))
+
+
+def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Population:
+    """Fresh policies with their dataset on its device.
+
+    Raises:
+        ValueError: the algorithm cannot use the dataset, or the runs cannot share one program.
+    """
+    cfg = cfgs[0]
+    schedule, device = cfg.schedule, torch.device(cfg.schedule.device)
+    act = ActionMap(cfg.action_space, **cfg.algorithm.action_rule).map_action_inverse(transitions.act)
+    transitions = replace(transitions, act=act)
+    is_mapped = should_map(schedule.storage, transitions, schedule.device)
+    if is_mapped:
+        log.info("the dataset, %.1f GB, stays in files", held_bytes(transitions) / 1e9)
+        transitions = in_files(transitions)
+    buffer = ReplayBuffer.from_transitions(transitions, device, stays_mapped=is_mapped)
+    samplers = [torch.Generator(device) for _ in cfgs]
+    for sampler, each in zip(samplers, cfgs, strict=True):
+        sampler.manual_seed(_streams(each.schedule.seed)["minibatches"])
+    is_compiled = should_compile(schedule.compile, schedule.num_updates)
+    if is_compiled:
+        log.info("compiling the update takes 10 to 40 seconds")
+    policies = [fresh_policy(each, device) for each in cfgs]
+    if cfg.dataset.normalize_obs:
+        mean, std = observation_statistics(np.asarray(transitions.obs))
+        for policy in policies:
+            normalize_observations(policy, mean, std, eps=cfg.dataset.obs_eps)
+    return Population(
+        policies,
+        buffer,
+        samplers,
+        batch_size=schedule.batch_size,
+        is_compiled=is_compiled,
+        precision=checked_precision(schedule.precision, device),
+        growth=cfg.dataset.growth if isinstance(cfg.dataset, ReplayDatasetConfig) else None,
+    )
+
+
+def fresh_policy(cfg: RunConfig, device: torch.device) -> Policy:
+    """A run's policy before its first update; it sees observations as they are."""
+    streams = _streams(cfg.schedule.seed)
+    action_map = ActionMap(cfg.action_space, **cfg.algorithm.action_rule)
+    obs_shape = cfg.observation_space.shape
+    assert obs_shape is not None
+    sizes = Sizes(obs_shape=obs_shape, act_dim=action_map.act_dim, max_action=action_map.max_action)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams["weights"])
+        nets = REGISTRY[cfg.algorithm.name].networks(cfg.algorithm, cfg.network, sizes)
+        policy = make_policy(
+            cfg.algorithm,
+            {name: net.to(device) for name, net in nets.items()},
+            sizes,
+            make_optimizer=optimizer_of(cfg.optimizer),
+            make_schedule=partial(make_schedule, cfg.optimizer.lr_decay, num_updates=cfg.schedule.num_updates),
+            action_space=cfg.action_space,
+            observation_space=cfg.observation_space,
+            device=device,
+        )
+    policy.seed(streams["noise"])
+    return policy
+
+
+def blank_policy(cfg: RunConfig, device: torch.device) -> Policy:
+    """A policy that takes the `state_dict` of a run's policy, the statistics of its observations included."""
+    policy = fresh_policy(cfg, device)
+    if cfg.dataset.normalize_obs:
+        (obs_dim,) = cfg.observation_space.shape or ()
+        normalize_observations(policy, torch.zeros(obs_dim), torch.ones(obs_dim), eps=cfg.dataset.obs_eps)
+    return policy
+
+
+def optimizer_of(cfg: OptimizerConfig) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+    """What makes a configured optimizer of parameters."""
+    return partial(make_optimizer, cfg.name, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay)
+
+
+def _loggers(job: Job) -> list[Logger]:
+    """What logs besides metrics.csv; a resumed run goes on as the same W&B run, in its group."""
+    cfg, kept = job.cfg, job.run_dir / "wandb.json"
+    if cfg.logger.name == "csv":
+        return []
+    begun = read_json(kept, "remove it, and the run begins anew in W&B") if kept.exists() else {}
+    group = cfg.logger.group or begun.get("group") or job.sweep or f"{cfg.algorithm.name}-{cfg.dataset.name}"
+    settings = own_settings(masked_words(job.overrides))
+    logger = WandbLogger(
+        job.run_dir,
+        masked(job.resolved),
+        project=cfg.logger.project,
+        group=group,
+        tags=cfg.logger.tags,
+        job_type=cfg.logger.job_type,
+        name=" ".join([f"{cfg.algorithm.name}-{cfg.dataset.name}-seed{cfg.schedule.seed}", *settings]),
+        run_id=begun.get("run_id"),
+    )
+    write_json(kept, {"run_id": logger.run_id, "group": group})
+    return [logger]

@@ -1,0 +1,132 @@
+"""What a run is: its configuration, the code and the data, compared wherever a run is taken over."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from bcq_exp.data import Transitions
+from bcq_exp.data.frames import FrameStacks
+from bcq_exp.data.storage import chunks
+from bcq_exp.io.differences import code_difference, difference, differing, flatten
+from bcq_exp.io.masking import masked
+from bcq_exp.io.source import source_digest
+
+# Keys that change no result, or, like the place of the data, are compared by what lies behind them.
+FREE = frozenset(
+    {
+        "num_threads",
+        "storage",
+        "checkpoint_freq",
+        "num_checkpoints",
+        "resume",
+        "allow_code_change",
+        "allow_modules",
+        "dataset.path",
+    }
+)
+FREE_SECTION = "logger"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What decides a run's results.
+
+    Args:
+        config: values of all keys but the free ones, by their dotted names.
+        source_sha256: digest of the code.
+        dataset_sha256: digest of the transitions that are learned from.
+    """
+
+    config: Mapping[str, Any]
+    source_sha256: str
+    dataset_sha256: str
+
+    @classmethod
+    def of(cls, resolved: Mapping[str, Any], *, is_compiled: bool, dataset_sha256: str) -> Self:
+        """The identity of a run by this process's code.
+
+        Args:
+            resolved: the whole configuration as plain values.
+            is_compiled: what its key `compile` comes to.
+            dataset_sha256: as `dataset_digest` gives it.
+        """
+        flat = {key: masked(value, key) for key, value in flatten(resolved).items() if not is_free(key)}
+        flat |= {"compile": is_compiled, "device": str(flat["device"]).partition(":")[0]}
+        return cls(json.loads(json.dumps(flat)), source_digest(), dataset_sha256)
+
+    @classmethod
+    def kept(cls, manifest: Mapping[str, Any], path: Path) -> Self:
+        """The identity that a manifest keeps.
+
+        Raises:
+            ValueError: the manifest keeps none, as those of earlier versions.
+        """
+        match manifest:
+            case {"config": dict(config), "source_sha256": str(source), "dataset": {"sha256": str(dataset)}}:
+                return cls(config, source, dataset)
+        raise ValueError(
+            f"{path} does not say what its run is, as files of an earlier version; the run can be reported and"
+            " evaluated, but not gone on with: begin anew in another directory"
+        )
+
+    def account(self) -> dict[str, Any]:
+        """What `kept` reads; the dataset's further facts may be added to it."""
+        return {
+            "config": dict(self.config),
+            "source_sha256": self.source_sha256,
+            "dataset": {"sha256": self.dataset_sha256},
+        }
+
+    def differences(self, now: "Identity", *, allow_code_change: bool) -> list[str]:
+        """Why `now` cannot take over what this one began, a line each; none where it can.
+
+        A longer `num_updates` is no difference where the run would have come by the same first updates.
+
+        Args:
+            now: the identity of what is asked for.
+            allow_code_change: whether other code may take over.
+        """
+        lines = [self._difference(key, now) for key in differing(self.config, now.config)]
+        if self.source_sha256 != now.source_sha256 and not allow_code_change:
+            lines.append(code_difference(self.source_sha256, now.source_sha256))
+        if self.dataset_sha256 != now.dataset_sha256:
+            lines.append(
+                f"the data has changed: sha256 {self.dataset_sha256[:12]} before, {now.dataset_sha256[:12]} now"
+            )
+        return [line for line in lines if line]
+
+    def _difference(self, key: str, now: "Identity") -> str | None:
+        """How a key differs; None where the run only goes on for longer."""
+        before, after = (each.config.get(key, "absent") for each in (self, now))
+        if key == "num_updates" and isinstance(before, int) and after > before:
+            decay = now.config.get("optimizer.lr_decay")
+            if decay is None:
+                return None
+            return f"num_updates: {before} before, {after} now; optimizer.lr_decay={decay} would have been slower"
+        return difference(key, self.config, now.config)
+
+
+def is_free(key: str) -> bool:
+    """Whether a key, by its dotted name, may differ where a run is taken over."""
+    return key in FREE or key.partition(".")[0] == FREE_SECTION
+
+
+def dataset_digest(transitions: Transitions) -> str:
+    """Sha256 over all that is learned from, whatever file it came from; over the frames, where images are stacked."""
+    sha = hashlib.sha256()
+    columns: list[Any] = []
+    for obs in (transitions.obs, transitions.obs_next):
+        columns += [obs.frames, obs.newest] if isinstance(obs, FrameStacks) else [obs]
+    columns += [transitions.act, transitions.rew, transitions.terminated, transitions.truncated]
+    columns += [mask for mask in (transitions.mask, transitions.mask_next) if mask is not None]
+    digested: set[int] = set()
+    for column in columns:
+        if id(column) not in digested:  # both columns of stacks hold the same frames
+            sha.update(f"{column.dtype}{column.shape}".encode())
+            for rows in chunks(column):
+                sha.update(column[rows].tobytes())
+        digested.add(id(column))
+    return sha.hexdigest()

@@ -1,0 +1,309 @@
+"""The schedule of a run, or of the runs of a population: update, log, evaluate, checkpoint."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bcq_exp.engine.population import Population
+from bcq_exp.envs.evaluation import AtOnce, Evaluation
+from bcq_exp.io.checkpoint import clear_partial_checkpoints, keep_checkpoints, newest_states, save_checkpoint
+from bcq_exp.io.files import clear_partials, write_json
+from bcq_exp.io.interruption import Watch, watching
+from bcq_exp.io.logger import CSVLogger, Logger, Loggers
+from bcq_exp.io.progress import Progress
+
+EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score", "eval/cut_episodes")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Member:
+    """One run: a member of the population, and what is its own beside the weights.
+
+    Args:
+        run_dir: of `metrics.csv`, `summary.json` and `checkpoints/`.
+        facts: what identifies the run, the first keys of `summary.json`.
+        evaluate: the policy's returns, as a function of its weights alone; takes `on_step` of `evaluation.evaluate`.
+        take_weights: brings the weights as they are now to where `evaluate` reads them; it is called first.
+        weights: reads the weights there, for a checkpoint while they are evaluated.
+        give_weights: writes them there again.
+        score: a return in per cent of the reference returns, or None where there are none.
+        loggers: sinks of metrics besides `metrics.csv`.
+        release: lets other processes into `run_dir`; called at the end.
+        last_evaluation: metrics of the last one.
+    """
+
+    run_dir: Path
+    facts: Mapping[str, Any]
+    evaluate: Callable[[Callable[[int, int], object]], Evaluation]
+    take_weights: Callable[[], object]
+    weights: Callable[[], Mapping[str, Any]]
+    give_weights: Callable[[Mapping[str, Any]], object]
+    score: Callable[[float], float | None]
+    loggers: Sequence[Logger]
+    release: Callable[[], object]
+    last_evaluation: dict[str, float] = field(default_factory=dict)
+
+
+class Trainer:
+    """Drives a population through its updates; all periods count updates, and the last update is always an event.
+
+    A member whose loss is not finite ends as failed with the next event of any kind; the others go on.
+
+    A signal (`interruption.SIGNALS`) ends the run after the update that it came in, wherever in the schedule, with a
+    checkpoint; an evaluation is given up, and made again when the run goes on, which ends as if it had not stopped.
+    Where the last checkpoint holds all that was done, as before the first update is compiled, the run ends at once.
+
+    Members may be evaluated beside the updates that follow. What is logged meanwhile is held back, so that every sink
+    gets its rows in order and whole, and a checkpoint waits, so that what it resumes has all that came before it.
+
+    Args:
+        population: what makes the updates.
+        members: one for each policy of the population, in its order.
+        num_updates: of the whole run.
+        eval_freq, log_freq, checkpoint_freq: updates between two events of a kind.
+        num_checkpoints: how many are kept.
+        evaluates_beside: evaluate in a thread while the device goes on with updates; `evaluate` must then read other
+            tensors than the updates write.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        members: Sequence[Member],
+        *,
+        num_updates: int,
+        eval_freq: int,
+        log_freq: int,
+        checkpoint_freq: int,
+        num_checkpoints: int,
+        evaluates_beside: bool,
+    ) -> None:
+        self.population, self.members = population, list(members)
+        self.num_updates, self.num_checkpoints = num_updates, num_checkpoints
+        self.freqs = {"log": log_freq, "eval": eval_freq, "checkpoint": checkpoint_freq}
+        columns = [f"train/{name}" for name in population.metric_names] + list(EVAL_METRICS)
+        self.csvs = [CSVLogger(member.run_dir / "metrics.csv", columns) for member in self.members]
+        self.loggers = [Loggers(csv, *member.loggers) for csv, member in zip(self.csvs, self.members, strict=True)]
+        self.failed_at: list[int | None] = population.failures()
+        self.seconds, self.saved_at = 0.0, 0
+        self.evaluates_beside, self._watch, self._is_over = evaluates_beside, Watch(), False
+        self._are_events_due = False  # those of the last update that was made
+        self._evaluations: dict[int, Future[Evaluation]] = {}  # by member: those that nobody has waited for
+        self._held: list[tuple[int, list[dict[str, float]]]] = []  # updates and each member's metrics, not yet logged
+        self._evaluated: list[Any] = [None for _ in members]  # weights whose evaluation a checkpoint has not waited for
+
+    def resume(self) -> None:
+        """Continue from the newest checkpoint that all members have, undamaged; without any, from the beginning.
+
+        Raises:
+            ValueError: as `newest_states`, or checkpoints or `metrics.csv` are of another configuration.
+        """
+        run_dirs = [member.run_dir for member in self.members]
+        for run_dir in run_dirs:
+            clear_partials(run_dir)
+            clear_partial_checkpoints(run_dir)
+        paths, states = newest_states(run_dirs)
+        try:
+            texts = self._take(states) if states else [None for _ in run_dirs]
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{paths[0]} does not fit the configuration of its run: {error}") from None
+        for csv, member, text in zip(self.csvs, self.members, texts, strict=True):
+            csv.begin(text)
+            for update, metrics in csv.rows():
+                for logger in member.loggers:
+                    logger.log(update, metrics)
+
+    def _take(self, states: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """Take each member's state; what its `metrics.csv` held."""
+        first = states[0]
+        self.population.load_state([state["learner"] for state in states])
+        self.seconds, self.saved_at = first["seconds"], self.population.num_updates
+        self._are_events_due = first["are_events_due"]
+        known = [state["failed_at"] for state in states]
+        self.failed_at = self.population.failures() if self._are_events_due else known
+        held = zip(*(state["held"] for state in states), strict=True)
+        self._held = [(rows[0][0], [metrics for _, metrics in rows]) for rows in held]
+        self._evaluated = [state["evaluated"] for state in states]
+        for member, state in zip(self.members, states, strict=True):
+            member.last_evaluation = state["last_evaluation"]
+        return [state["metrics"] for state in states]
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the end.
+
+        Returns:
+            What each member's `summary.json` holds.
+
+        Raises:
+            Interrupted: a signal has come, and the run is saved.
+        """
+        facts = self.members[0].facts
+        description = f"{facts['algorithm']} on {facts['dataset']}"
+        if len(self.members) == 1:
+            description += f", seed {facts['seed']}"
+        bar = Progress(self.num_updates, self.population.num_updates, description, len(self.members))
+        with watching(lambda: self.saved_at == self.population.num_updates) as self._watch:
+            with ThreadPoolExecutor(1) if self.evaluates_beside else AtOnce() as evaluator, bar as progress:
+                try:
+                    is_whole = self._drive(evaluator, progress)
+                except CancelledError:
+                    is_whole = False
+                finally:
+                    self._is_over = True
+            if is_whole:
+                return self._finish()
+            self._checkpoint()
+            log.info("update %d is saved", self.population.num_updates)
+        raise AssertionError("only a signal ends a run before its end")
+
+    def _drive(self, evaluator: Executor, progress: Progress) -> bool:
+        """Train to the end, or until a signal has come; whether to the end."""
+        for index, weights in enumerate(self._evaluated):
+            if weights is not None:
+                self.members[index].give_weights(weights)
+                self._evaluations[index] = self._evaluation(index, evaluator, progress)
+        while (self.population.num_updates < self.num_updates or self._are_events_due) and None in self.failed_at:
+            if not self._are_events_due:
+                self._advance()
+            if self._watch.is_over():
+                return False
+            metrics = self._events(evaluator, progress)
+            evaluations = [self.members[index].last_evaluation for index in self._alive()]
+            num_failed, compiling = len(self.members) - len(evaluations), self.population.compile_seconds
+            progress.advance(self.population.num_updates, metrics, evaluations, num_failed, compiling)
+            if self._is_due("checkpoint"):
+                self._checkpoint()
+        self._settle()
+        return True
+
+    def _advance(self) -> None:
+        """Update until the next event of any kind, or until a signal has come, and see who has failed."""
+        done = self.population.num_updates
+        following = min((done // freq + 1) * freq for freq in self.freqs.values())
+        start, compiling = time.perf_counter(), self.population.compile_seconds
+        self.population.advance(min(following, self.num_updates) - done, self._watch.is_over)
+        failures = self.population.failures()  # the device finishes its updates here
+        self.seconds += time.perf_counter() - start - (self.population.compile_seconds - compiling)
+        self._are_events_due = any(self._is_due(event) for event in self.freqs)
+        if self._are_events_due:
+            for member, known, failed_at in zip(self.members, self.failed_at, failures, strict=True):
+                if failed_at != known:
+                    log.error("%s: the loss is not finite at update %d; this run ends", member.run_dir, failed_at)
+            self.failed_at = failures
+
+    def _alive(self) -> list[int]:
+        return [index for index, failed_at in enumerate(self.failed_at) if failed_at is None]
+
+    def _is_due(self, event: str) -> bool:
+        done = self.population.num_updates
+        return done % self.freqs[event] == 0 or done == self.num_updates
+
+    def _events(self, evaluator: Executor, progress: Progress) -> dict[str, float]:
+        """Evaluate and log where it is time; the first member's metrics, for people.
+
+        An evaluation that a signal ends leaves all as if no event had begun.
+        """
+        metrics: list[dict[str, float]] = [{} for _ in self.members]
+        alive = self._alive()
+        if self._is_due("eval"):
+            self._settle()
+            for index in alive:
+                self.members[index].take_weights()
+                self._evaluations[index] = self._evaluation(index, evaluator, progress)
+        if self._is_due("log"):
+            read = self.population.read_metrics()
+            for index in alive:
+                metrics[index] = {f"train/{name}": value for name, value in read[index].items()}
+        self._held.append((self.population.num_updates, metrics))
+        self._are_events_due = False
+        if self._is_due("checkpoint") or all(evaluation.done() for evaluation in self._evaluations.values()):
+            self._settle()
+        return metrics[0]
+
+    def _evaluation(self, index: int, evaluator: Executor, progress: Progress) -> Future[Evaluation]:
+        """A member's evaluation, begun; it raises CancelledError where nobody waits for it any more."""
+
+        def on_step(num_ended: int, num_steps: int) -> None:
+            if self._is_over or self._watch.is_over():
+                raise CancelledError
+            if not self.evaluates_beside:
+                progress.evaluating(index, num_ended, num_steps)
+
+        return evaluator.submit(self.members[index].evaluate, on_step)
+
+    def _settle(self) -> None:
+        """Wait for the evaluations that go on, and log what was held back for them."""
+        for index, evaluation in self._evaluations.items():
+            _, metrics = self._held[0]
+            metrics[index] |= self._measured(self.members[index], evaluation.result())
+        for update, metrics in self._held:
+            for logger, values in zip(self.loggers, metrics, strict=True):
+                if values:
+                    logger.log(update, values)
+        self._evaluations, self._held = {}, []
+
+    def _measured(self, member: Member, evaluation: Evaluation) -> dict[str, float]:
+        score, num_cut = member.score(evaluation.mean), evaluation.num_cut or None
+        figures = (evaluation.mean, evaluation.std, evaluation.mean_length, score, num_cut)
+        named = zip(EVAL_METRICS, figures, strict=True)
+        member.last_evaluation = {name: value for name, value in named if value is not None}
+        return member.last_evaluation
+
+    def _checkpoint(self) -> None:
+        """Save all members, then remove what is too old: at no moment is there no update that all of them have."""
+        done = self.population.num_updates
+        for index, member in enumerate(self.members):
+            is_evaluated = self.evaluates_beside and index in self._evaluations
+            state = {
+                "learner": self.population.state(index),
+                "seconds": self.seconds,
+                "last_evaluation": member.last_evaluation,
+                "failed_at": self.failed_at[index],
+                "are_events_due": self._are_events_due,
+                "held": [[update, metrics[index]] for update, metrics in self._held],
+                "evaluated": member.weights() if is_evaluated else None,
+                "metrics": self.csvs[index].read(),
+            }
+            save_checkpoint(member.run_dir, done, state)
+        for member in self.members:
+            keep_checkpoints(member.run_dir, self.num_checkpoints, done)
+        self.saved_at = done
+
+    def _finish(self) -> list[dict[str, Any]]:
+        summaries = [self._summary(member, at) for member, at in zip(self.members, self.failed_at, strict=True)]
+        for member, logger, summary in zip(self.members, self.loggers, summaries, strict=True):
+            write_json(member.run_dir / "summary.json", summary)
+            logger.finish(summary)
+        compiling = self.population.compile_seconds
+        log.info(
+            "%d updates in %s%s",
+            self.population.num_updates,
+            timedelta(seconds=round(self.seconds)),
+            f", besides {compiling:.1f} s of compiling" if compiling else "",
+        )
+        for member in self.members:
+            member.release()
+        return summaries
+
+    def _summary(self, member: Member, failed_at: int | None) -> dict[str, Any]:
+        return {
+            **member.facts,
+            "status": "finished" if failed_at is None else "failed",
+            "failed_at": failed_at,
+            "num_updates": self.population.num_updates,
+            "final_return": member.last_evaluation.get("eval/return"),
+            "final_return_std": member.last_evaluation.get("eval/return_std"),
+            "final_normalized_score": member.last_evaluation.get("eval/normalized_score"),
+            "final_cut_episodes": member.last_evaluation.get("eval/cut_episodes", 0),
+            "updates_per_second": self.population.num_updates / self.seconds if self.seconds else None,
+            "num_members": len(self.members),
+            "is_compiled": self.population.is_compiled,
+            "compile_seconds": self.population.compile_seconds,
+        }

@@ -1,0 +1,83 @@
+import hashlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from bcq_exp.analysis.convert import convert, main
+from bcq_exp.data import Transitions, read_h5, read_manifest, read_transitions, write_h5
+from cases import random_walk
+
+COLUMNS = ("obs", "act", "rew", "terminated", "truncated", "obs_next", "episode_returns")
+
+
+def assert_same(found: Transitions, expected: Transitions) -> None:
+    for key in COLUMNS:
+        np.testing.assert_array_equal(getattr(found, key), getattr(expected, key), strict=True)
+
+
+def archive(path: Path) -> Path:
+    """Two episodes: terminated, and with a time limit, whose last row counts for its return alone."""
+    np.savez(
+        path,
+        observations=np.arange(10, dtype=np.uint8).reshape(5, 2),
+        actions=np.array([0, 1, 0, 1, 0]),
+        rewards=2.0 ** np.arange(5),
+        terminals=np.array([0, 1, 0, 0, 0]),
+        timeouts=np.array([0, 0, 0, 0, 1]),
+    )
+    return path
+
+
+def test_a_converted_dataset_is_the_one_that_was_read(tmp_path: Path) -> None:
+    path, out = archive(tmp_path / "in.npz"), tmp_path / "out.h5"
+    assert convert(path, out, "CartPole-v1") == 4
+    found = read_h5(out)
+    assert_same(found, read_transitions(path))
+    np.testing.assert_array_equal(found.episode_returns, [3, 28])
+    manifest = read_manifest(out)
+    assert manifest["converted_from"] == "in.npz"
+    assert manifest["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    with h5py.File(out) as file:
+        assert file.attrs["env"] == "CartPole-v1"
+
+
+def test_the_environment_is_the_recorded_one_unless_typed(tmp_path: Path) -> None:
+    write_h5(tmp_path / "in.h5", random_walk(2, is_discrete=True), "CartPole-v1", {})
+    for number, (typed, expected) in enumerate([(None, "CartPole-v1"), ("Other-v0", "Other-v0")]):
+        convert(tmp_path / "in.h5", tmp_path / f"{number}.h5", typed)
+        with h5py.File(tmp_path / f"{number}.h5") as file:
+            assert file.attrs["env"] == expected
+
+
+def test_without_an_environment_nothing_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"in\.npz: the file names no environment; .*--env ID"):
+        convert(archive(tmp_path / "in.npz"), tmp_path / "out.h5", None)
+    assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize("name", ["in.npz", "new.npz", "absent/out.h5", "old.h5"])
+def test_a_name_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "old.h5").write_bytes(b"kept")
+    with pytest.raises(ValueError, match=f"{name}: give the name of a new .h5 file in a folder that exists"):
+        convert(tmp_path / "not read at all", tmp_path / name, "CartPole-v1")
+    assert (tmp_path / "old.h5").read_bytes() == b"kept"
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, out = archive(tmp_path / "in.npz"), tmp_path / "out.h5"
+    main([str(path), str(out), "--env", "CartPole-v1"])
+    assert capsys.readouterr().out == f"4 transitions are written to {out}\n"
+    with pytest.raises(SystemExit, match=r"error: .*out\.h5: give the name of a new"):
+        main([str(path), str(out), "--env", "CartPole-v1"])
+
+
+def test_a_time_limit_that_the_file_does_not_say_is_typed(tmp_path: Path) -> None:
+    columns = dict(np.load(archive(tmp_path / "in.npz")))
+    del columns["timeouts"]
+    np.savez(tmp_path / "in.npz", **columns)
+    with pytest.raises(SystemExit, match=r"in\.npz: missing dataset timeouts or .*max_episode_steps=0"):
+        main([str(tmp_path / "in.npz"), str(tmp_path / "a.h5"), "--env", "CartPole-v1"])
+    main([str(tmp_path / "in.npz"), str(tmp_path / "a.h5"), "--env", "CartPole-v1", "--max-episode-steps", "3"])
+    np.testing.assert_array_equal(read_h5(tmp_path / "a.h5").truncated, [0, 0, 0, 1])

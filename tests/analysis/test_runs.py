@@ -1,0 +1,98 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from bcq_exp.analysis.runs import load_policy, trained_runs
+from bcq_exp.io.checkpoint import load_checkpoint
+from bcq_exp.io.files import read_json, write_json
+from bcq_exp.training import experiment
+from trained import on_file, train_run
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory, discrete_file: Path) -> Path:
+    path = tmp_path_factory.mktemp("sweep")
+    train_run(path / "a", "algorithm=dqn", "dataset.normalize_obs=true", *on_file(discrete_file))
+    train_run(path / "b", "seed=3", *on_file(discrete_file))
+    return path
+
+
+def test_runs_are_told_apart_and_know_what_they_scored(sweep: Path):
+    dqn, bcq = sorted(trained_runs(sweep, "cpu"), key=lambda run: run.directory)
+    assert (dqn.label, bcq.label) == ("dqn dataset.normalize_obs=true seed=0", "discrete_bcq seed=3")
+    assert dqn.online_return == read_json(dqn.directory / "summary.json")["final_return"]
+    assert dqn.checkpoint == sweep / "a" / "checkpoints" / "update_00000020"
+    assert (dqn.cfg.algorithm.name, dqn.cfg.dataset.normalize_obs) == ("dqn", True)
+    (alone,) = trained_runs(sweep / "a", "cpu")
+    assert alone.directory == sweep / "a"
+
+
+def test_a_policy_is_the_one_of_the_checkpoint_its_statistics_too(sweep: Path):
+    for run in trained_runs(sweep, "cpu"):
+        saved = load_checkpoint(run.checkpoint)["learner"]["policy"]["module"]
+        policy = load_policy(run)
+        assert policy.num_updates == 20
+        assert not policy.training
+        found = policy.state_dict()
+        assert found.keys() == saved.keys()
+        assert all(torch.equal(found[name], saved[name]) for name in saved)
+    dqn = next(run for run in trained_runs(sweep, "cpu") if run.cfg.algorithm.name == "dqn")
+    obs = np.asarray(experiment.load_transitions(dqn.cfg.dataset).obs)
+    assert load_policy(dqn).obs_mean.numpy() == pytest.approx(obs.mean(0), abs=1e-6)
+
+
+def changed(sweep: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sweep, tmp_path / "sweep"))
+
+
+def test_a_failed_run_is_left_out(sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = changed(sweep, tmp_path)
+    for name in ("a", "b"):
+        summary = read_json(path / name / "summary.json")
+        write_json(path / name / "summary.json", summary | {"status": "failed", "final_return": None})
+        if name == "a":
+            assert [run.directory.name for run in trained_runs(path, "cpu")] == ["b"]
+            assert f"{path / 'a'} has failed; the run is left out" in caplog.text
+    with pytest.raises(ValueError, match="all runs there have failed"):
+        trained_runs(path, "cpu")
+
+
+def test_what_is_no_run_is_named(sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with pytest.raises(ValueError, match=r"run=.*nowhere: there is no such directory"):
+        trained_runs(tmp_path / "nowhere", "cpu")
+    with pytest.raises(ValueError, match="no run has ended there"):
+        trained_runs(tmp_path, "cpu")
+    path = changed(sweep, tmp_path)
+    shutil.rmtree(path / "b" / "checkpoints")
+    assert [run.directory.name for run in trained_runs(path, "cpu")] == ["a"]
+    assert f"{path / 'b'} has no checkpoint" in caplog.text
+    with pytest.raises(ValueError, match="all runs there have failed or are damaged"):
+        trained_runs(path / "b", "cpu")
+
+
+def test_a_configuration_from_disk_is_checked_for_this_machine(sweep: Path, tmp_path: Path):
+    path = changed(sweep, tmp_path)
+    saved = path / "a" / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(saved)
+    cfg.device = "cuda:99"  # where it was trained
+    OmegaConf.save(cfg, saved)
+    assert all(run.cfg.schedule.device == "cpu" for run in trained_runs(path, "cpu"))
+    cfg.algorithm.gamma = 2
+    OmegaConf.save(cfg, saved)
+    with pytest.raises(ValueError, match=r"(?s)sweep/a: its configuration cannot be used.*gamma=2"):
+        trained_runs(path, "cpu")
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(sweep: Path, tmp_path: Path):
+    path = changed(sweep, tmp_path)
+    saved = path / "b" / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(saved)
+    cfg.network.hidden_sizes = [9]
+    OmegaConf.save(cfg, saved)
+    (run,) = trained_runs(path / "b", "cpu")
+    with pytest.raises(ValueError, match="does not fit the configuration of its run"):
+        load_policy(run)

@@ -1,0 +1,81 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from bcq_exp.engine.graphs import FEW_ROWS, MANY_WEIGHTS, CpuPasses
+
+
+def passed(function: Callable[..., Any], *inputs: Tensor) -> list[str]:
+    """What a function calls once the passes went over its graph, after a check that its results are the same."""
+    traced = make_fx(function, tracing_mode="fake")(*inputs)
+    CpuPasses()(traced.graph)
+    traced.graph.lint()
+    traced.recompile()
+    for ours, theirs in zip(traced(*inputs), function(*inputs), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    called = [node.target for node in traced.graph.nodes if node.op == "call_function"]
+    return [getattr(target, "overloadpacket", target).__name__ for target in called]
+
+
+def test_equal_expressions_are_computed_once() -> None:
+    def function(x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x / 255).exp() + 1, (x / 255).exp() + 2
+
+    assert passed(function, torch.arange(6.0)) == ["div", "exp", "add", "add"]
+
+
+def images_and_kernels(dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 4, 9, 9), (8, 4, 3, 3), (8,))
+    return tuple(torch.randn(shape, generator=generator).to(dtype) for shape in shapes)
+
+
+def test_convolutions_rectify_themselves_also_where_gradients_come_back() -> None:
+    def function(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        def loss(weight: Tensor) -> Tensor:
+            return F.conv2d(x, weight, bias, 2).relu().square().sum()
+
+        return torch.func.grad(loss)(weight), F.conv2d(x + 1, weight, bias, 1).relu()
+
+    calls = passed(function, *images_and_kernels())
+    assert calls.count("_convolution_pointwise") == 2
+    assert not {"convolution", "relu"} & {*calls}
+
+
+@pytest.mark.parametrize(
+    ("function", "dtype"),
+    [
+        (lambda x, w, b: (F.conv2d(x, w, b).relu(),), torch.float64),  # oneDNN has no such numbers
+        (lambda x, w, b: ((y := F.conv2d(x, w, b)).relu(), y), torch.float32),
+        (lambda x, w, b: (F.conv2d(x, w, b).tanh(),), torch.float32),
+        (lambda x, w, b: (F.conv_transpose2d(x, w.transpose(0, 1), b).relu(),), torch.float32),
+    ],
+)
+def test_other_convolutions_stay_as_they_are(function: Callable[..., Any], dtype: torch.dtype) -> None:
+    calls = passed(function, *images_and_kernels(dtype))
+    assert "convolution" in calls
+    assert "_convolution_pointwise" not in calls
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "fan_out", "is_turned"),
+    [(FEW_ROWS - 1, 513, True), (FEW_ROWS, 513, False), (FEW_ROWS - 1, 512, False)],
+)
+def test_few_rows_are_multiplied_by_many_weights_from_the_other_side(
+    num_rows: int, fan_out: int, is_turned: bool
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    fan_in = MANY_WEIGHTS // 512
+    x, weight = (torch.randn(size, fan_in, generator=generator) / fan_in**0.5 for size in (num_rows, fan_out))
+    calls = passed(lambda x, weight: (x @ weight.permute(1, 0),), x, weight)
+    assert calls == (["permute", "permute", "mm", "permute"] if is_turned else ["permute", "mm"])
+
+
+def test_without_onednn_convolutions_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    assert "convolution" in passed(lambda x, w, b: (F.conv2d(x, w, b).relu(),), *images_and_kernels())

@@ -1,0 +1,84 @@
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from bcq_exp.engine.machine import COMPILE_FROM, checked_precision, has_compiler, prepare_process, should_compile
+
+
+@pytest.fixture
+def _compiler_unknown() -> Iterator[None]:
+    has_compiler.cache_clear()
+    yield
+    has_compiler.cache_clear()
+
+
+def test_a_run_rounds_subnormal_numbers_to_zero():
+    tiny = torch.full((8,), 1e-39)
+    assert (tiny * 1.0).sum() > 0
+    prepare_process(1)
+    assert (tiny * 1.0).sum() == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_run_keeps_memory_that_was_freed():
+    """Four tensors of 16 MiB are 16,384 pages, which are not asked for again each time.
+
+    Whether glibc by itself gives them back depends on what lies above them, so here it does for all above 128 KiB.
+    """
+    program = (
+        "import resource, torch\n"
+        "from bcq_exp.engine.machine import prepare_process\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(10):\n"
+        "        kept = [torch.full((2**22,), 1.0) for _ in range(4)]\n"
+        "        del kept\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "faults(); before = faults(); prepare_process(1); faults(); print(before, faults())\n"
+    )
+    env = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env)
+    before, after = map(int, ran.stdout.split())
+    assert before > 10 * 4096
+    assert after < 400
+
+
+@pytest.mark.usefixtures("_compiler_unknown")
+@pytest.mark.parametrize(
+    ("setting", "num_updates", "expected"),
+    [
+        ("never", 10**9, False),
+        ("always", 1, True),
+        ("auto", COMPILE_FROM - 1, False),
+        ("auto", COMPILE_FROM, True),
+    ],
+)
+def test_when_the_update_is_compiled(monkeypatch: pytest.MonkeyPatch, setting: str, num_updates: int, expected: bool):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    assert should_compile(setting, num_updates) == expected
+
+
+@pytest.mark.usefixtures("_compiler_unknown")
+def test_without_a_compiler_the_update_runs_as_it_is_and_a_process_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert not should_compile("always", 10)
+    assert not should_compile("auto", COMPILE_FROM)
+    assert caplog.text.count("no C++ compiler") == 1
+
+
+def test_a_processor_without_units_for_bf16_is_said_and_serves(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: False)
+    assert checked_precision("fp32", torch.device("cpu")) == "fp32"
+    assert checked_precision("bf16", torch.device("cuda")) == "bf16"
+    assert caplog.text == ""
+    assert checked_precision("bf16", torch.device("cpu")) == "bf16"
+    assert caplog.text.count("no units for it") == 1

@@ -1,0 +1,187 @@
+"""What a run shows: a bar on a real pseudo-terminal, plain lines elsewhere."""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bcq_exp.io.progress import Board, Progress
+
+
+def returned(*returns: float) -> list[dict[str, float]]:
+    """Evaluations of an environment without reference returns."""
+    return [{"eval/return": value, "eval/length": 7.0} for value in returns]
+
+
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("bcq_exp.io.progress.monotonic", clock)
+    return clock
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if record.name == "bcq_exp.io.progress"]
+
+
+def test_plain_line_has_the_facts_counted_in_this_process(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=20_000, start=5_000, description="bcq pendulum", num_members=1) as progress:
+        clock.now += 20.0
+        progress.advance(6_000, {"critic1_loss": 0.12345678, "q_mean": 3.0, "vae_loss": 2.0}, [], num_failed=0)
+        clock.now += 20.0
+        progress.advance(7_000, {"train/critic1_loss": float("nan")}, returned(87.25), num_failed=0)
+    # 1,000 updates in 20 s of this process are 50 a second; the 14,000 that are left take 280 s.
+    assert messages(caplog) == [
+        "bcq pendulum 6000/20000 critic1_loss 0.1235, vae_loss 2, 50 updates/s, 0:04:40 left",
+        "bcq pendulum 7000/20000 critic1_loss nan, return 87.25, 50 updates/s, 0:04:20 left",
+    ]
+
+
+def test_a_population_shows_its_members_and_their_best_and_median_score(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=60_000, start=1_000, description="dqn cartpole", num_members=8) as progress:
+        clock.now += 10.0
+        progress.advance(5_000, {"critic1_loss": 0.5}, [], num_failed=0)
+        clock.now += 10.0
+        progress.advance(17_240, {}, returned(1.0, 231.25, 200.25, 209.5, 4.0, 231.0, 9.0, 209.75), num_failed=0)
+        clock.now += 20.0
+        progress.advance(33_480, {}, returned(-3.0, -1.0, -2.0), num_failed=5)
+    # Updates of this process: 4,000 in 10 s, then 16,240 in 20 s, then 32,480 in 40 s. The fourth and fifth of eight
+    # scores are 200.25 and 209.5.
+    assert messages(caplog) == [
+        "dqn cartpole 5000/60000 8 members | 400 updates/s x 8 | 0:02:18 left",
+        "dqn cartpole 17240/60000 8 members | best return 231.2 median 204.9 | 812 updates/s x 8 | 0:00:53 left",
+        "dqn cartpole 33480/60000 8 members, 5 failed | best return -1 median -2 | 812 updates/s x 8 | 0:00:33 left",
+    ]
+
+
+def test_plain_lines_are_ten_seconds_apart_and_the_last_one_is_shown(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=100, start=0, description="run", num_members=1) as progress:
+        for update in range(1, 25):
+            clock.now += 1.0
+            progress.advance(update, {}, returned(5.0), num_failed=0)
+    assert messages(caplog) == [
+        f"run {update}/100 return 5, 1 updates/s, 0:0{minutes} left"
+        for update, minutes in ((10, "1:30"), (20, "1:20"), (24, "1:16"))
+    ]
+
+
+def test_compiling_is_no_part_of_the_speed(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=1_000, start=0, description="run", num_members=1) as progress:
+        clock.now += 50.0
+        progress.advance(200, {}, [], num_failed=0, compile_seconds=30.0)
+    # 200 updates in 20 s: the other 800 take 80 s.
+    assert messages(caplog) == ["run 200/1000 10 updates/s, 0:01:20 left"]
+
+
+def test_where_there_is_a_normalised_score_it_is_shown(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    evaluations = [{"eval/return": -180.5, "eval/normalized_score": score} for score in (12.5, 80.0)]
+    for given in (evaluations[:1], evaluations, [*evaluations, {}]):
+        with Progress(total=10, start=4, description="run", num_members=len(given)) as progress:
+            progress.advance(4, {}, given, num_failed=0)
+    assert messages(caplog) == [
+        "run 4/10 score 12.5",
+        "run 4/10 2 members | best score 80 median 46.25",
+        "run 4/10 3 members | best score 80 median 46.25",
+    ]
+
+
+def test_a_line_is_not_repeated_at_the_end(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=10, start=0, description="run", num_members=1) as progress:
+        clock.now += 10.0
+        progress.advance(10, {}, [], num_failed=0)
+    assert messages(caplog) == ["run 10/10 1 updates/s, 0:00:00 left"]
+
+
+def test_before_the_first_update_there_is_no_speed(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=10, start=4, description="run", num_members=1) as progress:
+        clock.now += 1.0
+        progress.advance(4, {}, returned(-180.5), num_failed=0)
+    assert messages(caplog) == ["run 4/10 return -180.5"]
+
+
+def test_an_evaluation_is_shown_until_the_next_updates(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    caplog.set_level(logging.INFO)
+    with Progress(total=10, start=0, description="run", num_members=3) as progress:
+        progress.advance(4, {}, [], num_failed=0)
+        for seconds, steps in ((9.0, 8_000), (1.0, 12_500), (9.0, 20_000)):
+            clock.now += seconds
+            progress.evaluating(1, 4, steps)
+        progress.advance(5, {}, returned(2.0), num_failed=0)
+    # 12,500 steps are the first to be ten seconds after the beginning; what comes later is overtaken by an update.
+    assert messages(caplog) == [
+        "run 4/10 evaluating member 2 of 3: 4 episodes ended, 12,500 steps",
+        "run 5/10 3 members | best return 2 median 2 | 0.2632 updates/s x 3 | 0:00:19 left",
+    ]
+
+
+def test_a_board_is_a_line_when_it_changes_and_its_period_has_passed(
+    caplog: pytest.LogCaptureFixture, clock: Clock
+) -> None:
+    caplog.set_level(logging.INFO)
+    with Board(period=10.0) as board:
+        for line in ("a", "b", "b", "c"):
+            clock.now += 6.0
+            board.show(line)
+    with Board() as board:
+        for line in ("d", "d", "e"):
+            board.show(line)
+    assert messages(caplog) == ["b", "c", "d", "e"]
+
+
+SCRIPT = """
+import logging
+from bcq_exp.io.progress import Progress
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+with Progress(total=200, start=0, description="[bcq] pendulum", num_members=1) as progress:
+    progress.advance(150, {"critic1_loss": 0.5}, [{"eval/return": 42.0}], num_failed=0)
+"""
+
+
+@pytest.mark.parametrize("is_ci", [False, True])
+def test_on_a_terminal_a_bar_unless_under_ci(is_ci: bool) -> None:
+    pty = pytest.importorskip("pty")
+    master, terminal = pty.openpty()
+    env = {key: value for key, value in os.environ.items() if key != "CI"} | {"TERM": "xterm", "COLUMNS": "160"}
+    root = Path(__file__).parents[2]
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        env=env | ({"CI": "true"} if is_ci else {}),
+        cwd=root,
+        stderr=terminal,
+        check=True,
+    )
+    os.close(terminal)
+    shown = os.read(master, 65536).decode()
+    os.close(master)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    facts = r"critic1_loss 0.5, return 42, [\d.e+]+ updates/s, 0:00:\d\d left"
+    if is_ci:
+        assert re.fullmatch(rf"\[bcq\] pendulum 150/200 {facts}", text.strip())
+        assert "\x1b" not in shown
+    else:
+        assert re.search(rf"\[bcq\] pendulum .*━.* 150/200\s+{facts}", text)

@@ -1,0 +1,251 @@
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import h5py
+import pytest
+
+import cases
+from bcq_exp.data import read_transitions
+from bcq_exp.io.files import read_json
+from bcq_exp.sweeps import memory, sweep
+from bcq_exp.sweeps.group import Group
+from bcq_exp.sweeps.launch import Launch
+from bcq_exp.sweeps.memory import SHARE, need
+from bcq_exp.sweeps.sweep import GroupsDied, groups, named, plan, program, split
+from bcq_exp.training import identity
+from bcq_exp.training.config import digest
+from bcq_exp.training.job import Job
+
+HERE = Launch(executor="inprocess", max_members=None, num_processes=None, options={})
+SMALL = ("num_updates=20", "eval_freq=20", "eval_episodes=1", "batch_size=16", "network.hidden_sizes=[8]")
+
+
+def job(*overrides: str, sweep_dir: Path = Path("/sweep")) -> Job:
+    made = cases.job(sweep_dir, *overrides, sweep=sweep_dir.name)
+    return replace(made, run_dir=sweep_dir / f"run-{digest(made.resolved)[:8]}")
+
+
+def began(jobs: Sequence[Job], sweep_dir: Path, batch: int = 0) -> list[Group]:
+    planned, identities = plan(jobs, sweep_dir, HERE)
+    return sweep.begin(planned, named(jobs, sweep_dir), identities, sweep_dir, batch)[0]
+
+
+def refused(jobs: Sequence[Job], sweep_dir: Path) -> str:
+    with pytest.raises(ValueError) as error:
+        began(jobs, sweep_dir)
+    return str(error.value)
+
+
+def jobs_on(file: Path, sweep_dir: Path, *overrides: str, seeds: Sequence[int] = (0, 1, 2)) -> list[Job]:
+    data = ("dataset=h5", f"dataset.path={file}", "dataset.env=CartPole-v1")
+    return [job(*SMALL, *data, *overrides, f"seed={seed}", sweep_dir=sweep_dir) for seed in seeds]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_shared"),
+    [
+        (("seed=0",), ("seed=1",), True),
+        (("algorithm.unlikely_action_threshold=0.1",), ("algorithm.unlikely_action_threshold=0.5",), True),
+        (("algorithm.gamma=0.9", "optimizer.lr=1e-4"), ("optimizer.weight_decay=0.1",), True),
+        (("logger.tags=[a]",), ("logger=wandb",), True),
+        (("algorithm=bcq", "dataset=pendulum-noisy", "algorithm.phi=0.1"),
+         ("algorithm=bcq", "dataset=pendulum-noisy", "algorithm.lmbda=1"), True),
+        (("algorithm.target_update_freq=1",), ("algorithm.target_update_freq=2",), False),
+        (("batch_size=32",), ("batch_size=64",), False),
+        (("network.hidden_sizes=[8]",), ("network.hidden_sizes=[9]",), False),
+        (("algorithm=dqn",), ("algorithm=discrete_bcq",), False),
+        (("optimizer=adamw",), ("optimizer=adam",), False),
+        (("num_updates=10",), ("num_updates=20",), False),
+        (("dataset.reward_scale=10",), (), False),
+        (("dataset.reward_clip=[-1,1]",), (), False),
+        (("dataset.top_return_fraction=0.1",), (), False),
+        (("dataset.normalize_obs=true",), (), False),
+    ],
+)  # fmt: skip
+def test_jobs_that_differ_in_numbers_only_share_a_program(first: tuple, second: tuple, is_shared: bool):
+    assert (program(job(*first)) == program(job(*second))) == is_shared
+
+
+def test_groups_keep_the_order_of_their_first_members():
+    jobs = [job(f"algorithm={name}", f"seed={seed}") for seed in range(2) for name in ("dqn", "bc_discrete")]
+    assert [[(j.cfg.algorithm.name, j.cfg.schedule.seed) for j in group] for group in groups(jobs)] == [
+        [("dqn", 0), ("dqn", 1)],
+        [("bc_discrete", 0), ("bc_discrete", 1)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("num_members", "size", "expected"),
+    [(8, 8, [8]), (8, 3, [3, 3, 2]), (8, 7, [4, 4]), (5, 4, [3, 2]), (3, 1, [1, 1, 1]), (1, 9, [1])],
+)
+def test_a_group_is_split_in_the_fewest_parts_that_are_as_equal_as_can_be(num_members: int, size: int, expected: list):
+    jobs = [job()] * num_members
+    parts = split(jobs, size)
+    assert [len(part) for part in parts] == expected
+
+
+def test_a_group_that_does_not_fit_into_memory_is_split_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, discrete_file: Path
+):
+    caplog.set_level("INFO")
+    jobs = jobs_on(discrete_file, tmp_path, seeds=range(8))
+    found = need(jobs[0].cfg, read_transitions(discrete_file))
+    available = (found.fixed + 3.5 * found.member) / SHARE  # three members and a half
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=available, total=2**40))
+    planned, _ = plan(jobs, tmp_path, HERE)
+    assert [len(group.runs) for group in planned] == [3, 3, 2]
+    assert [name for group in planned for name in group.runs] == [each.run_dir.name for each in jobs]
+    assert f"each other one {found.member / 1e6:.1f} MB" in caplog.text
+    capped, _ = plan(jobs, tmp_path, Launch(executor="inprocess", max_members=2, num_processes=None, options={}))
+    assert [len(group.runs) for group in capped] == [2, 2, 2, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_want_of_memory_nothing_is_split_or_said(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, discrete_file: Path
+):
+    caplog.set_level("INFO")
+    assert [len(group.runs) for group in plan(jobs_on(discrete_file, tmp_path), tmp_path, HERE)[0]] == [3]
+    assert "memory" not in caplog.text
+
+
+def test_an_executor_deals_the_gpus_itself(tmp_path: Path, discrete_file: Path):
+    pytest.importorskip("submitit")
+    (one,) = jobs_on(discrete_file, tmp_path, seeds=[0])
+    one.resolved["device"] = "cuda:1"
+    launch = Launch(executor="submitit_local", max_members=None, num_processes=None, options={})
+    with pytest.raises(ValueError, match=r"device=cuda:1: .* give device=cuda$"):
+        plan([one], tmp_path, launch)
+
+
+def test_a_jobs_identity_is_its_configuration():
+    assert digest(job("seed=1").resolved) == digest(job("seed=1", "batch_size=64").resolved)
+    assert digest(job("seed=1").resolved) != digest(job("seed=2").resolved)
+
+
+def test_two_runs_that_differ_cannot_have_one_directory():
+    first, second = job("seed=1"), job("seed=2")
+    twin = Job(second.cfg, first.run_dir, second.resolved, second.overrides)
+    assert named([first, first, second], Path("/sweep")) == {first.run_dir.name: first, second.run_dir.name: second}
+    with pytest.raises(ValueError, match=r"have the directory /sweep/run-.*hydra.sweep.subdir"):
+        named([first, twin], Path("/sweep"))
+
+
+def test_what_began_goes_on_in_the_groups_that_it_began_with(tmp_path: Path, discrete_file: Path):
+    jobs = jobs_on(discrete_file, tmp_path, "num_threads=2")
+    one_by_one = Launch(executor="inprocess", max_members=1, num_processes=None, options={})
+    planned, identities = plan([jobs[2], jobs[0], jobs[1]], tmp_path, one_by_one)
+    sweep.begin(planned, named(jobs, tmp_path), identities, tmp_path, 0)
+    begun = began(jobs[::-1], tmp_path)  # typed in another order, with room for all of them in one group
+    names = [each.run_dir.name for each in jobs]
+    assert [group.runs for group in begun] == [[names[2]], [names[0]], [names[1]]]
+    summaries = sweep.run(jobs[::-1], tmp_path, HERE, batch=0)
+    assert [(each["seed"], each["num_members"]) for each in summaries] == [(2, 1), (1, 1), (0, 1)]
+
+
+def test_another_batch_of_a_sweep_begins_beside_the_first(tmp_path: Path, discrete_file: Path):
+    jobs = jobs_on(discrete_file, tmp_path)
+    for _ in range(2):
+        assert [len(group.runs) for group in began(jobs[:2], tmp_path)] == [2]
+        assert [len(group.runs) for group in began(jobs[2:], tmp_path, batch=2)] == [1]
+    assert sorted(read_json(tmp_path / "sweep.json")["batches"]) == ["0", "2"]
+
+
+def test_a_changed_sweep_refuses_to_go_on_and_says_what_has_changed(tmp_path: Path, discrete_file: Path):
+    data = shutil.copy(discrete_file, tmp_path / "data.h5")
+    sweep_dir = tmp_path / "sweep"
+    jobs = jobs_on(data, sweep_dir)
+    began(jobs, sweep_dir)
+    assert len(began(jobs, sweep_dir)) == 1
+    assert "seed: 0, 1, 2 before, 0, 1 now" in refused(jobs[:2], sweep_dir)
+    assert "seed: 0, 1, 2 before, 0, 1, 3 now" in refused(jobs_on(data, sweep_dir, seeds=(0, 1, 3)), sweep_dir)
+    assert "optimizer.lr: 0.001 before, 0.1 now" in refused(jobs_on(data, sweep_dir, "optimizer.lr=0.1"), sweep_dir)
+    written = {path: path.read_bytes() for path in sweep_dir.rglob("*.json")}
+    with h5py.File(data, "r+") as file:
+        file["rew"][3] += 1
+    message = refused(jobs, sweep_dir)
+    assert message.endswith("now\nresume=false puts the sweep aside and begins anew")
+    assert message.count("\n  ") == 1
+    assert (
+        f"{jobs[0].run_dir} and 2 more hold other runs than what is asked for:\n  the data has changed: sha256 "
+        in message
+    )
+    assert {path: path.read_bytes() for path in sweep_dir.rglob("*.json")} == written
+
+
+def test_a_sweep_that_other_code_began_goes_on_where_that_is_allowed(
+    tmp_path: Path, discrete_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    jobs = jobs_on(discrete_file, tmp_path, seeds=(0,))
+    monkeypatch.setattr(identity, "source_digest", lambda: "a" * 64)
+    began(jobs, tmp_path)
+    monkeypatch.undo()
+    assert "the code has changed: aaaaaaaaaaaa before" in refused(jobs, tmp_path)
+    allowed = jobs_on(discrete_file, tmp_path, "allow_code_change=true", seeds=(0,))
+    allowed = [replace(each, run_dir=jobs[0].run_dir) for each in allowed]
+    sweep.run(allowed, tmp_path, HERE, batch=0)
+    sweep.run(jobs, tmp_path, HERE, batch=0)  # by the code that went on with it
+
+
+def test_a_sweep_that_cannot_begin_leaves_what_was_there_and_nothing_else(tmp_path: Path, discrete_file: Path):
+    sweep_dir = tmp_path / "sweep"
+    jobs = jobs_on(discrete_file, sweep_dir)
+    (jobs[1].run_dir / ".hydra").mkdir(parents=True)
+    (jobs[1].run_dir / "metrics.csv").write_text("mine")
+    assert "has metrics.csv, .hydra but no manifest.json" in refused(jobs, sweep_dir)
+    assert sorted(path.name for path in sweep_dir.rglob("*")) == [".hydra", "metrics.csv", jobs[1].run_dir.name]
+
+
+def test_runs_that_cannot_use_the_data_leave_what_was_there_and_nothing_else(
+    tmp_path: Path, discrete_file: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unusable(*_: object) -> None:
+        raise ValueError("cannot be used")
+
+    sweep_dir = tmp_path / "sweep"
+    sweep_dir.mkdir()
+    (sweep_dir / "notes.txt").write_text("mine")
+    monkeypatch.setattr(sweep, "train", unusable)
+    with pytest.raises(ValueError, match="cannot be used"):
+        sweep.run(jobs_on(discrete_file, sweep_dir), sweep_dir, HERE, batch=0)
+    assert [path.name for path in sweep_dir.rglob("*")] == ["notes.txt"]
+
+
+def test_only_what_a_sweep_wrote_is_put_aside(tmp_path: Path, discrete_file: Path):
+    sweep_dir = tmp_path / "sweep"
+    jobs = jobs_on(discrete_file, sweep_dir, seeds=(0, 1))
+    sweep.run(jobs, sweep_dir, HERE, batch=0)
+    (sweep_dir / "notes.txt").write_text("mine")
+    (tmp_path / "sweep-aside").mkdir()
+    sweep.put_aside(sweep_dir)
+    assert [path.name for path in sweep_dir.iterdir()] == ["notes.txt"]
+    assert not any((tmp_path / "sweep-aside").iterdir())
+    aside = tmp_path / "sweep-aside-2"
+    assert {"sweep.json", "sweep.csv", "groups", "learning_curves.png", *(each.run_dir.name for each in jobs)} == {
+        path.name for path in aside.iterdir()
+    }
+
+
+def test_what_died_is_told_after_all_that_ended_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, discrete_file: Path
+):
+    pytest.importorskip("submitit")
+    jobs = jobs_on(discrete_file, tmp_path, seeds=(0, 1))
+    launch = Launch(executor="submitit_local", max_members=1, num_processes=None, options={})
+    asked = []
+
+    def one_dies(groups: Sequence[Group], launch: Launch, sweep_dir: Path) -> list[str]:
+        asked.append([list(group.runs) for group in groups])
+        sweep.train(groups[-1], [each for each in jobs if each.run_dir.name in groups[-1].runs])
+        return ["group 1: see its log"] if len(groups) == 2 else []
+
+    monkeypatch.setattr(sweep, "run_groups", one_dies)
+    with pytest.raises(GroupsDied, match="1 of 2 groups died; the same command goes on\ngroup 1: see its log"):
+        sweep.run(jobs, tmp_path, launch, batch=0)
+    assert len((tmp_path / "sweep.csv").read_text().splitlines()) == 2
+    assert [each["seed"] for each in sweep.run(jobs, tmp_path, launch, batch=0)] == [0, 1]
+    assert asked == [[[jobs[0].run_dir.name], [jobs[1].run_dir.name]], [[jobs[0].run_dir.name]]]
+    assert len((tmp_path / "sweep.csv").read_text().splitlines()) == 3

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from bcq_exp.training.config import check
+from bcq_exp.training.saved import allowed_modules, saved_config, saved_overrides
+from cases import composed
+
+
+def saved(folder: Path, *typed: str) -> Path:
+    (folder / ".hydra").mkdir()
+    OmegaConf.save(composed(*typed), folder / ".hydra" / "config.yaml")
+    OmegaConf.save(list(typed), folder / ".hydra" / "overrides.yaml")
+    return folder
+
+
+def test_a_saved_configuration_is_the_one_that_was_composed(tmp_path: Path):
+    typed = ("seed=3", "optimizer.lr=1e-5", "dataset.reward_clip=[-1,1]")
+    found = saved_config(saved(tmp_path, *typed))
+    assert found == composed(*typed)
+    assert check(found) == check(composed(*typed))
+    assert saved_overrides(tmp_path) == typed
+
+
+def test_one_of_an_earlier_release_that_has_no_such_key_allows_nothing(tmp_path: Path):
+    path = saved(tmp_path) / ".hydra" / "config.yaml"
+    path.write_text(path.read_text().replace("allow_modules: []\n", ""))
+    assert check(saved_config(tmp_path)).schedule.allow_modules == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        (("dataset=minari", "dataset.id=D4RL/pen/human-v2"), "D4RL-pen-human-v2"),
+        (("dataset=minari", "dataset.path=/my data/x"), "my-data-x"),
+        (("dataset=d4rl", "dataset.id=hopper-medium-v2"), "hopper-medium-v2"),
+        (("dataset=atari-replay", "dataset.game=Pong", "dataset.path=x"), "atari-replay-Pong"),
+    ],
+)
+def test_names_made_of_other_keys_are_read_back(tmp_path: Path, typed: tuple[str, ...], name: str):
+    assert "${" in saved(tmp_path, *typed).joinpath(".hydra", "config.yaml").read_text()
+    found = saved_config(tmp_path)
+    assert found.dataset.name == name
+    assert "${" not in OmegaConf.to_yaml(found)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "a", "", "null"])
+def test_what_is_no_configuration_is_said(tmp_path: Path, content: str):
+    for name, read in (("config", saved_config), ("overrides", saved_overrides)):
+        path = tmp_path / ".hydra" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("{a: 1}" if (name, content) == ("overrides", "[]") else content)
+        with pytest.raises(ValueError, match=rf"{name}\.yaml: cannot be read, damaged or altered \(no "):
+            read(tmp_path)
+
+
+def test_overrides_are_words_as_they_were_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CANARY", "its value")
+    (saved(tmp_path) / ".hydra" / "overrides.yaml").write_text("- dataset.path=${oc.env:CANARY}\n")
+    assert saved_overrides(tmp_path) == ("dataset.path=${oc.env:CANARY}",)
+
+
+@pytest.mark.parametrize("value", ["own_envs", 3, [1], None, {"a": "b"}])
+def test_modules_are_allowed_by_a_list_of_names(value: object):
+    with pytest.raises(ValueError, match=r"allow_modules=.* is no list of modules' names"):
+        allowed_modules(OmegaConf.create({"allow_modules": value}))
+    assert allowed_modules(OmegaConf.create({"allow_modules": ["a", "b.c"]})) == ["a", "b.c"]
