@@ -58,7 +58,7 @@ def test_data_that_have_changed_since(tmp_path: Path, discrete_file: Path, again
 def test_other_code_goes_on_where_that_is_allowed_and_both_digests_are_kept(tmp_path: Path, discrete_file: Path):
     typed = [*QUICK, *on_file(discrete_file, "CartPole-v1")]
     script = (
-        "import sys; from bcq_exp import train; from bcq_exp.training import identity, manifest; source = lambda: 'a' * 64\n"
+        "from bcq_exp import train; from bcq_exp.training import identity, manifest; source = lambda: 'a' * 64\n"
         "identity.source_digest = manifest.source_digest = source; train.main()"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
