@@ -83,7 +83,7 @@ def one_run(work: Path) -> list[str]:
     found = alone(command, work / "whole")
     first, second = finished([command, command], work / "both")
     winner, other = (first, second) if first.popen.returncode == 0 else (second, first)
-    found += ended_well(winner) + refused(other, "run", str(winner.popen.pid))
+    found += ended_well(winner) + refused(other, "run", "another process")
     return found + differences(work / "whole", work / "both")
 
 
