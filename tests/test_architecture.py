@@ -107,6 +107,13 @@ def test_folders_stay_small():
     assert {str(folder): size for folder, size in sizes.items() if size > LARGEST_ROOM} == {}
 
 
+def test_configurations_begin_with_a_sentence_that_says_what_they_are():
+    for path in sorted((ROOT / "conf").rglob("*.yaml")):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+        assert lines[0].startswith("# "), path
+        assert max(map(len, lines)) <= 120, path
+
+
 def has_source(test: Path) -> bool:
     """Whether a test `ROOM/test_NAME.py`, or `ROOM/test_NAME_PART.py`, has the module NAME in that room."""
     name, room = test.stem.removeprefix("test_"), PACKAGE / test.parent
