@@ -1,4 +1,4 @@
-"""A configuration builds nothing by a path in it: no tag, `_target_` or name of a class is looked up."""
+"""A configuration cannot execute code: no tag, `_target_` or name of a class in it is looked up."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Whatever a configuration, a dataset or a checkpoint holds, it is taken or refused: nothing hangs or executes."""
+"""Any configuration, dataset or checkpoint is accepted or refused: nothing hangs or executes."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A run, a sweep or a collection that is killed at any moment goes on to the bits of one that nothing disturbed."""
+"""A run, a sweep or a collection killed at any moment resumes to the same bits as an undisturbed one."""
 
 from pathlib import Path
 

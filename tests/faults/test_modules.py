@@ -1,4 +1,4 @@
-"""A module is imported only where its user has named it: never because a run, a dataset or a cache names it."""
+"""A module is imported only where the user has named it, never because a run, a dataset or a cache names it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A secret stays where it is: no file of a run's directory has read it from the environment or shows it."""
+"""A secret stays where it is: no file of a run directory has read it from the environment or shows it."""
 
 import sys
 from pathlib import Path
