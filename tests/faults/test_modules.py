@@ -86,7 +86,7 @@ def test_a_saved_run_imports_nothing_until_the_module_is_named(run: Path, here: 
     assert (here / "executed").exists()
 
 
-def test_what_is_typed_is_imported(here: Path, discrete_file: Path):
+def test_a_module_that_is_typed_is_imported(here: Path, discrete_file: Path):
     assert checked(*on_file(discrete_file, OWN)).dataset.env == OWN
     assert (here / "executed").exists()
 
