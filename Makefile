@@ -1,4 +1,4 @@
-# Everything a checkout can do; `make` alone lists it.
+# Commands of a checkout; `make` alone lists them.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PEERS_VENV ?= .venv-peers
 PEERS := tianshou==2.0.1 d3rlpy==2.8.1
 TORCH := $(shell grep '^torch==' constraints.txt)
-# Another build of torch: make setup TORCH_INDEX=https://...; an index that pip shall take torch from first.
+# Another build of torch: make setup TORCH_INDEX=https://..., an extra package index for pip.
 TORCH_INDEX ?=
 RUN_DIR := outputs/main
 
@@ -32,7 +32,7 @@ run: setup  ## train discrete BCQ and behavioural cloning, two seeds each, and c
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -q -n auto
 
-test-compile: setup  ## hold the compiled update of every algorithm against the one that is not compiled
+test-compile: setup  ## compare the compiled update of every algorithm with the uncompiled one
 	$(BIN)/python -m pytest -q -n auto -m compiled tests/engine/test_compiled.py
 
 check: setup  ## lint, types and tests
@@ -41,15 +41,15 @@ check: setup  ## lint, types and tests
 	$(BIN)/mypy
 	$(MAKE) test
 
-bench: setup  ## milliseconds an update, against the arithmetic floor, and sampling from each storage
+bench: setup  ## time updates against the arithmetic minimum, and sampling from each storage
 	$(BIN)/python -m experiments.benchmark.updates
 	$(BIN)/python -m experiments.benchmark.storage
 
-bench-peers: setup  ## the same work by tianshou and d3rlpy, in alternation; ARGS="--write FILE" keeps the tables
+bench-peers: setup  ## time tianshou and d3rlpy beside this project; ARGS="--write FILE" saves the tables
 	-@$(MAKE) --no-print-directory $(PEERS_VENV)/.installed
 	$(BIN)/python -m experiments.benchmark.peers --peers-python $(PEERS_VENV)/bin/python $(ARGS)
 
-# A peer that cannot be installed is a row of the table that says so, and is tried again by the next call.
+# The tables name a peer that cannot be installed, and the next call tries to install it again.
 $(PEERS_VENV)/.installed: Makefile constraints.txt
 	$(PYTHON) -m venv $(PEERS_VENV)
 	$(PEERS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \

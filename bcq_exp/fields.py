@@ -31,12 +31,12 @@ NAME_RULE = "up to 100 letters, digits, `.`, `_`, `-` and `+`, no dot in front"
 
 
 def named() -> Any:
-    """A dataclass field without a value whose text is a name: it may stand in a path, and cannot leave its folder."""
+    """A dataclass field without a value whose text must be a name: as part of a path it stays in its folder."""
     return field(metadata={"allowed": NAME})
 
 
 def file_name(text: Any, max_length: int = 100) -> str:
-    """The name that is nearest to a text, of which the end stays: what a name does not allow becomes a dash."""
+    """The end of a text as a name: characters that a name does not allow become dashes."""
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", str(text))[-max_length:].lstrip(".") or "-"
 
 
@@ -51,31 +51,31 @@ def one_of(*choices: str) -> Any:
 
 
 def violations(config: type[Any], values: Mapping[str, Any]) -> list[str]:
-    """A sentence for each value that lies outside what its field allows.
+    """A sentence for each value that its field does not allow.
 
     Args:
-        config: a dataclass whose fields were made by `within`, `one_of` and `named`; of lists each element is held
-            against the range.
+        config: a dataclass whose fields were made by `within`, `one_of` and `named`; the range applies to each element
+            of a list.
         values: by field name.
     """
-    found = []
+    sentences = []
     for key, spec in ((spec.name, spec) for spec in fields(config) if spec.name in values):
         allowed, value = spec.metadata.get("allowed"), values[key]
         if value is None and NoneType in get_args(spec.type):
             continue
         if isinstance(allowed, Range) and isinstance(value, list):
             if not all(is_number(element, spec.type) and element in allowed for element in value):
-                found.append(f"{key}={value} has elements outside {allowed}")
+                sentences.append(f"{key}={value} has elements outside {allowed}")
         elif isinstance(allowed, Range) and not is_number(value, spec.type):
             kind = "an integer" if is_integral(spec.type) else "a number"
-            found.append(f"{key}={value!r} is not {kind} in {allowed}")
+            sentences.append(f"{key}={value!r} is not {kind} in {allowed}")
         elif isinstance(allowed, Range) and value not in allowed:
-            found.append(f"{key}={value} is outside {allowed}")
+            sentences.append(f"{key}={value} is outside {allowed}")
         elif isinstance(allowed, re.Pattern) and not (isinstance(value, str) and allowed.fullmatch(value)):
-            found.append(f"{key}={value!r} is no name; allowed: {NAME_RULE}")
+            sentences.append(f"{key}={value!r} is no name; allowed: {NAME_RULE}")
         elif isinstance(allowed, tuple) and value not in allowed:
-            found.append(f"{key}={value} is none of {', '.join(allowed)}")
-    return found
+            sentences.append(f"{key}={value} is none of {', '.join(allowed)}")
+    return sentences
 
 
 def is_number(value: Any, kind: Any) -> bool:
@@ -90,6 +90,5 @@ def is_integral(kind: Any) -> bool:
 
 def check_ranges(config: type[Any], **values: Any) -> None:
     """Raise ValueError with all violations at once."""
-    found = violations(config, values)
-    if found:
-        raise ValueError("; ".join(found))
+    if sentences := violations(config, values):
+        raise ValueError("; ".join(sentences))

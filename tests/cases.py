@@ -69,7 +69,7 @@ def write_datasets(path: Path, columns: Mapping[str, Any]) -> Path:
 
 
 def read_cut(whole: Path, read: Callable[[Path], Transitions], data: st.DataObject) -> Transitions | None:
-    """What a reader makes of a file that is cut anywhere; None where it refuses it, in one line that names the file."""
+    """Transitions of a file that is cut anywhere; None where the reader refuses it, in one line that names the file."""
     cut = shutil.copyfile(whole, whole.with_name(f"cut{whole.suffix}"))
     os.truncate(cut, data.draw(st.integers(0, whole.stat().st_size)))
     try:

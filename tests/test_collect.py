@@ -54,7 +54,7 @@ def test_dataset_of_an_agent_that_was_trained_here(
         (["dataset=cartpole-noisy", "+dataset.sead=1"], r"dataset\.sead is not a key .*did you mean dataset\.seed"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(
+def test_an_impossible_request_ends_in_one_line(
     words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SystemExit, match=f"error: .*{message}"):

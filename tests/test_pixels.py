@@ -40,7 +40,7 @@ def float64() -> Iterator[None]:
 
 
 def typed_on_images(path: Path, *overrides: str) -> tuple[str, ...]:
-    """What is typed for a small run on a file."""
+    """The overrides of a small run on a file."""
     fixed = ("network=nature_cnn", "network.hidden_sizes=[16]", "dataset=h5", f"dataset.path={path}", "batch_size=32",
              f"dataset.env={pixels.ENV}", "algorithm.eval_eps=0", "compile=never", "num_threads=1")  # fmt: skip
     return (*fixed, *overrides)
@@ -77,7 +77,7 @@ def test_a_clone_of_a_perfect_behaviour_gets_its_exact_return(folder: Path, tmp_
 
 
 @pytest.mark.parametrize("name", ["dqn", "discrete_bcq"])
-def test_what_pays_is_learned_from_a_behaviour_at_random(name: str, folder: Path, tmp_path: Path) -> None:
+def test_the_rewarded_action_is_learned_from_random_behaviour(name: str, folder: Path, tmp_path: Path) -> None:
     overrides = (f"algorithm={name}", "algorithm.gamma=0", "num_updates=150", "eval_freq=150", "optimizer.lr=1e-3")
     summaries = trainer_of(folder / "random.h5", tmp_path, *overrides, seeds=(0, 1)).run()
     assert summaries[0]["behaviour_return"] < 5

@@ -486,7 +486,7 @@ def minari_metadata(rng: Rng, text: str) -> bytes:
     return damaged(data, rng) if rng.random() < 0.2 else data
 
 
-FORMATS: dict[str, Callable[[Rng, Path, Mapping[str, Array]], Path]] = {
+WRITERS: dict[str, Callable[[Rng, Path, Mapping[str, Array]], Path]] = {
     "npz": npz, "bcq_exp": own_h5, "d3rlpy v1": d3rlpy_1, "d3rlpy v2": d3rlpy_2, "d4rl": d4rl, "atari": atari,
 }  # fmt: skip
 CARTPOLE = gym.spaces.Box(-np.inf, np.inf, (4,)), gym.spaces.Discrete(2)
@@ -495,7 +495,7 @@ PENDULUM = gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Box(-2, 2, (1,))
 
 def dataset(rng: Rng, folder: Path) -> None:
     """A file of any format, read and held against an environment."""
-    is_discrete, name = bool(rng.integers(2)), pick(rng, [*FORMATS, "minari"])
+    is_discrete, name = bool(rng.integers(2)), pick(rng, [*WRITERS, "minari"])
     if name == "minari":
         path = Path(shutil.copytree("minari", folder / "minari"))
         metadata = path / "data" / "metadata.json"
@@ -519,7 +519,7 @@ def dataset(rng: Rng, folder: Path) -> None:
     else:
         found = columns(rng, is_discrete=is_discrete)
         is_raw = name in ("npz", "d4rl")
-        path = FORMATS[name](rng, folder / "data.h5", mixed(found, rng) if is_raw else found)
+        path = WRITERS[name](rng, folder / "data.h5", mixed(found, rng) if is_raw else found)
         target = path
     if target.is_file() and rng.random() < 0.5:
         target.write_bytes(damaged(target.read_bytes(), rng))

@@ -1,4 +1,4 @@
-"""What the driver takes for a refusal, and how a driver is chosen."""
+"""Which messages the driver counts as refusals, and how a driver is chosen."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The driver of faults: what it takes for a difference, what it reads of W&B, and how it ends processes."""
+"""The driver of faults: which files differ, which rows W&B has, and how processes are ended."""
 
 import json
 import struct
@@ -23,7 +23,7 @@ from experiments.faults.scenarios import SCENARIOS
 
 
 def left(folder: Path, *, took: float = 1.5, command: str = "whole") -> Path:
-    """What a run leaves, in small."""
+    """The files of a run, in small."""
     checkpoint = folder / "run" / "checkpoints" / "update_00000010"
     checkpoint.mkdir(parents=True)
     (checkpoint / "tensors.safetensors").write_bytes(b"weights")
@@ -62,7 +62,7 @@ def test_times_logs_and_commands_make_no_difference(tmp_path: Path) -> None:
         ("sweep.csv", "9.5", "9.6"),
     ],
 )
-def test_whatever_else_differs_is_named(tmp_path: Path, name: str, old: str, new: str) -> None:
+def test_any_other_difference_is_named(tmp_path: Path, name: str, old: str, new: str) -> None:
     whole, broken = left(tmp_path / "a"), left(tmp_path / "b")
     rewrite(broken / name, old, new)
     assert differences(whole, broken) == [f"differs: {name}"]
@@ -75,7 +75,7 @@ def test_a_column_of_another_type_is_a_difference(tmp_path: Path) -> None:
     assert differences(whole, broken) == ["differs: data.h5"]
 
 
-def test_what_is_missing_or_left_behind_is_named(tmp_path: Path) -> None:
+def test_missing_and_leftover_files_are_named(tmp_path: Path) -> None:
     whole, broken = left(tmp_path / "a"), left(tmp_path / "b")
     (broken / "run" / "summary.json").rename(broken / "run" / ".summary.json.1f")
     (broken / "run" / "checkpoints" / ".partial").mkdir()

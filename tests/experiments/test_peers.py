@@ -11,7 +11,7 @@ import torch
 
 from bcq_exp.algorithms import discrete_bcq
 from experiments.benchmark.cases import CASES, flop
-from experiments.benchmark.peers.arena import Contestant, Entry, compete
+from experiments.benchmark.peers.arena import Contestant, Timing, compete
 from experiments.benchmark.peers.authors import DiscreteBCQ
 from experiments.benchmark.peers.contestants import contestants
 from experiments.benchmark.peers.protocol import Work, save
@@ -42,12 +42,12 @@ def fake(name: str, log: Path, breaks: str = "never", *, is_peer: bool = True) -
     return Contestant(name, (sys.executable, "-c", FAKE, name, str(log), breaks), is_peer)
 
 
-def entered(*found: Contestant) -> list[Entry]:
-    return [Entry(contestant, "case", 1) for contestant in found]
+def entered(*found: Contestant) -> list[Timing]:
+    return [Timing(contestant, "case", 1) for contestant in found]
 
 
-def run(entries: list[Entry], rounds: int) -> None:
-    compete(entries, lambda contestant: {}, rounds=rounds, seconds=0.5)
+def run(timings: list[Timing], rounds: int) -> None:
+    compete(timings, lambda contestant: {}, rounds=rounds, seconds=0.5)
 
 
 def blocks(log: Path) -> list[str]:
@@ -57,18 +57,18 @@ def blocks(log: Path) -> list[str]:
 
 
 def test_contestants_take_turns_and_every_second_round_goes_backwards(tmp_path: Path) -> None:
-    entries = entered(*(fake(name, tmp_path / "log") for name in "abc"))
-    run(entries, rounds=3)
+    timings = entered(*(fake(name, tmp_path / "log") for name in "abc"))
+    run(timings, rounds=3)
     rounds = ["".join(blocks(tmp_path / "log")[start : start + 3]) for start in (0, 3, 6)]
     assert rounds in (["abc", "cba", "abc"], ["cba", "abc", "cba"])
-    assert [len(entry.seconds) for entry in entries] == [3, 3, 3]
+    assert [len(timing.seconds) for timing in timings] == [3, 3, 3]
 
 
 def test_a_block_fills_the_time_that_it_is_given(tmp_path: Path) -> None:
-    (entry,) = entries = entered(fake("a", tmp_path / "log"))
-    run(entries, rounds=2)
-    assert entry.block == 50  # half a second of hundredths
-    assert entry.seconds == pytest.approx([0.01, 0.01])
+    (timing,) = timings = entered(fake("a", tmp_path / "log"))
+    run(timings, rounds=2)
+    assert timing.block == 50  # half a second of hundredths
+    assert timing.seconds == pytest.approx([0.01, 0.01])
 
 
 @pytest.mark.parametrize("number", [0, 1, 3], ids=["prepared", "calibrated", "timed"])
@@ -84,34 +84,34 @@ def test_one_that_breaks_drops_out_with_its_reason_and_the_others_go_on(
     how: str, said: str, number: int, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    entries = entered(fake("a", log), fake("b", log, f"{how} {number}"), fake("c", log))
-    run(entries, rounds=3)
-    assert [entry.error for entry in entries] == [None, said, None]
-    assert [len(entry.seconds) for entry in (entries[0], entries[2])] == [3, 3]
+    timings = entered(fake("a", log), fake("b", log, f"{how} {number}"), fake("c", log))
+    run(timings, rounds=3)
+    assert [timing.error for timing in timings] == [None, said, None]
+    assert [len(timing.seconds) for timing in (timings[0], timings[2])] == [3, 3]
     assert len(blocks(log)) == 6 + max(0, number - 1)
 
 
 def test_one_whose_environment_is_not_there_is_a_row_too(tmp_path: Path) -> None:
     missing = Contestant("a", (str(tmp_path / "python"), "-m", "nothing"), is_peer=True)
-    entries = entered(missing, fake("b", tmp_path / "log"))
-    run(entries, rounds=1)
-    assert entries[0].error == f"No such file or directory: {tmp_path / 'python'}"
-    assert len(entries[1].seconds) == 1
+    timings = entered(missing, fake("b", tmp_path / "log"))
+    run(timings, rounds=1)
+    assert timings[0].error == f"No such file or directory: {tmp_path / 'python'}"
+    assert len(timings[1].seconds) == 1
 
 
-def entry(name: str, ms: list[float], *, is_peer: bool = True, threads: int = 1, **changed: Any) -> Entry:
+def timing(name: str, ms: list[float], *, is_peer: bool = True, threads: int = 1, **changed: Any) -> Timing:
     contestant = Contestant(name, (), is_peer, **changed)
-    return Entry(contestant, "case", threads, seconds=[each / 1e3 for each in ms])
+    return Timing(contestant, "case", threads, seconds=[each / 1e3 for each in ms])
 
 
 def test_ratios_are_of_medians_within_a_number_of_threads_and_a_precision() -> None:
-    ours = entry("ours", [1.0, 2.0, 9.0], is_peer=False)
-    half = entry("ours, bf16", [1.0], is_peer=False, precision="bf16")
+    ours = timing("ours", [1.0, 2.0, 9.0], is_peer=False)
+    half = timing("ours, bf16", [1.0], is_peer=False, precision="bf16")
     for each, rate in ((ours, 1e12), (half, 4e12)):
         each.facts, each.rates = {"flop": 500_000_000}, [rate]
-    failed = entry("d3rlpy", [])
+    failed = timing("d3rlpy", [])
     failed.error = "broke"
-    others = [entry("tianshou", [4.0]), failed, entry("authors' form", [6.0]), entry("tianshou", [1.0], threads=2)]
+    others = [timing("tianshou", [4.0]), failed, timing("authors' form", [6.0]), timing("tianshou", [1.0], threads=2)]
     grid = updates([ours, half, *others])
     assert floors([ours, half]) == {("case", 1, "fp32"): 0.5, ("case", 1, "bf16"): 0.125}
     assert [row[2:] for row in grid.rows] == [
@@ -125,7 +125,7 @@ def test_ratios_are_of_medians_within_a_number_of_threads_and_a_precision() -> N
 
 
 def test_an_update_of_many_members_counts_for_each() -> None:
-    assert entry("ours", [64.0], is_peer=False, members=32).ms == [2.0]
+    assert timing("ours", [64.0], is_peer=False, members=32).ms == [2.0]
 
 
 def test_a_sweep_counts_all_members_and_a_failure_is_not_the_fastest() -> None:

@@ -1,4 +1,4 @@
-"""A configuration builds nothing by a path in it: no tag, `_target_` or name of a class is looked up."""
+"""A configuration cannot execute code: no tag, `_target_` or name of a class in it is looked up."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("tag", TAGS)
 @pytest.mark.parametrize("name", ["config.yaml", "overrides.yaml"])
-def test_tags_in_what_a_run_keeps(here: Path, name: str, tag: str):
+def test_tags_in_a_saved_configuration(here: Path, name: str, tag: str):
     (here / ".hydra").mkdir()
     (here / ".hydra" / name).write_text(f"- {tag}" if name == "overrides.yaml" else f"dataset:\n  env: {tag}")
     with pytest.raises(ValueError, match=rf"{name}: cannot be read, .*the tag"):

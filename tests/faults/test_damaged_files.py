@@ -1,4 +1,4 @@
-"""A damaged file is named with what to do, and worked around where that is safe."""
+"""The message about a damaged file says what to do; where that is safe, the program works around the file."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""An episode that never ends is cut at a limit and said to be, and the run keeps all that it has computed."""
+"""An episode that never ends is cut at a limit, with a warning, and the run keeps everything that it has computed."""
 
 from collections.abc import Iterator
 from pathlib import Path

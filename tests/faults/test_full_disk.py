@@ -1,4 +1,4 @@
-"""A full disk ends in one line, and the same command goes on afterwards."""
+"""A full disk ends a command with one line, and repeating the command resumes it."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whatever a configuration, a dataset or a checkpoint holds, it is taken or refused: nothing hangs or executes."""
+"""Any configuration, dataset or checkpoint is accepted or refused: nothing hangs or executes."""
 
 import os
 import sys
@@ -70,7 +70,7 @@ def accept(rng: fuzz_cases.Rng, folder: Path) -> None:
     """Takes it."""
 
 
-def test_what_goes_wrong_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_driver_sees_each_wrong_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     steps = [hang, die, execute, show, crash, foreign, swallow, accept]
     monkeypatch.setitem(fuzz_cases.KINDS, "wrong", steps)
     monkeypatch.setenv(fuzz_cases.VARIABLE, fuzz.SECRET)

@@ -26,7 +26,7 @@ SECRET = 1234.5
 
 
 class Bomb:
-    """What leaves a mark when it is unpickled."""
+    """An object that leaves a mark when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -240,7 +240,7 @@ FILES: dict[str, tuple[Callable[[Path, Path], Path], str]] = {
 
 
 def measured(path: Path) -> tuple[str, float]:
-    """What a process that reads a file says of it, and the MB of memory by which it grew at most."""
+    """The message of a process that reads a file, and the peak growth of its memory in MB."""
     script = """
         import resource, sys
         from bcq_exp.data import read_transitions
@@ -261,7 +261,7 @@ def measured(path: Path) -> tuple[str, float]:
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_what_was_not_given_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_each_hostile_file_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setenv("BCQ_EXP_CACHE", str(tmp_path / "cache"))
     folder, mark = tmp_path / "data", tmp_path / "mark"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""A run, a sweep or a collection that is killed at any moment goes on to the bits of one that nothing disturbed."""
+"""A run, a sweep or a collection killed at any moment resumes to the same bits as an undisturbed one."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_what_was_killed_twice_ends_as_if_nothing_had_been(tmp_path: Path, name: str) -> None:
+def test_a_command_killed_twice_has_the_results_of_an_undisturbed_one(tmp_path: Path, name: str) -> None:
     scenario: Scenario = SCENARIOS[name]
     found = kill(name, scenario, tmp_path, num_kills=2, seed=0, on_kill=lambda kills: None)
     assert found.faults == []

@@ -1,4 +1,4 @@
-"""An action that its state does not have is neither learned from nor taken, in training, evaluation and estimates."""
+"""An action that is not available is neither learned nor taken, in training, evaluation and estimates."""
 
 from collections.abc import Iterator
 from pathlib import Path

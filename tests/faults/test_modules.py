@@ -1,4 +1,4 @@
-"""A module is imported only where its user has named it: never because a run, a dataset or a cache names it."""
+"""A module is imported only where the user has named it, never because a run, a dataset or a cache names it."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def test_a_saved_run_imports_nothing_until_the_module_is_named(run: Path, here: 
     assert (here / "executed").exists()
 
 
-def test_what_is_typed_is_imported(here: Path, discrete_file: Path):
+def test_a_module_that_is_typed_is_imported(here: Path, discrete_file: Path):
     assert checked(*on_file(discrete_file, OWN)).dataset.env == OWN
     assert (here / "executed").exists()
 

@@ -1,4 +1,4 @@
-"""A name cannot leave its folder: what is no name is refused before anything is written."""
+"""A name cannot lead out of its folder: anything else is refused before a file is written."""
 
 import re
 from pathlib import Path

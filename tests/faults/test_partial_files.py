@@ -1,4 +1,4 @@
-"""What a killed process left half written is cleared by the next start, and nothing else is."""
+"""Files that a killed process left half written are removed by the next start, and no others."""
 
 import os
 import signal

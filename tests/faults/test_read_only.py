@@ -1,4 +1,4 @@
-"""A folder that cannot be written ends in one line that names it, and the same command goes on when it can be."""
+"""A folder that cannot be written ends a command with one line that names it; once it can, the command resumes."""
 
 from pathlib import Path
 

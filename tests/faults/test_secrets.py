@@ -1,4 +1,4 @@
-"""A secret stays where it is: no file of a run's directory has read it from the environment or shows it."""
+"""A secret stays where it is: no file of a run directory has read it from the environment or shows it."""
 
 import sys
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_a_saved_configuration_reads_nothing_from_the_environment(
                 assert SECRET not in str(raised.value)
 
 
-def test_what_is_typed_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
+def test_a_typed_value_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CANARY", "own-project")
     assert check(composed("logger.project=${oc.env:CANARY}")).logger.project == "own-project"
 

@@ -1,4 +1,4 @@
-"""A signal that asks a process to end saves what was done, and the run goes on as if it had never come."""
+"""A signal that asks a process to end saves its work, and the resumed run equals one without the signal."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Of two collections of one dataset at once one makes it, the other waits, and both have the same bytes."""
+"""Two collections of one dataset at once: one makes it, the other waits, and both have the same bytes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What W&B had not yet on disk when a run was killed is in its files after the run has gone on."""
+"""Rows that W&B had not yet on disk when a run was killed are in its files after the run resumes."""
 
 import csv
 import os

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments.benchmark.cases import CASES, Case
 from experiments.benchmark.machine import machine
-from experiments.benchmark.peers.arena import ROOT, Contestant, Entry, compete
+from experiments.benchmark.peers.arena import ROOT, Contestant, Timing, compete
 from experiments.benchmark.peers.contestants import NOTES, PACKAGE, authors, contestants, peer
 from experiments.benchmark.peers.protocol import save
 from experiments.benchmark.peers.sweep import NUM_MEMBERS, SweepRow, sweep
@@ -43,16 +43,16 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def run(case: Case, args: argparse.Namespace) -> list[Entry]:
+def run(case: Case, args: argparse.Namespace) -> list[Timing]:
     """A case at each number of threads."""
-    found: list[Entry] = []
+    found: list[Timing] = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
         save(data, case.columns())
         for num_threads in args.threads:
             console.print(f"{case.title}, threads: {num_threads}")
             entered = contestants(case, args.device, args.peers_python)
-            entries = [Entry(contestant, case.title, num_threads) for contestant in entered]
+            timings = [Timing(contestant, case.title, num_threads) for contestant in entered]
             common = (f"device={args.device}", f"num_threads={num_threads}")
 
             def work_of(contestant: Contestant, common: tuple[str, ...] = common) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def run(case: Case, args: argparse.Namespace) -> list[Entry]:
                     "options": contestant.options,
                 }
 
-            compete(entries, work_of, rounds=args.rounds, seconds=args.seconds)
-            found += entries
+            compete(timings, work_of, rounds=args.rounds, seconds=args.seconds)
+            found += timings
     return found
 
 
@@ -84,15 +84,15 @@ def run_sweep(args: argparse.Namespace) -> list[SweepRow]:
 def main() -> None:
     """Print the tables, and write them where asked."""
     args = arguments()
-    entries = [entry for name in args.cases for entry in run(CASES[name], args)]
-    grids: list[Grid] = [updates(entries)] if entries else []
+    timings = [timing for name in args.cases for timing in run(CASES[name], args)]
+    grids: list[Grid] = [updates(timings)] if timings else []
     if args.sweep_updates:
-        floor = floors(entries).get((CASES[SWEEP_CASE].title, max(args.threads), "fp32"))
+        floor = floors(timings).get((CASES[SWEEP_CASE].title, max(args.threads), "fp32"))
         grids.append(sweeps(run_sweep(args), floor))
     for grid in grids:
         Console(width=180).print(grid.terminal())
     if args.write is not None:
-        versions = {name: value for entry in entries for name, value in entry.facts.get("versions", {}).items()}
+        versions = {name: value for timing in timings for name, value in timing.facts.get("versions", {}).items()}
         how = f"Measured on {date.today()} by `python -m {PACKAGE} {shlex.join(sys.argv[1:])}`."
         text = report(grids, NOTES, machine=machine(args.device), versions=versions, how=how)
         args.write.write_text(text, encoding="utf-8")

@@ -103,8 +103,8 @@ class Worker:
 
 
 @dataclass
-class Entry:
-    """A contestant's part in one case at one number of threads.
+class Timing:
+    """A contestant's timings in one case at one number of threads.
 
     Args:
         contestant: who.
@@ -114,7 +114,7 @@ class Entry:
         block: updates of a round.
         seconds: an update took in each round.
         rates: FLOP/s of matrix products in each round, where it measures them.
-        error: why it has no figures.
+        error: why it has none.
     """
 
     contestant: Contestant
@@ -133,44 +133,44 @@ class Entry:
 
 
 def compete(
-    entries: Sequence[Entry], work_of: Callable[[Contestant], dict[str, Any]], *, rounds: int, seconds: float
+    timings: Sequence[Timing], work_of: Callable[[Contestant], dict[str, Any]], *, rounds: int, seconds: float
 ) -> None:
     """Prepare all, then let each make a block of updates in turn, one at a time; those that fail drop out.
 
     Args:
-        entries: filled in place.
+        timings: filled in place.
         work_of: the fields of a contestant's `Work`.
         rounds: blocks of each; every second round goes in the opposite order.
         seconds: of a block, about.
     """
     workers: dict[int, Worker] = {}
 
-    def attempt(index: int, step: Callable[[Entry, Worker], None]) -> None:
+    def attempt(index: int, step: Callable[[Timing, Worker], None]) -> None:
         try:
-            step(entries[index], workers[index])
+            step(timings[index], workers[index])
         except ContestantFailed as failure:
-            entries[index].error = str(failure)
+            timings[index].error = str(failure)
             workers.pop(index).close()
 
-    def prepared(entry: Entry, worker: Worker) -> None:
-        entry.facts = worker.receive()
+    def prepared(timing: Timing, worker: Worker) -> None:
+        timing.facts = worker.receive()
 
-    def calibrated(entry: Entry, worker: Worker) -> None:
+    def calibrated(timing: Timing, worker: Worker) -> None:
         taken = worker.ask({"updates": CALIBRATION})["seconds"]
-        entry.block = max(1, round(seconds * CALIBRATION / max(taken, 1e-9)))
+        timing.block = max(1, round(seconds * CALIBRATION / max(taken, 1e-9)))
 
-    def timed(entry: Entry, worker: Worker) -> None:
-        taken = worker.ask({"updates": entry.block})["seconds"]
-        if "flop" in entry.facts:
-            entry.rates.append(worker.ask({"rate": RATE_SECONDS})["rate"])
-        entry.seconds.append(taken / entry.block)
+    def timed(timing: Timing, worker: Worker) -> None:
+        taken = worker.ask({"updates": timing.block})["seconds"]
+        if "flop" in timing.facts:
+            timing.rates.append(worker.ask({"rate": RATE_SECONDS})["rate"])
+        timing.seconds.append(taken / timing.block)
 
-    for index, entry in enumerate(entries):
+    for index, timing in enumerate(timings):
         try:
-            workers[index] = Worker(entry.contestant.command, entry.num_threads)
-            workers[index].send({"prepare": {**work_of(entry.contestant), "threads": entry.num_threads}})
+            workers[index] = Worker(timing.contestant.command, timing.num_threads)
+            workers[index].send({"prepare": {**work_of(timing.contestant), "threads": timing.num_threads}})
         except ContestantFailed as failure:
-            entry.error = str(failure)
+            timing.error = str(failure)
     try:
         for number, step in enumerate((prepared, calibrated, *[timed] * rounds)):
             for index in sorted(workers, reverse=number % 2 == 1):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from experiments.benchmark.peers.arena import Entry, median
+from experiments.benchmark.peers.arena import Timing, median
 from experiments.benchmark.peers.sweep import NUM_MEMBERS, SweepRow
 
 UPDATES = ("update", "threads", "contestant", "ms", "rounds", "times as fast as the fastest peer", "times the floor")
@@ -45,15 +45,15 @@ class Grid:
         return f"## {self.title}\n\n{self.table()}\n"
 
 
-def floors(entries: Sequence[Entry]) -> dict[tuple[str, int, str], float]:
+def floors(timings: Sequence[Timing]) -> dict[tuple[str, int, str], float]:
     """Milliseconds of an update's matrix operations at the measured rate, by title, threads and precision."""
     found: dict[tuple[str, int, str], float] = {}
-    for entry in entries:
-        if entry.rates:
-            key = (entry.title, entry.num_threads, entry.contestant.precision)
-            rate = median(entry.rates)
+    for timing in timings:
+        if timing.rates:
+            key = (timing.title, timing.num_threads, timing.contestant.precision)
+            rate = median(timing.rates)
             assert rate is not None
-            found.setdefault(key, 1e3 * entry.facts["flop"] / rate)
+            found.setdefault(key, 1e3 * timing.facts["flop"] / rate)
     return found
 
 
@@ -70,20 +70,20 @@ def least(values: Sequence[float | None]) -> float | None:
     return min((value for value in values if value is not None), default=None)
 
 
-def updates(entries: Sequence[Entry]) -> Grid:
+def updates(timings: Sequence[Timing]) -> Grid:
     """A row a contestant, case and number of threads; peers are compared at the same number of threads."""
-    floor, rows = floors(entries), []
-    for entry in entries:
-        rivals = [e for e in entries if (e.title, e.num_threads) == (entry.title, entry.num_threads)]
+    floor, rows = floors(timings), []
+    for timing in timings:
+        rivals = [e for e in timings if (e.title, e.num_threads) == (timing.title, timing.num_threads)]
         fastest = least([median(rival.ms) for rival in rivals if rival.contestant.is_peer])
-        ms = median(entry.ms)
-        if entry.error is not None or ms is None:
-            figures = [f"failed: {entry.error}", "-", "-", "-"]
+        ms = median(timing.ms)
+        if timing.error is not None or ms is None:
+            figures = [f"failed: {timing.error}", "-", "-", "-"]
         else:
-            over = floor.get((entry.title, entry.num_threads, entry.contestant.precision))
-            spread = f"{min(entry.ms):.3g} to {max(entry.ms):.3g}"
+            over = floor.get((timing.title, timing.num_threads, timing.contestant.precision))
+            spread = f"{min(timing.ms):.3g} to {max(timing.ms):.3g}"
             figures = [f"{ms:.3g}", spread, ratio(fastest, ms), ratio(ms, over)]
-        rows.append((entry.title, str(entry.num_threads), entry.contestant.name, *figures))
+        rows.append((timing.title, str(timing.num_threads), timing.contestant.name, *figures))
     return Grid("Milliseconds an update (and member): medians over rounds", UPDATES, rows)
 
 
