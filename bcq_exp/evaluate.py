@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bcq_exp.analysis.runs import TrainedRun, load_policy, trained_runs
+from bcq_exp.analysis.trained_runs import TrainedRun, load_policy, trained_runs
 from bcq_exp.engine.machine import prepare_process
 from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import evaluate

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor, nn
 
-from bcq_exp.analysis.runs import TrainedRun, load_policy
+from bcq_exp.analysis.trained_runs import TrainedRun, load_policy
 from bcq_exp.data import check_against, observation_statistics
 from bcq_exp.data.mapping import in_files, should_map
 from bcq_exp.data.preprocessing import episode_lengths

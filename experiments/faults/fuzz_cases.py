@@ -28,7 +28,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.analysis.runs import load_policy, trained_runs
+from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
 from bcq_exp.io.checkpoint import load_checkpoint
 from bcq_exp.io.files import read_json

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from bcq_exp.analysis.runs import load_policy, trained_runs
+from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, read_transitions, write_h5
 from bcq_exp.envs.environments import make_env, spaces
 from bcq_exp.envs.evaluation import gives_masks

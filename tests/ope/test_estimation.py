@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import pixels
-from bcq_exp.analysis.runs import TrainedRun, load_policy, trained_runs
+from bcq_exp.analysis.trained_runs import TrainedRun, load_policy, trained_runs
 from bcq_exp.data import read_transitions, write_h5
 from bcq_exp.ope.decisions import decide
 from bcq_exp.ope.estimation import Recording, by_dataset, estimate
