@@ -32,7 +32,7 @@ from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
 from bcq_exp.io.checkpoint import load_checkpoint
 from bcq_exp.io.files import read_json
-from bcq_exp.ope.offline import checked_task
+from bcq_exp.ope.request import checked_request
 from bcq_exp.sweeps.group import Group
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.training import experiment
@@ -235,7 +235,7 @@ def typed_other(rng: Rng, folder: Path) -> None:
     """What the other entry points are asked, and the keys of the launcher."""
     match int(rng.integers(4)):
         case 0:
-            cfg, use = as_config(changed(composed("evaluate"), rng, value)), checked_task
+            cfg, use = as_config(changed(composed("evaluate"), rng, value)), checked_request
         case 1:
             behaviour = pick(rng, sorted(path.stem for path in (Path(CONF_DIR) / "behaviour").iterdir()))
             base = {**composed("collect"), "behaviour": choice("behaviour", behaviour)}
