@@ -1,4 +1,4 @@
-"""What trained runs are worth: `python -m bcq_exp.evaluate run=DIR` plays episodes, `ope=fqe` asks the dataset."""
+"""Evaluation of trained runs: `python -m bcq_exp.evaluate run=DIR` plays episodes, `ope=fqe` needs the dataset only."""
 
 import logging
 import sys
@@ -11,22 +11,23 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bcq_exp.analysis.runs import TrainedRun, load_policy, trained_runs
+from bcq_exp.analysis.tables import one_decimal
+from bcq_exp.analysis.trained_runs import TrainedRun, load_policy, trained_runs
 from bcq_exp.engine.machine import prepare_process
 from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import evaluate
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.progress import PLAIN_PERIOD, Board, episodes
-from bcq_exp.ope import selection
 from bcq_exp.ope.estimation import by_dataset, judge
-from bcq_exp.ope.offline import EvaluationConfig, Task, checked_task
+from bcq_exp.ope.request import Request, checked_request
+from bcq_exp.ope.schema import EvaluationConfig
 from bcq_exp.training.config import CONF_DIR
 
 log = logging.getLogger(__name__)
 
 
-def played(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Table:
-    """The runs' returns over full episodes, a row a run."""
+def returns_table(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Table:
+    """Play full episodes of each run; make a table of their returns, a row a run."""
     table = Table(title=f"returns over {settings.episodes} episodes", box=box.SIMPLE_HEAD)
     table.add_column("run", overflow="fold")
     for column in ("return ± std", "length", "score", "in training"):
@@ -35,41 +36,42 @@ def played(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Table:
         log.info("%d of %d: %s", number, len(runs), run.directory)
         data = run.cfg.dataset
         with Board(PLAIN_PERIOD) as board:
-            found = evaluate(
+            played = evaluate(
                 load_policy(run), data.env, settings.episodes, settings.seed, max_steps=settings.eval_max_steps,
                 on_step=lambda *so_far: board.show(episodes(*so_far)),
             )  # fmt: skip
-        score = normalized_score(found.mean, data.ref_min, data.ref_max)
-        cut = f" ({found.num_cut} cut)" if found.num_cut else ""
-        cells = [f"{found.mean:.1f} ± {found.std:.1f}", f"{found.mean_length:.1f}{cut}", selection.figure(score)]
-        table.add_row(run.label, *cells, selection.figure(run.online_return))
+        score = normalized_score(played.mean, data.ref_min, data.ref_max)
+        cut = f" ({played.num_cut} cut)" if played.num_cut else ""
+        cells = [f"{played.mean:.1f} ± {played.std:.1f}", f"{played.mean_length:.1f}{cut}", one_decimal(score)]
+        table.add_row(run.label, *cells, one_decimal(run.online_return))
     return table
 
 
-def answer(task: Task) -> None:
-    """Play the runs' episodes, or estimate what they are worth on each dataset."""
-    prepare_process(task.settings.num_threads)
-    directory = Path(task.settings.run)
-    runs = trained_runs(directory, task.settings.device, allow_modules=task.settings.allow_modules)
-    if not task.estimators:
-        Console().print(played(runs, task.settings))
-    groups = by_dataset(runs) if task.estimators else []
+def answer(request: Request) -> None:
+    """Play the runs' episodes, or estimate their returns from each dataset."""
+    settings, directory = request.settings, Path(request.settings.run)
+    prepare_process(settings.num_threads)
+    runs = trained_runs(directory, settings.device, allow_modules=settings.allow_modules)
+    if not request.estimators:
+        Console().print(returns_table(runs, settings))
+        return
+    groups = by_dataset(runs)
     for number, group in enumerate(groups, start=1):
-        judge(group, task, directory / ("ope.png" if len(groups) == 1 else f"ope-{number}.png"))
+        judge(group, request, directory / ("ope.png" if len(groups) == 1 else f"ope-{number}.png"))
 
 
 def main() -> None:
-    """Evaluate what is typed."""
+    """Evaluate as the command line says."""
     refuse_pickles(sys.argv[1:])
     run()
 
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="evaluate")
 def run(cfg: DictConfig) -> None:
-    """Do what the overrides ask for."""
+    """Check the composed configuration, and evaluate."""
     try:
         with in_one_line():
-            answer(checked_task(cfg))
+            answer(checked_request(cfg))
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -539,18 +539,18 @@ MUTATIONS = (
     ),
     Mutation(
         "evaluating_the_greedy_policy",
-        "ope/fqe.py",
+        "ope/fitted_q.py",
         "expected_value(pi_BA, critic(obs))",
         "critic(obs).amax(-1)",
-        ("ope/test_fqe.py",),
+        ("ope/test_fitted_q.py",),
         "worked_by_hand and member1",
     ),
     Mutation(
         "evaluation_bootstraps_from_a_terminal_state",
-        "ope/fqe.py",
+        "ope/fitted_q.py",
         'batch["terminated"], value_B',
         'torch.zeros_like(batch["terminated"]), value_B',
-        ("ope/test_fqe.py",),
+        ("ope/test_fitted_q.py",),
         "worked_by_hand and member0",
     ),
     Mutation(
@@ -571,10 +571,10 @@ MUTATIONS = (
     ),
     Mutation(
         "evaluation_without_exploration",
-        "ope/decisions.py",
+        "ope/action_table.py",
         "(1 - epsilon) * pi_BA + epsilon * available_BA / num_available_B1",
         "pi_BA.float() + 0 * num_available_B1",
-        ("ope/test_decisions.py",),
+        ("ope/test_action_table.py",),
         "by_hand or acts_as_often or its_own_probabilities",
     ),
 )

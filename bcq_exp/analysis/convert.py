@@ -1,4 +1,4 @@
-"""Datasets of any known layout, rewritten in the project's own: `python -m bcq_exp.collect convert PATH OUT.h5`."""
+"""Conversion of datasets to the project's own layout: `python -m bcq_exp.collect convert PATH OUT.h5`."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ LIMIT_HELP = "length of the time limit, for a file that does not say where episo
 
 
 def convert(path: Path, out: Path, env: str | None, max_episode_steps: int | None = None) -> int:
-    """Rewrites a dataset in the project's layout, with where it came from as its manifest.
+    """Rewrite a dataset in the project's layout; its manifest keeps the origin.
 
     Args:
         path: a dataset of any known layout.
         out: file to write; it must not exist, its folder must.
-        env: Gymnasium id that is written beside the data; None takes the one that the dataset itself names.
+        env: Gymnasium id to store with the data; None takes the one that the dataset itself names.
         max_episode_steps: see `read_transitions`.
 
     Returns:
@@ -46,7 +46,7 @@ def convert(path: Path, out: Path, env: str | None, max_episode_steps: int | Non
 
 
 def recorded_env(path: Path) -> str | None:
-    """The Gymnasium id that a dataset names as its environment, if it does; raises like `read_transitions`."""
+    """The Gymnasium id that a dataset stores, None where it stores none; raises like `read_transitions`."""
     if is_atari_replay(path):
         return None
     if path.is_dir():

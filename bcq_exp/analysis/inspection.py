@@ -1,4 +1,4 @@
-"""What is in a dataset, as a table and a PNG: `python -m bcq_exp.collect inspect PATH`."""
+"""Inspection of a dataset, as a table and a PNG: `python -m bcq_exp.collect inspect PATH`."""
 
 import argparse
 import hashlib
@@ -25,26 +25,26 @@ from bcq_exp.io.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FLAGS = ("terminals", "timeouts", "episode_terminals")  # as they stand in a file, before a reader has judged them
-SHOWN = 8  # dimensions of actions, and observations that are named in a warning
-SAMPLED = 10_000_000  # numbers, in rows evenly spaced, behind means and deviations of observations
-SHARED = 0.01  # share of episodes or rewards that are all at one extreme, from which this is no chance
+FLAGS = ("terminals", "timeouts", "episode_terminals")  # of a file, before a reader has interpreted them
+SHOWN = 8  # dimensions of actions that are shown, and of observations that a warning names
+SAMPLED = 10_000_000  # numbers behind means and deviations of observations, in evenly spaced rows
+SHARED = 0.01  # warn from this share of episodes or rewards at one extreme
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found: names and values in the order of the table, and what looks wrong."""
+    """Facts of a dataset, by name in the order of the table, and warnings of what looks wrong."""
 
     facts: Mapping[str, str]
     warnings: Sequence[str]
 
 
 def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
-    """Counts, distributions and warnings.
+    """Compute counts, distributions and warnings.
 
     Args:
-        transitions: the dataset, as it was read.
-        flags: those of `FLAGS` that its file has, as `read_flags` gives them.
+        transitions: the dataset.
+        flags: the columns of its file that `read_flags` reads.
     """
     lengths = episode_lengths(transitions)
     rew, obs, returns = transitions.rew, transitions.obs, transitions.episode_returns
@@ -74,15 +74,15 @@ def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
 
 
 def read_flags(path: Path) -> dict[str, Array]:
-    """Those of `FLAGS` that a dataset file has, as bool; raises like `read_transitions`."""
+    """Read the columns of `FLAGS` that a dataset file has, as bool; raises like `read_transitions`."""
     if path.is_dir():
         return {}
-    found = read_columns(path, FLAGS)
-    return {key: found[key].astype(np.bool_) for key in FLAGS if key in found}
+    columns = read_columns(path, FLAGS)
+    return {key: columns[key].astype(np.bool_) for key in FLAGS if key in columns}
 
 
 def count_duplicates(transitions: Transitions) -> int:
-    """How many rows have an equal one before them: observations, action, reward and flags."""
+    """Count the rows that equal an earlier one in observations, action, reward and flags."""
     columns = [getattr(transitions, key) for key in ("obs", "act", "rew", "terminated", "truncated", "obs_next")]
     digests = set()
     for row in zip(*columns, strict=True):
@@ -94,7 +94,7 @@ def count_duplicates(transitions: Transitions) -> int:
 
 
 def spread(values: Array) -> str:
-    """Mean, deviation, extremes and quartiles in words."""
+    """Mean, deviation, extremes and quartiles as text."""
     low, first, middle, third, high = np.quantile(values.astype(np.float64), (0, 0.25, 0.5, 0.75, 1))
     mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
     return f"{mean:.4g} ± {std:.3g}; {low:.4g} to {high:.4g}, quartiles {first:.4g}, {middle:.4g}, {third:.4g}"
@@ -116,26 +116,26 @@ def _action_facts(act: Array) -> dict[str, str]:
 
 def _flag_warnings(transitions: Transitions, flags: Mapping[str, Array], lengths: Array) -> list[str]:
     """Terminal flags that are set twice for one end."""
-    found = []
+    warnings = []
     terminals = flags.get("terminals", transitions.terminated)
     if "episode_terminals" in flags:
         early = terminals & ~flags["episode_terminals"]
         if early.any():
-            found.append(
+            warnings.append(
                 f"terminals set twice: they are 1 in {early.sum():,} rows that do not end an episode, first in row "
                 f"{early.argmax()}; the reader here goes by episode_terminals, one that does not would cut episodes"
             )
     elif (twice := (transitions.terminated[1:] & transitions.terminated[:-1])).any() and lengths.max() > 1:
-        found.append(
+        warnings.append(
             f"terminals set twice: {twice.sum():,} episodes of one row terminate right behind a terminated one, first "
             f"in row {twice.argmax() + 1}"
         )
     both = terminals & flags["timeouts"] if "timeouts" in flags else transitions.terminated & transitions.truncated
     if both.any():
-        found.append(
+        warnings.append(
             f"{both.sum():,} rows are both terminal and a time limit, first row {both.argmax()}; they count as terminal"
         )
-    return found
+    return warnings
 
 
 def _limit_warnings(transitions: Transitions, lengths: Array) -> list[str]:
@@ -183,7 +183,7 @@ def _action_warnings(act: Array) -> list[str]:
 
 def plot(transitions: Transitions, path: Path) -> None:
     """Draw the distributions of returns, lengths, rewards, actions and observations into a PNG."""
-    from matplotlib.figure import Figure  # half a second to import
+    from matplotlib.figure import Figure  # takes half a second to import
 
     returns, act = transitions.episode_returns, transitions.act
     figure = Figure(figsize=(15, 7.5), layout="constrained")
@@ -211,7 +211,7 @@ def plot(transitions: Transitions, path: Path) -> None:
 
 
 def histogram(axes: "Axes", values: Array, name: str, counted: str) -> None:
-    """Draw how often values occur; whole numbers in a narrow range have a bar each."""
+    """Draw a histogram; integers in a narrow range have a bar each."""
     is_few = len(np.unique(values)) <= 30 and np.array_equal(values, np.round(values)) and np.ptp(values) <= 60
     axes.hist(values, bins=np.arange(values.min() - 0.5, values.max() + 1).tolist() if is_few else 50)
     axes.locator_params(axis="x", integer=is_few)
@@ -238,15 +238,15 @@ def _plot_observations(axes: "Axes", obs: Array) -> None:
 
 
 def print_layouts() -> None:
-    """Print what is read, and what columns are called there; those in brackets may be missing."""
-    found = Table(
+    """Print the layouts that are read and the names of their columns."""
+    table = Table(
         "layout", "columns", "", title="Layouts of .npz archives, HDF5 files and folders", box=box.SIMPLE_HEAD
     )
     masks = (f"{', '.join(others)} too" for _, *others in layouts.MASKS.values())
-    found.caption = escape("[...] may be missing. mask may be called {}; mask_next {}.".format(*masks))
+    table.caption = escape("[...] may be missing. mask may be called {}; mask_next {}.".format(*masks))
     for row in layouts.table():
-        found.add_row(*map(escape, row))
-    Console().print(found)
+        table.add_row(*map(escape, row))
+    Console().print(table)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -265,15 +265,15 @@ def main(arguments: Sequence[str]) -> None:
     png = options.png or Path("outputs", "inspect", f"{options.path.stem}.png")
     try:
         transitions = read_transitions(options.path, options.max_episode_steps)
-        found = inspect(transitions, read_flags(options.path))
+        inspection = inspect(transitions, read_flags(options.path))
         png.parent.mkdir(parents=True, exist_ok=True)
         plot(transitions, png)
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     console, table = Console(), Table(title=str(options.path), box=box.SIMPLE_HEAD, show_header=False)
-    for row in found.facts.items():
+    for row in inspection.facts.items():
         table.add_row(*row)
     console.print(table)
-    for warning in found.warnings or ["none"]:
-        console.print(f"warning: {warning}" if found.warnings else "warnings: none", style="yellow", soft_wrap=True)
+    for line in [f"warning: {warning}" for warning in inspection.warnings] or ["warnings: none"]:
+        console.print(line, style="yellow", soft_wrap=True)
     console.print(f"plots: {png}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Fitting networks to a dataset by the engine that trains policies."""
+"""Networks fitted to a dataset by the engine that trains policies."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from bcq_exp.policies import Policy, normalize_observations
 from bcq_exp.policies.normalization import standardized
 from bcq_exp.policies.schedulers import Scheduler
 
-STRIDE = 100  # updates between two looks at how far it is
+STRIDE = 100  # updates between two lines of progress
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,17 @@ class Fitting:
     """How networks are fitted to a dataset.
 
     Args:
-        make_optimizer: of a network's parameters.
-        make_schedule: of an optimizer's rate; returns None where it is constant.
-        num_updates: of all.
+        make_optimizer: makes the optimizer of a network's parameters.
+        make_schedule: makes the schedule of an optimizer's rate; returns None where the rate is constant.
+        num_updates: of every fit.
         batch_size: rows of a minibatch.
-        seed: of initial weights and minibatches; members get the same ones, so that they differ in what they are
-            fitted to and in nothing else.
+        seed: of initial weights and minibatches. All members of a population get the same ones, so they differ only in
+            what they are fitted to.
         is_compiled: run the update as one compiled graph.
-        device: where everything lies.
+        device: of networks and minibatches.
         action_space: of the environment.
-        statistics: mean and deviation (S,) of the observations, by which networks see them standardised; None: as
-            they are.
+        statistics: mean and deviation (S,) by which observations are standardised for the networks; None leaves them
+            as they are.
         obs_eps: added to the deviation.
     """
 
@@ -50,7 +50,7 @@ class Fitting:
     statistics: tuple[Any, Any] | None
     obs_eps: float
 
-    def fresh(
+    def initialised(
         self,
         algorithm: Algorithm,
         name: str,
@@ -58,14 +58,14 @@ class Fitting:
         held: Mapping[str, nn.Module],
         hp: Mapping[str, float],
     ) -> Policy:
-        """What is to be fitted: an algorithm that trains one network.
+        """Make the policy that `fit` trains: an algorithm and one network with its initial weights.
 
         Args:
             algorithm: its stages train that network.
             name: of the network.
-            make_net: a fresh one.
-            held: the networks that are not trained, by name.
-            hp: the algorithm's numbers.
+            make_net: makes the network.
+            held: networks that are not trained, by name.
+            hp: the algorithm's hyperparameters.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
@@ -86,12 +86,12 @@ class Fitting:
         return policy
 
     def fit(self, policies: Sequence[Policy], buffer: ReplayBuffer, description: str) -> list[bool]:
-        """Train as one population, in place; whether each member's loss stayed finite.
+        """Train policies in place, as one population; return whether each member's loss stayed finite.
 
         Args:
-            policies: what is fitted.
+            policies: made by `initialised`.
             buffer: the dataset.
-            description: for the progress.
+            description: shown with the progress.
         """
         population = Population(
             policies,
@@ -111,7 +111,7 @@ class Fitting:
         return [failed_at is None for failed_at in population.failures()]
 
 
-def seen(policy: Policy, obs_B: Any) -> Tensor:
-    """Observations (B, *S) as the networks of a fitted policy see them."""
+def as_seen(policy: Policy, obs_B: Any) -> Tensor:
+    """Observations (B, *S) as the networks of a fitted policy see them: standardised, on its device."""
     obs = torch.as_tensor(obs_B, device=policy.device, dtype=torch.get_default_dtype())
     return standardized({"obs": obs}, policy.hp)["obs"]

@@ -1,10 +1,10 @@
-"""Estimates that weigh recorded episodes by how much more likely the policy is to make them than the behaviour was.
+"""Importance weights: how much more likely the policy is to make a recorded episode than the behaviour policy was.
 
 rho_t = prod_{k <= t} pi(a_k|s_k) / b(a_k|s_k), and w_t^i = rho_t^i / sum_j rho_t^j over the episodes i    (weighted)
 
 An episode that has ended keeps its last rho, as if it stayed in a state without reward. Weighted estimates are
-consistent, and biased in small datasets. Where episodes are long the weights gather on few of them: the effective
-sample size says on how many.
+consistent, and biased in small datasets. With long episodes a few of them get nearly all the weight; the effective
+sample size is the number of those.
 
 Shape suffixes: N rows of the dataset, E episodes.
 """
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Episodes:
-    """Where the episodes of a dataset lie.
+    """Positions of a dataset's episodes.
 
     Args:
         starts_E: first row of each, ascending.
@@ -33,18 +33,18 @@ class Episodes:
 
     @classmethod
     def of(cls, lengths_E: NDArray[np.int64]) -> "Episodes":
-        """Episodes that follow one another without a gap."""
+        """Make them from lengths: episodes follow one another without a gap."""
         return cls(np.cumsum(lengths_E) - lengths_E, lengths_E)
 
     def steps(self) -> Iterator[tuple[int, NDArray[np.bool_], NDArray[np.int64]]]:
-        """For each t: t, whether an episode has a row then, (E,), and the rows of those that do."""
+        """Yield for each step t: t, whether each episode has a row at t, (E,), and the rows of those that do."""
         for t in range(int(self.lengths_E.max())):
             is_open_E = self.lengths_E > t
             yield t, is_open_E, self.starts_E[is_open_E] + t
 
 
 def weights(log_ratio_N: Array, episodes: Episodes) -> Array:
-    """w_T of whole episodes, (E,), which sum to 1; NaN where the policy can make none of them.
+    """Compute w_T of each episode, (E,). They sum to 1; all are NaN where the policy can make none of the episodes.
 
     Args:
         log_ratio_N: log pi(a|s) / b(a|s) of each row; -inf where the policy never takes the action.
@@ -55,7 +55,7 @@ def weights(log_ratio_N: Array, episodes: Episodes) -> Array:
 
 
 def effective_sample_size(weights_E: Array) -> float:
-    """1 / sum_i w_i^2: E where all weights are equal, 1 where one episode has them all, NaN where none has any."""
+    """1 / sum_i w_i^2: E where all weights are equal, 1 where one episode has all the weight, NaN of NaN."""
     return float(1 / np.square(weights_E).sum())
 
 
@@ -84,20 +84,19 @@ def weighted_doubly_robust(
     value_N: Array,
     value_next_N: Array,
 ) -> float:
-    """What a model says of the first states, and the weighted errors that it makes on the way.
+    """A model's values of the first states, corrected by the weighted errors of the model along the episodes.
 
     mean_i V(s_0^i) + sum_t gamma^t sum_i w_t^i (r_t^i + gamma V(s_{t+1}^i) - Q(s_t^i, a_t^i))
 
-    (WDR of arXiv:1604.00923, its terms taken together where they have the same weight). Where the model has the
-    policy's own values, or where the ratios are right, it is consistent. Without a model, all values 0, it is weighted
-    importance sampling by step.
+    (WDR of arXiv:1604.00923, terms of equal weight collected). It is consistent where the model's values are the
+    policy's, and where the ratios are right. With all values 0 it is weighted importance sampling by step.
 
     Args:
         rew_N, log_ratio_N, episodes, gamma: see `weighted_importance_sampling`.
         q_N: Q(s_t, a_t).
         value_N: V(s_t).
-        value_next_N: V(s_{t+1}), 0 where that state is terminal; where a recording stops elsewhere it goes on in the
-            model.
+        value_next_N: V(s_{t+1}), 0 where that state is terminal. Where an episode ends by a time limit, it stands for
+            the rewards that were not recorded.
     """
     error_N = rew_N + gamma * value_next_N - q_N
     estimate = float(value_N[episodes.starts_E].mean())

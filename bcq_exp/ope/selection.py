@@ -1,7 +1,7 @@
 """How well estimates choose among policies: rank correlation and regret, as tables and a plot.
 
-Estimates are discounted returns in units of the recorded reward, online returns undiscounted ones: their order can be
-compared, their size cannot.
+Estimates are discounted returns in units of the recorded reward, online returns are undiscounted: only their order can
+be compared.
 
 Shape suffixes: P policies, R resamples.
 """
@@ -17,6 +17,7 @@ from rich import box
 from rich.table import Table
 from scipy import stats
 
+from bcq_exp.analysis.tables import one_decimal
 from bcq_exp.io.files import replacing
 
 NUM_RESAMPLES = 10_000
@@ -27,7 +28,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Ranking:
-    """What estimates are good for, over P policies.
+    """How well the order by estimate agrees with the order by online return, over P policies.
 
     Args:
         num_policies: P.
@@ -44,7 +45,7 @@ class Ranking:
 
 
 def rank(estimate_P: Array, return_P: Array, seed: int) -> Ranking:
-    """Judge estimates by online returns.
+    """Compare the order by estimate with the order by online return.
 
     Args:
         estimate_P, return_P: of P policies each, finite; P at least 2.
@@ -53,7 +54,7 @@ def rank(estimate_P: Array, return_P: Array, seed: int) -> Ranking:
     num = len(estimate_P)
     drawn_RP = np.random.default_rng(seed).integers(num, size=(NUM_RESAMPLES, num))
     resampled_R = spearman(estimate_P[drawn_RP], return_P[drawn_RP])
-    resampled_R = resampled_R[~np.isnan(resampled_R)]  # of a single policy drawn again and again nothing is known
+    resampled_R = resampled_R[~np.isnan(resampled_R)]  # a resample of a single policy has no order
     low, high = np.quantile(resampled_R, (0.025, 0.975)) if len(resampled_R) else (math.nan, math.nan)
     best_first_P = np.argsort(-estimate_P, kind="stable")
     return Ranking(
@@ -78,68 +79,63 @@ def spearman(x: Array, y: Array) -> Array:
     return correlation
 
 
-def estimates(
+def estimates_table(
     labels: Sequence[str], columns: Mapping[str, Sequence[float]], returns: Sequence[float], title: str
 ) -> Table:
-    """A row a policy, the highest of the first column on top.
+    """Make a table with a row a policy, the highest of the first column on top.
 
     Args:
         labels: of P policies.
-        columns: estimates, and what goes with them, by name; NaN where there is none.
+        columns: estimates and diagnostics by name; NaN where there is none.
         returns: online returns.
         title: of the table.
     """
-    shown = Table(title=title, box=box.SIMPLE_HEAD, caption="online: the last evaluation in training, undiscounted")
-    shown.add_column("run", overflow="fold")
+    table = Table(title=title, box=box.SIMPLE_HEAD, caption="online: the last evaluation in training, undiscounted")
+    table.add_column("run", overflow="fold")
     for column in (*columns, "online"):
-        shown.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="right", no_wrap=True)
     rows = list(zip(labels, *columns.values(), returns, strict=True))
     for label, *values in sorted(rows, key=lambda row: (math.isnan(row[1]), -row[1])):
-        shown.add_row(label, *map(figure, values))
-    return shown
+        table.add_row(label, *map(one_decimal, values))
+    return table
 
 
-def rankings(columns: Mapping[str, Sequence[float]], returns: Sequence[float], seed: int) -> Table:
-    """A row an estimator, judged over the policies that it knows something of.
+def rankings_table(columns: Mapping[str, Sequence[float]], returns: Sequence[float], seed: int) -> Table:
+    """Make a table with a row an estimator, judged over the policies that it has an estimate of.
 
     Args:
         columns: estimates by estimator, of P policies each; NaN where there is none.
         returns: online returns.
         seed: of the bootstrap.
     """
-    shown = Table(title="choice by estimate, judged by online return", box=box.SIMPLE_HEAD)
+    table = Table(title="choice by estimate, judged by online return", box=box.SIMPLE_HEAD)
     for column in ("estimator", "policies", "Spearman [95 %]", *(f"regret@{k}" for k in KS)):
-        shown.add_column(column, justify="left" if column == "estimator" else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column == "estimator" else "right", no_wrap=True)
     for name, values in columns.items():
         known = ~np.isnan(values)
         if known.sum() < 2:
-            shown.add_row(name, str(known.sum()), "-", *("-" for _ in KS))
+            table.add_row(name, str(known.sum()), "-", *("-" for _ in KS))
             continue
         ranking = rank(np.asarray(values)[known], np.asarray(returns)[known], seed)
         low, high = ranking.interval
-        regrets = [figure(ranking.regrets.get(k)) for k in KS]
-        shown.add_row(name, str(ranking.num_policies), f"{ranking.correlation:.2f} [{low:.2f}, {high:.2f}]", *regrets)
-    return shown
+        regrets = [one_decimal(ranking.regrets.get(k)) for k in KS]
+        table.add_row(name, str(ranking.num_policies), f"{ranking.correlation:.2f} [{low:.2f}, {high:.2f}]", *regrets)
+    return table
 
 
-def figure(value: float | None) -> str:
-    """A number for people; a dash where there is none."""
-    return "-" if value is None or math.isnan(value) else f"{value:.1f}"
-
-
-def plot(estimates: Mapping[str, Sequence[float]], returns: Sequence[float], path: Path) -> None:
-    """A panel an estimator: estimates against online returns, a point a policy.
+def plot(columns: Mapping[str, Sequence[float]], returns: Sequence[float], path: Path) -> None:
+    """Draw estimates against online returns into a PNG: a panel an estimator, a point a policy.
 
     Args:
-        estimates: by estimator, of P policies each; NaN is left out.
+        columns: estimates by estimator, of P policies each; NaN is left out.
         returns: of the same policies.
         path: of the PNG.
     """
-    from matplotlib.figure import Figure  # half a second to import, for those only who plot
+    from matplotlib.figure import Figure  # takes half a second to import
 
-    figure = Figure(figsize=(4.8 * len(estimates), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(estimates), squeeze=False)[0]
-    for axes, (name, values) in zip(panels, estimates.items(), strict=True):
+    figure = Figure(figsize=(4.8 * len(columns), 4.2), layout="constrained")
+    panels = figure.subplots(1, len(columns), squeeze=False)[0]
+    for axes, (name, values) in zip(panels, columns.items(), strict=True):
         axes.scatter(returns, values)
         axes.set(xlabel="online return, undiscounted", ylabel=f"{name}: discounted return")
         axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""The updates that are timed: what a user would type, and random data of the right shape."""
+"""The updates that are timed: the overrides that a user would type, and random data of the right shape."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +19,7 @@ EPISODE_LENGTH = 200
 
 
 class Spaces(gym.Env[Any, Any]):
-    """An environment that has spaces and nothing else: the configuration's check asks for no more."""
+    """An environment of two spaces only; checking a configuration needs no more."""
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.observation_space, self.action_space = observation_space, action_space
@@ -82,7 +82,7 @@ class Case:
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    """The configuration of a command line as plain values, Hydra's own keys left out."""
+    """Compose the configuration of a command line, as plain values without Hydra's own keys."""
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         config = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
     assert isinstance(config, dict)
@@ -95,13 +95,13 @@ def typed(config: dict[str, Any]) -> RunConfig:
 
 
 def population(cfg: RunConfig, columns: dict[str, NDArray[Any]], num_members: int) -> Population:
-    """Members that differ in their seeds."""
+    """Make a population whose members differ in their seeds."""
     members = [replace(cfg, schedule=replace(cfg.schedule, seed=seed)) for seed in range(num_members)]
     return make_population(members, Transitions.from_columns(columns, "benchmark data"))
 
 
 def flop(config: dict[str, Any], columns: dict[str, NDArray[Any]]) -> int:
-    """Operations in matrix products and convolutions of one member's update."""
+    """Count the operations in matrix products and convolutions of one member's update."""
     lone = population(typed({**config, "compile": "never"}), columns, 1)
     with FlopCounterMode(display=False) as counter:
         lone.advance(1)

@@ -1,4 +1,4 @@
-"""What the machine is, and how fast it multiplies matrices."""
+"""The machine: its processor, its GPU, and its rate of matrix products."""
 
 import os
 import platform
@@ -13,13 +13,13 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def wait(device: str) -> None:
-    """Return when the device has done all that it was given."""
+    """Wait until the device has finished all its work."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def matrix_rate(device: str, precision: str, seconds: float) -> float:
-    """FLOP/s of square matrix products.
+    """Measure the rate of square matrix products, in FLOP/s.
 
     Args:
         device: as torch names it.
@@ -32,7 +32,7 @@ def matrix_rate(device: str, precision: str, seconds: float) -> float:
 
 
 def seconds_a_call(call: Callable[[], object], seconds: float, device: str) -> float:
-    """Median over blocks of calls that together fill the given time, after a warm-up."""
+    """Measure the seconds of a call: the median over blocks of calls that fill the given time, after a warm-up."""
     for _ in range(2):  # the second is timed
         start = time.perf_counter()
         call()

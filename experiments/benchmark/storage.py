@@ -1,8 +1,8 @@
 """Sampling from each storage, and the anonymous memory it takes: `python -m experiments.benchmark.storage`.
 
-Each row of the table is a process of its own. Images are (4, 84, 84) bytes: `stacks` keeps each observation and each
-next one whole, `frames` keeps each frame once; `vectors` are the observations of Hopper. Memory is what the kernel
-cannot take back (`RssAnon`), all of the process's: the package alone takes about 0.16 GiB.
+Each row of the table is measured in a process of its own. Images are (4, 84, 84) bytes: `stacks` keeps each observation
+and each next one whole, `frames` keeps each frame once; `vectors` are like Hopper's observations. Memory is anonymous
+memory of the whole process (`RssAnon`), which the kernel cannot drop; the package alone takes about 0.16 GiB.
 """
 
 import argparse
@@ -33,7 +33,7 @@ STACK = 4
 
 
 def transitions(kind: str, num: int) -> Transitions:
-    """Random transitions; their images lie in files, as a reader leaves them."""
+    """Make random transitions; images lie in mapped files, as a reader leaves them."""
     if kind == "vectors":
         case = replace(CASES["bcq"], num_rows=num)
         return Transitions.from_columns(closed(case.columns()), kind)
@@ -62,20 +62,20 @@ def transitions(kind: str, num: int) -> Transitions:
 
 
 def closed(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The columns with an end to the last episode."""
+    """End the last episode of the columns."""
     columns["truncated"][-1] = not columns["terminated"][-1]
     return columns
 
 
 def anonymous() -> int:
-    """Bytes of this process that are in memory and in no file."""
+    """Bytes of this process's anonymous memory."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     (line,) = (line for line in lines if line.startswith("RssAnon"))
     return 1024 * int(line.split()[1])
 
 
 def measure(kind: str, storage: str, num: int, batch_size: int, seconds: float) -> dict[str, float]:
-    """One row of the table."""
+    """Measure one row of the table."""
     torch.set_num_threads(1)
     is_mapped = storage == "mmap"
     data = transitions(kind, num)

@@ -1,7 +1,7 @@
 """Milliseconds an update against the arithmetic floor: `python -m experiments.benchmark.updates` (`make bench`).
 
 The floor is the counted matrix operations of an update over the rate of large matrix products, measured in the same
-process just before. Kernel calls are what one update of all members runs: fused loops and matrix products.
+process just before. Kernel calls are the fused loops and matrix products of one update of all members.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mkldnn_convolution", "mkldnn__conv
 
 
 def kernel_calls(members: Population) -> int:
-    """Fused loops and products that one compiled update runs."""
+    """Count the fused loops and matrix products of one compiled update."""
     with profile(activities=[ProfilerActivity.CPU]) as recorded:
         members.advance(1)
     return sum(event.count for event in recorded.key_averages() if is_kernel(event.key))
@@ -40,7 +40,7 @@ def is_kernel(name: str) -> bool:
 
 
 def main() -> None:
-    """Print a row for each update, number of members, number of threads, precision, as it is and compiled."""
+    """Print a row for each update, number of members, number of threads and precision, eager and compiled."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of torch, each measured in turn")
     parser.add_argument("--seconds", type=float, default=5.0, help="of measuring, a row")

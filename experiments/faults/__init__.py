@@ -1,1 +1,1 @@
-"""Faults on purpose, to real processes of this project: `python -m experiments.faults kills|concurrency|fuzz`."""
+"""Faults made on purpose in real processes of this project: `python -m experiments.faults kills|concurrency|fuzz`."""

@@ -8,7 +8,7 @@ DRIVERS = ("kills", "concurrency", "fuzz")
 
 
 def main() -> int:
-    """Hand the arguments behind the driver's name to it; its exit status says whether a fault was found."""
+    """Run the named driver with the arguments that follow; its exit status is 1 where it finds a fault."""
     parser = argparse.ArgumentParser(prog="python -m experiments.faults", description=__doc__)
     parser.add_argument("driver", choices=DRIVERS)
     chosen = parser.parse_args(sys.argv[1:2])

@@ -1,4 +1,4 @@
-"""Several processes at one place, full disks and folders that cannot be written: whether each ends as promised."""
+"""Tests of promises: several processes in one directory, full disks, folders that cannot be written."""
 
 import argparse
 import os
@@ -40,7 +40,7 @@ class Skipped(Exception):
 
 
 def finished(commands: Sequence[Sequence[str]], folder: Path, env: Mapping[str, str] | None = None) -> list[Process]:
-    """Start commands at once in one folder, and wait for their ends; what each says is `said-N.log` beside it."""
+    """Start commands at once in one folder and wait for their ends; their output is `said-N.log` beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     first = len(list(folder.parent.glob("said-*.log")))
     logs = [folder.parent / f"said-{first + number}.log" for number in range(len(commands))]
@@ -54,19 +54,19 @@ def finished(commands: Sequence[Sequence[str]], folder: Path, env: Mapping[str, 
 
 
 def alone(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> list[str]:
-    """Run a command that nothing disturbs; what is wrong."""
+    """Run a command undisturbed; return what is wrong, a line each."""
     (process,) = finished([command], folder, env)
     return ended_well(process)
 
 
 def ended_well(process: Process) -> list[str]:
-    """What is wrong with the end of a process that should have come to it."""
+    """Check a process that should have ended well; return what is wrong, a line each."""
     status = process.popen.returncode
     return [f"exit {status}: {process.said()}"] if status else []
 
 
 def refused(process: Process, *words: str) -> list[str]:
-    """What is wrong with the end of a process that should end in one message with these words, in either case."""
+    """Check a process that should have ended in one message with these words, in upper or lower case."""
     said, status = process.output.read_text(errors="replace"), process.popen.returncode
     found = [] if status == 1 else [f"exit {status}, should be 1: {process.said()}"]
     if "Traceback" in said:
@@ -196,7 +196,7 @@ def read_only(work: Path) -> list[str]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of 3 MB at `folder`, while it is entered.
+    """Mount a disk of 3 MB at `folder` while the context lasts.
 
     Raises:
         Skipped: this user may not mount one.
@@ -210,7 +210,7 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def remount(folder: Path, options: str) -> None:
-    """Change a mounted disk: `ro`, `rw`, another size."""
+    """Remount a disk: `ro`, `rw`, another size."""
     _mount("-o", f"remount,{options}", str(folder))
 
 
@@ -229,14 +229,14 @@ FAULTS: dict[str, Callable[[Path], list[str]]] = {
 
 
 def promise(name: str) -> str:
-    """What is promised where this fault comes."""
+    """The promise that a fault tests: the docstring of its function."""
     text = FAULTS[name].__doc__
     assert text is not None
     return text.splitlines()[0]
 
 
 def main(typed: Sequence[str]) -> int:
-    """Print the table, and write it where asked; 1 where a promise was not kept."""
+    """Print the table, and write it where asked; return 1 where a promise was not kept."""
     parser = argparse.ArgumentParser(prog="python -m experiments.faults concurrency", description=__doc__)
     parser.add_argument("--faults", nargs="+", default=list(FAULTS), choices=list(FAULTS), metavar="NAME",
                         help=f"of {', '.join(FAULTS)} (default: all)")  # fmt: skip

@@ -1,9 +1,9 @@
 """Fuzzing: `python -m experiments.faults fuzz --count 10000 --seed 0`.
 
-Cases run in worker processes, many in each, with a limit of memory and under a watchdog. A case is right where what it
-tries is accepted, or refused by an error of this package. It has failed where it ends in anything else, where it takes
-too long, kills its process, reads the canary variable or leaves the file of a canary. `--case configurations:123` runs
-one of them alone, with its traceback.
+Worker processes run many cases each, with a memory limit and under a watchdog. A case is right where its input is
+accepted, or refused by an error of this package. It fails where it ends in anything else, takes too long, kills its
+process, reads the canary variable or leaves a canary's file. `--case configurations:123` runs one case alone, with its
+traceback.
 """
 
 import argparse
@@ -41,7 +41,7 @@ Case = tuple[str, int]  # kind and number
 
 
 def outcome(case: Case, seed: int, home: Path) -> tuple[str, str]:
-    """How a case ends, and why."""
+    """Run a case; return how it ends, and why."""
     folder = Path(tempfile.mkdtemp(dir=home))
     text = ""
     try:
@@ -67,13 +67,13 @@ def outcome(case: Case, seed: int, home: Path) -> tuple[str, str]:
 
 
 def is_own(error: BaseException) -> bool:
-    """Whether the package itself has raised an error, and not what it calls."""
+    """Whether an error was raised by the package itself, not by a library that it calls."""
     code = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     return Path(code[-1]).is_relative_to(PACKAGE) or code[-1] == fuzz_cases.__file__
 
 
 def work(pipe: Connection, seed: int, home: Path) -> None:
-    """A worker: takes cases and answers with their outcomes, until it is sent None."""
+    """Run cases and answer with their outcomes, until None is sent; the loop of a worker process."""
     with contextlib.suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])
         limit = pages * resource.getpagesize() + MEMORY
@@ -94,7 +94,7 @@ class Worker:
 
     @classmethod
     def start(cls, seed: int, home: Path) -> "Worker":
-        """A new one, forked: what the cases need is loaded already."""
+        """Start a worker by fork, with all modules loaded."""
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(theirs, seed, home), daemon=True)
@@ -103,7 +103,7 @@ class Worker:
         return cls(process, ours)
 
     def give(self, case: Case) -> None:
-        """Hand it a case."""
+        """Give the worker a case."""
         self.case, self.started = case, time.monotonic()
         self.pipe.send(case)
 
@@ -111,7 +111,7 @@ class Worker:
 def run(
     cases: Sequence[Case], seed: int, home: Path, num_processes: int, limit: float = LIMIT
 ) -> dict[Case, tuple[str, str]]:
-    """The outcome of every case, in worker processes; one that hangs or dies is replaced."""
+    """Run every case in worker processes and yield its outcome; a worker that hangs or dies is replaced."""
     waiting, found = list(reversed(cases)), dict[Case, tuple[str, str]]()
     workers = [Worker.start(seed, home) for _ in range(min(num_processes, len(cases)))]
     console = Console(stderr=True)
@@ -159,7 +159,7 @@ def table(found: dict[Case, tuple[str, str]], seed: int) -> Table:
 
 @contextlib.contextmanager
 def prepared(kinds: Sequence[str]) -> Any:
-    """A folder with what the cases start from; it is the working directory, and Python looks for modules there."""
+    """Make a folder with the files that cases start from, as working directory and on Python's module path."""
     before = os.getcwd()
     with tempfile.TemporaryDirectory() as name:
         home = Path(name).resolve()
@@ -180,7 +180,7 @@ def prepared(kinds: Sequence[str]) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run cases and print what came of them; 1 where any has failed."""
+    """Run cases and print a table of outcomes; return 1 where any has failed."""
     parser = argparse.ArgumentParser(prog="python -m experiments.faults fuzz", description=__doc__)
     parser.add_argument("--count", type=int, default=10_000, help="cases, of all kinds together")
     parser.add_argument("--seed", type=int, default=0)

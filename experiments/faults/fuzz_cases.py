@@ -1,7 +1,7 @@
-"""What `fuzz` does to configurations, datasets and checkpoints: a case is decided by a seed and its number.
+"""Cases of `fuzz`: damaged configurations, datasets and checkpoints. A seed and a number decide a case.
 
-Files hold canaries: a module that leaves a file when it is imported, pickles and YAML tags that do so when they are
-loaded, and references to an environment variable whose value must never show.
+Files hold canaries: a module that leaves a file when it is imported, pickles and YAML tags that leave one when they are
+loaded, and references to an environment variable whose value must never be read.
 """
 
 import gzip
@@ -28,11 +28,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.analysis.runs import load_policy, trained_runs
+from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
 from bcq_exp.io.checkpoint import load_checkpoint
 from bcq_exp.io.files import read_json
-from bcq_exp.ope.offline import checked_task
+from bcq_exp.ope.request import checked_request
 from bcq_exp.sweeps.group import Group
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.training import experiment
@@ -59,7 +59,7 @@ class Bomb:
 
 
 def pick(rng: Rng, items: Sequence[Any]) -> Any:
-    """One of them."""
+    """Draw one of the options."""
     return items[int(rng.integers(len(items)))]
 
 
@@ -80,7 +80,7 @@ NUMBERS = [
 
 
 def value(rng: Rng, depth: int = 0) -> Any:
-    """Of any type."""
+    """Draw a value of any type."""
     choice = rng.random()
     if choice < 0.08:
         return None
@@ -102,7 +102,7 @@ def value(rng: Rng, depth: int = 0) -> Any:
 
 
 def places(tree: Any) -> list[tuple[Any, Any]]:
-    """Every container of a tree with a key of it."""
+    """List every container of a tree with each of its keys."""
     if isinstance(tree, dict):
         items: Any = list(tree.items())
     elif isinstance(tree, list):
@@ -113,7 +113,7 @@ def places(tree: Any) -> list[tuple[Any, Any]]:
 
 
 def changed(tree: Any, rng: Rng, values: Callable[[Rng], Any]) -> Any:
-    """A copy of plain values with some of them changed, removed or added."""
+    """Copy plain values and change, remove or add some."""
     copy = json.loads(json.dumps(tree))
     for _ in range(pick(rng, [1, 1, 1, 2, 4])):
         found = places(copy)
@@ -131,7 +131,7 @@ def changed(tree: Any, rng: Rng, values: Callable[[Rng], Any]) -> Any:
 
 
 def near(old: Any, rng: Rng) -> Any:
-    """A value that may well be allowed in another one's place."""
+    """Draw a value that may well be allowed in place of another."""
     if isinstance(old, bool):
         return not old
     if isinstance(old, int | float):
@@ -142,7 +142,7 @@ def near(old: Any, rng: Rng) -> Any:
 
 
 def damaged(data: bytes, rng: Rng) -> bytes:
-    """Bytes that were flipped, cut, put in, doubled, or written over with zeros or large numbers."""
+    """Damage bytes: flip, cut, insert, double, or overwrite with zeros or large numbers."""
     content = bytearray(data)
     for _ in range(int(rng.integers(1, 6))):
         at, length = int(rng.integers(len(content) + 1)), int(rng.integers(1, 1 + min(64, len(content) + 1)))
@@ -169,7 +169,7 @@ def damaged(data: bytes, rng: Rng) -> bytes:
 
 @cache
 def composed(config: str, *overrides: str) -> dict[str, Any]:
-    """A configuration of the package as plain values, its interpolations unresolved."""
+    """Compose a configuration of the package, as plain values with interpolations unresolved."""
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
         found: Any = OmegaConf.to_container(compose(config, overrides=list(overrides)))
     assert isinstance(found, dict)
@@ -178,7 +178,7 @@ def composed(config: str, *overrides: str) -> dict[str, Any]:
 
 @cache
 def choice(group: str, name: str) -> Any:
-    """One file of a group."""
+    """Draw one file of a config group."""
     return OmegaConf.to_container(OmegaConf.load(Path(CONF_DIR) / group / f"{name}.yaml"))
 
 
@@ -188,7 +188,7 @@ CONTINUOUS = ("pendulum-noisy", "pendulum-final-buffer", "d4rl", "pendulum-concu
 
 
 def run_values(rng: Rng) -> dict[str, Any]:
-    """A whole configuration that would train, of any algorithm."""
+    """Draw a valid configuration of any algorithm."""
     algorithm = pick(rng, sorted(REGISTRY))
     dataset = pick(rng, DISCRETE if REGISTRY[algorithm].is_discrete else CONTINUOUS)
     base = json.loads(json.dumps(composed("config", f"dataset={dataset}")))
@@ -202,7 +202,7 @@ def run_values(rng: Rng) -> dict[str, Any]:
 
 
 def as_config(values: dict[str, Any]) -> Any:
-    """As Hydra hands it over; None where OmegaConf itself does not take the values."""
+    """Make a DictConfig, as Hydra does; None where OmegaConf itself refuses the values."""
     try:
         return OmegaConf.create(values)
     except (OmegaConfBaseException, RecursionError):
@@ -210,7 +210,7 @@ def as_config(values: dict[str, Any]) -> Any:
 
 
 def build(cfg: RunConfig) -> None:
-    """The policy of an accepted configuration, where it is small."""
+    """Build the policy of an accepted configuration, where it is small."""
     sizes = [*cfg.network.hidden_sizes, *getattr(cfg.network, "vae_hidden_sizes", [])]
     if max(sizes, default=0) <= MAX_WIDTH and len(sizes) < 10 and cfg.schedule.device == "cpu":
         counts = [number for number in vars(cfg.algorithm).values() if isinstance(number, int)]
@@ -219,7 +219,7 @@ def build(cfg: RunConfig) -> None:
 
 
 def typed_run(rng: Rng, folder: Path) -> None:
-    """A run as it is typed; one that is accepted is saved, read back and put together."""
+    """Check a typed run; save, read back and build it where it is accepted."""
     cfg = as_config(changed(run_values(rng), rng, value))
     if cfg is None:
         raise ValueError("refused by OmegaConf")
@@ -232,10 +232,10 @@ def typed_run(rng: Rng, folder: Path) -> None:
 
 
 def typed_other(rng: Rng, folder: Path) -> None:
-    """What the other entry points are asked, and the keys of the launcher."""
+    """Check configurations of the other entry points, and the launcher's keys."""
     match int(rng.integers(4)):
         case 0:
-            cfg, use = as_config(changed(composed("evaluate"), rng, value)), checked_task
+            cfg, use = as_config(changed(composed("evaluate"), rng, value)), checked_request
         case 1:
             behaviour = pick(rng, sorted(path.stem for path in (Path(CONF_DIR) / "behaviour").iterdir()))
             base = {**composed("collect"), "behaviour": choice("behaviour", behaviour)}
@@ -253,7 +253,7 @@ def typed_other(rng: Rng, folder: Path) -> None:
 
 
 def canary_value(rng: Rng) -> Any:
-    """A value that a file may hold to have something executed or read."""
+    """Draw a value that would have something executed or read, if a file were trusted."""
     if rng.random() < 0.6:
         return value(rng)
     return pick(rng, [
@@ -270,7 +270,7 @@ TOKENS = [
 
 
 def saved_run(rng: Rng, folder: Path) -> None:
-    """What a run directory keeps of its configuration, its values changed and its text damaged."""
+    """Read a run directory's saved configuration, with values changed and text damaged."""
     (folder / ".hydra").mkdir()
     values = changed(run_values(rng), rng, canary_value)
     text = yaml.safe_dump(values, allow_unicode=True, sort_keys=False)
@@ -299,7 +299,7 @@ def saved_run(rng: Rng, folder: Path) -> None:
 
 
 def columns(rng: Rng, *, is_discrete: bool) -> dict[str, Array]:
-    """Episodes of 10 rows like CartPole's or Pendulum's, by the names of D4RL."""
+    """Draw episodes of 10 rows like CartPole's or Pendulum's, named as in D4RL."""
     num, width = int(rng.integers(20, 60)), 4 if is_discrete else 3
     ends = np.arange(num) % 10 == 9
     return {
@@ -318,7 +318,7 @@ FILLS = [np.nan, np.inf, -np.inf, 1e308, -1, 2, 0.5, 255, 2**62]
 
 
 def changed_column(column: Array, rng: Rng) -> Array | None:
-    """A column of another type, shape or content; None to leave it out."""
+    """Change a column's type, shape or content; None leaves it out."""
     column = np.atleast_1d(column)
     if column.dtype.names or not column.size:
         return np.arange(12.0).reshape(4, 3)
@@ -350,7 +350,7 @@ def changed_column(column: Array, rng: Rng) -> Array | None:
 
 
 def mixed(found: Mapping[str, Array], rng: Rng) -> dict[str, Array]:
-    """The columns with some of them changed."""
+    """Change some of the columns."""
     out = dict(found)
     for _ in range(int(rng.integers(3))):
         key = pick(rng, sorted(out) or ["own"])
@@ -365,7 +365,7 @@ def mixed(found: Mapping[str, Array], rng: Rng) -> dict[str, Array]:
 
 
 def h5_of(path: Path, found: Mapping[str, Any]) -> Path:
-    """An HDF5 file of these columns; those that HDF5 cannot hold are left out."""
+    """Write columns to an HDF5 file, except those that HDF5 cannot hold."""
     with h5py.File(path, "w") as file:
         for key, column in found.items():
             try:
@@ -376,7 +376,7 @@ def h5_of(path: Path, found: Mapping[str, Any]) -> Path:
 
 
 def npz(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
-    """An archive, now and then with a pickle in it."""
+    """Write an archive, sometimes with a pickle in it."""
     whole: dict[str, Any] = dict(found)
     if rng.random() < 0.2:
         whole[pick(rng, [*found, "own"])] = np.array([Bomb(), 1], object)
@@ -388,7 +388,7 @@ def npz(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
 
 
 def own_h5(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
-    """The project's layout."""
+    """Write the project's layout."""
     ends = {"terminated": found["terminals"], "truncated": found["timeouts"]}
     whole = Transitions.from_columns(
         {"obs": found["observations"], "obs_next": found["next_observations"], "act": found["actions"],
@@ -410,7 +410,7 @@ def own_h5(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
 
 
 def d3rlpy_1(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
-    """d3rlpy's first layout."""
+    """Write d3rlpy's first layout."""
     ends = found["terminals"] | found["timeouts"]
     keys = ("observations", "actions", "rewards", "terminals")
     is_discrete = found["actions"].dtype.kind in "iu"
@@ -419,7 +419,7 @@ def d3rlpy_1(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
 
 
 def d3rlpy_2(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
-    """d3rlpy's second layout."""
+    """Write d3rlpy's second layout."""
     parts: dict[str, Any] = {"version": np.asarray("2.1", "S3"), "num_episodes": np.asarray(2)}
     parts["columns"] = np.array([b"observations", b"actions", b"rewards", b"terminated"])
     for number in range(2):
@@ -432,12 +432,12 @@ def d3rlpy_2(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
 
 
 def d4rl(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
-    """D4RL's layout."""
+    """Write D4RL's layout."""
     return h5_of(path, mixed(found, rng))
 
 
 def atari(rng: Rng, path: Path, found: Mapping[str, Array]) -> Path:
-    """A folder of DQN-replay checkpoints; now and then one of them is a pickle."""
+    """Write a folder of DQN-replay checkpoints, sometimes with a pickle in it."""
     path.mkdir()
     num = 40
     store: dict[str, Array] = {
@@ -470,7 +470,7 @@ SPACES = [
 
 
 def minari_metadata(rng: Rng, text: str) -> bytes:
-    """The metadata of a Minari dataset, changed."""
+    """Change the metadata of a Minari dataset."""
     metadata = json.loads(text)
     if rng.random() < 0.6:
         key = pick(rng, ["env_spec", "eval_env_spec"])
@@ -494,7 +494,8 @@ PENDULUM = gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Box(-2, 2, (1,))
 
 
 def dataset(rng: Rng, folder: Path) -> None:
-    """A file of any format, read and held against an environment."""
+def dataset(rng: Rng, folder: Path) -> None:
+    """Write a file of any format, read it and check it against an environment."""
     is_discrete, name = bool(rng.integers(2)), pick(rng, [*WRITERS, "minari"])
     if name == "minari":
         path = Path(shutil.copytree("minari", folder / "minari"))
@@ -531,7 +532,7 @@ def dataset(rng: Rng, folder: Path) -> None:
 
 
 def trained(folder: Path) -> Path:
-    """A run of 20 updates that has ended, which the cases damage."""
+    """Train the run of 20 updates that cases damage."""
     columns_ = columns(np.random.default_rng(0), is_discrete=True)
     np.savez(folder / "trained.npz", **columns_)
     typed = ("dataset=h5", f"dataset.path={folder / 'trained.npz'}", "dataset.env=CartPole-v1", "num_updates=20",
@@ -548,7 +549,7 @@ def trained(folder: Path) -> Path:
 
 
 def tampered(target: Path, rng: Rng) -> None:
-    """Damages a file: its bytes or, of a JSON file, its values."""
+    """Damage a file: its bytes or, of a JSON file, its values."""
     if target.suffix != ".json" or rng.random() < 0.4:
         target.write_bytes(damaged(target.read_bytes(), rng))
         return
@@ -559,7 +560,7 @@ def tampered(target: Path, rng: Rng) -> None:
 
 
 def with_sums(state: Path) -> None:
-    """Makes the checksums of a checkpoint anew, so that what is damaged is looked into."""
+    """Renew a checkpoint's checksums, so that its damaged content is read."""
     try:
         content = json.loads(state.read_text())
         content["state_sha256"] = sha256(json.dumps(content["state"]).encode()).hexdigest()
@@ -570,7 +571,7 @@ def with_sums(state: Path) -> None:
 
 
 def checkpoint(rng: Rng, folder: Path) -> None:
-    """A run whose checkpoint is damaged, now and then behind checksums that are right."""
+    """Read a run whose checkpoint is damaged, sometimes with correct checksums."""
     path = Path(shutil.copytree("trained", folder / "run"))
     (state,) = path.glob("checkpoints/*/state.json")
     tampered(pick(rng, [state, state, state.with_name("tensors.safetensors")]), rng)
@@ -582,7 +583,7 @@ def checkpoint(rng: Rng, folder: Path) -> None:
 
 
 def record(rng: Rng, folder: Path) -> None:
-    """A run whose summary, manifest, metrics or group is damaged."""
+    """Read a run whose summary, manifest, metrics or group is damaged."""
     path = Path(shutil.copytree("trained", folder / "run"))
     target = path / pick(rng, ["summary.json", "manifest.json", "metrics.csv", "groups/group.json"])
     tampered(target, rng)
@@ -603,7 +604,7 @@ KINDS: dict[str, list[Callable[[Rng, Path], None]]] = {
 
 
 def prepare(folder: Path, kinds: Sequence[str]) -> None:
-    """What the cases start from, in the folder that they run in."""
+    """Write the files that cases start from into the folder that they run in."""
     canary = f"import pathlib\npathlib.Path({str(folder / TOUCHED)!r}).touch()\ndef run(*a, **k): pass\n"
     (folder / f"{MODULE}.py").write_text(canary)
     if {"checkpoints", "records"} & {*kinds}:
@@ -627,7 +628,7 @@ def prepare(folder: Path, kinds: Sequence[str]) -> None:
 
 
 def run_case(kind: str, number: int, seed: int, folder: Path) -> None:
-    """One case, in an empty folder; raises whatever the code that it tries raises."""
+    """Run one case in an empty folder; raise the error of the code that it tries."""
     rng = np.random.default_rng([seed, sorted(KINDS).index(kind), number])
     steps = KINDS[kind]
     steps[number % len(steps)](rng, folder)

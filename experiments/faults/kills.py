@@ -1,4 +1,4 @@
-"""Kill runs, sweeps and collections at random moments, let them go on, and compare with undisturbed ones."""
+"""Kill runs, sweeps and collections at random moments, resume them, and compare them with undisturbed ones."""
 
 import argparse
 import random
@@ -42,12 +42,12 @@ class Tally:
     Args:
         scenario: which.
         seconds: that it takes undisturbed.
-        phases: kills by what the process did.
-        runs: how often it was begun, killed and let go on to its end.
-        lost: of these, those that did not come to their end.
-        different: of these, those whose files differ from the undisturbed ones, or are missing.
-        littered: of these, those with a file that should not be there.
-        faults: what was found, a line each, with the folder that is kept.
+        phases: kills by the phase that the process was in.
+        runs: how often it was begun, killed and resumed to its end.
+        lost: runs of these that did not end.
+        different: runs of these whose files differ from the undisturbed ones, or are missing.
+        littered: runs of these with a file that should not be there.
+        faults: a line each, with the folder that is kept.
     """
 
     scenario: Scenario
@@ -78,7 +78,7 @@ class Tally:
 
 
 class Lost(Exception):
-    """A command that does not go on, with the reason in one line."""
+    """A command that cannot be resumed, with the reason in one line."""
 
 
 def undisturbed(scenario: Scenario, folder: Path) -> float:
@@ -154,7 +154,7 @@ def moment(scenario: Scenario, folder: Path, seconds: float, rng: random.Random)
 
 
 def waited(process: Process, is_due: Callable[[Process], bool], patience: float) -> bool:
-    """Wait for the moment; whether it came before the process's end.
+    """Wait for the moment; return whether it came before the process's end.
 
     Raises:
         Hang: neither came.
@@ -177,15 +177,15 @@ def kill(
     seed: int,
     on_kill: Callable[[int], object],
 ) -> Tally:
-    """Kill one scenario's command so often, in as many runs as that takes.
+    """Kill one scenario's command `num_kills` times, in as many runs as that takes.
 
     Args:
         name: of the folder.
         scenario: what is killed.
-        work: a folder; what has a fault is kept there.
+        work: a folder; runs with a fault are kept there.
         num_kills: in all.
         seed: of the moments.
-        on_kill: is told the number of kills so far.
+        on_kill: called with the number of kills so far.
     """
     tally, whole = Tally(scenario), work / name / "whole"
     rng = random.Random(f"{seed} {name}")
@@ -218,19 +218,19 @@ def kill(
 
 
 def report(tallies: Sequence[Tally], *, how: str) -> list[str]:
-    """Paragraphs: what was killed, how often, and what came of it."""
+    """Paragraphs of the report: the kills, the phases they hit and their results."""
     total = sum((tally.phases for tally in tallies), Counter[str]())
     counts = ", ".join(f"{total[phase]} in {phase}" for phase in (START, *PHASES))
     faults = [f"- {line.partition(KEPT)[0]}" for tally in tallies for line in tally.faults]
     return [
         f"{how} {cpu_model()}.",
         "Each command is run once undisturbed. Then it is killed with all its processes (SIGKILL): "
-        f"{UNIFORM:.0%} of the times at a moment drawn uniformly from the undisturbed duration, else at or shortly "
-        "after an event, as a file that appears or a checkpoint that is half written. It is started again as a user "
-        "would (`resume=DIR` for a single run, the same command else) and killed again, up to "
-        f"{MAX_KILLS} times, until it may end. Then every file is compared: weights of all checkpoints, `metrics.csv`, "
-        "`sweep.csv` and datasets bit by bit, summaries but for times; nothing may be missing, and nothing left "
-        "behind. The processes' own stacks say what they did when they were killed.",
+        f"{UNIFORM:.0%} of the kills are at a moment drawn uniformly from the undisturbed duration, the others at or "
+        "shortly after an event, such as a file that appears or a checkpoint that is half written. It is resumed as a "
+        "user would (`resume=DIR` for a single run, else the same command) and killed again, up to "
+        f"{MAX_KILLS} times, before it may end. Then every file is compared: weights of all checkpoints, "
+        "`metrics.csv`, `sweep.csv` and datasets bit by bit, summaries except for times. No file may be missing, and "
+        "none left behind. The phases are read from the processes' stacks at the kill.",
         f"{total.total()} kills ({counts}) of {sum(tally.runs for tally in tallies)} runs: "
         f"{sum(tally.lost for tally in tallies)} lost, {sum(tally.different for tally in tallies)} different, "
         f"{sum(tally.littered for tally in tallies)} with a file left behind.",
@@ -245,7 +245,7 @@ def grid(tallies: Sequence[Tally]) -> Grid:
 
 
 def arguments(typed: Sequence[str]) -> argparse.Namespace:
-    """What was typed."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.faults kills", description=__doc__)
     parser.add_argument("--scenarios", nargs="+", default=list(SCENARIOS), choices=list(SCENARIOS), metavar="NAME",
                         help=f"of {', '.join(SCENARIOS)} (default: all)")  # fmt: skip
@@ -257,7 +257,7 @@ def arguments(typed: Sequence[str]) -> argparse.Namespace:
 
 
 def main(typed: Sequence[str]) -> int:
-    """Print the table, and write it where asked; 1 where a fault was found."""
+    """Print the table, and write it where asked; return 1 where there is a fault."""
     args = arguments(typed)
     work = Path(tempfile.mkdtemp(prefix="faults-") if args.work is None else args.work).absolute()
     tallies: list[Tally] = []

@@ -38,7 +38,7 @@ class Process:
     Args:
         arguments: of Python, `-m bcq_exp.train ...`.
         folder: where it is started; `cache` in it is its cache of datasets.
-        output: a file that what it says is added to.
+        output: a file that its output is appended to.
         env: further variables.
     """
 
@@ -72,7 +72,7 @@ class Process:
         return self.popen.poll() is not None
 
     def wait(self, seconds: float) -> int:
-        """The exit status.
+        """Wait for its end; return the exit status.
 
         Raises:
             Hang: it did not end in these seconds, and was killed.
@@ -89,7 +89,7 @@ class Process:
         return next((line.strip() for line in reversed(lines) if line.strip()), "nothing was said")
 
     def kill(self, *, spares_children: bool = False) -> str:
-        """End it at once, with all its children or alone.
+        """Kill it, with all its children or alone.
 
         Returns:
             The phase that it was in, `PHASES` or start-up.
@@ -145,7 +145,7 @@ def phase_of(stacks: str) -> str:
 
 
 def files_of(folder: Path) -> dict[Path, int]:
-    """What lies below a folder, folders too, with the times of their last changes in nanoseconds."""
+    """List all files and folders below a folder, with the times of their last changes in nanoseconds."""
     found: dict[Path, int] = {}
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -156,6 +156,6 @@ def files_of(folder: Path) -> dict[Path, int]:
 
 
 def changed(folder: Path, pattern: str) -> Callable[[], bool]:
-    """Tells whether a path of this pattern has come or changed since this call."""
+    """Make a function that tells whether a path of this pattern has appeared or changed since now."""
     before = {path: at for path, at in files_of(folder).items() if path.match(pattern)}
     return lambda: any(path.match(pattern) and before.get(path) != at for path, at in files_of(folder).items())

@@ -1,4 +1,4 @@
-"""What two commands left in their folders: the same but for times, and nothing that a killed process forgot."""
+"""Comparison of two folders: equal except for times, and without files that a killed process left behind."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ UNREAD_FILES = ("training.json", "training.pt")  # of an agent's training that h
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """Files that are compared, and folders that are empty, by their paths from `folder`."""
+    """List the files to compare and the empty folders, by their paths relative to `folder`."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
@@ -34,7 +34,7 @@ def files(folder: Path) -> dict[str, Path]:
 
 
 def differences(whole: Path, broken: Path) -> list[str]:
-    """Files that differ, are missing, or should not be there; a line each, none where all is as it should be.
+    """List files that differ, are missing, or should not be there, a line each.
 
     Args:
         whole: folder of a command that nothing disturbed.
@@ -56,17 +56,17 @@ def plain(path: Path) -> Any:
 
 
 def dataset(path: Path) -> Any:
-    """What a manifest says of the dataset but for its place."""
+    """A manifest's facts about the dataset, without its path."""
     return _without(json.loads(path.read_text(encoding="utf-8"))["dataset"], frozenset({"source"}))
 
 
 def state(path: Path) -> Any:
-    """A checkpoint's nested state without times; its sums are of the bytes of the tensors, which are compared."""
+    """A checkpoint's nested state without times; its checksums cover the bytes of the tensors."""
     return _without(json.loads(path.read_text(encoding="utf-8"))["state"], TIMES)
 
 
 def table(path: Path) -> bytes:
-    """CSV, in its own bytes where it has no column of times."""
+    """A CSV file without its columns of times; its bytes where it has none."""
     content = path.read_bytes()
     rows = list(csv.DictReader(io.StringIO(content.decode())))
     if not rows or not TIMES & rows[0].keys():
@@ -97,7 +97,7 @@ def _without(tree: Any, keys: frozenset[str]) -> Any:
 
 
 def lost_wandb_rows(folder: Path) -> list[str]:
-    """Metrics of runs below `folder` that are logged to W&B, and that its files, together, lack; a line a run."""
+    """List metrics of W&B runs below `folder` that are in none of W&B's files, a line a run."""
     found: list[str] = []
     for path in sorted(path.with_name("metrics.csv") for path in folder.rglob("wandb.json")):
         kept: set[tuple[int, str, str]] = set()
@@ -111,7 +111,7 @@ def lost_wandb_rows(folder: Path) -> list[str]:
 
 
 def wandb_rows(path: Path) -> Iterator[list[tuple[int, str, str]]]:
-    """Rows of a `.wandb` file as lists of update, metric and value; what a killed process left unfinished ends them."""
+    """Read a `.wandb` file as lists of update, metric and value, up to a record that a kill cut."""
     from wandb.proto import wandb_internal_pb2
 
     for content in wandb_records(path.read_bytes()):
@@ -128,7 +128,7 @@ def _metrics(row: Mapping[str, Any]) -> list[tuple[int, str, str]]:
 
 
 def wandb_records(data: bytes) -> Iterator[bytes]:
-    """Records of W&B's file: a header of 7 bytes, then LevelDB's log format, in blocks of 32 KiB."""
+    """Yield the records of a `.wandb` file: a header of 7 bytes, then LevelDB's log format in blocks of 32 KiB."""
     offset, record = 7, b""
     while offset + 7 <= len(data):
         if 32768 - offset % 32768 < 7:  # the rest of a block is too short for a record's header

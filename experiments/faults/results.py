@@ -1,4 +1,4 @@
-"""One file of what was tried: a section a driver, which a later run of the driver replaces."""
+"""The file of results: a section a driver, which a later run of the driver replaces."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ TITLE = "# Reliability"
 
 
 def write_section(path: Path, title: str, paragraphs: Sequence[str]) -> None:
-    """Put a section into a Markdown file, in the place of the one of the same title; the others stay as they are.
+    """Write a section into a Markdown file, in place of the one with the same title; the others stay.
 
     Args:
         path: a file that exists or not.

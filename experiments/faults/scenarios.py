@@ -1,4 +1,4 @@
-"""Commands that are killed: single runs, populations and collections, short and of everyday settings."""
+"""Commands that are killed: short single runs, populations and collections, of everyday settings."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,13 @@ AGENTS = (".hydra/config.yaml", "training.json", ".training.pt.*", "training.pt"
 
 @dataclass(frozen=True)
 class Scenario:
-    """A command to be killed, again and again.
+    """A command that is killed again and again.
 
     Args:
         title: as tables show it.
         module: of `bcq_exp` that is run.
-        overrides: what is typed behind it.
-        events: patterns of paths whose coming is a moment to kill at.
+        overrides: its arguments.
+        events: patterns of paths; kill when one appears.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Scenario:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """Of Python."""
+        """The arguments of Python."""
         return ("-m", f"bcq_exp.{self.module}", *self.overrides)
 
     @property
@@ -47,7 +47,7 @@ class Scenario:
         return any(override.startswith("hydra.launcher.executor=") for override in self.overrides)
 
     def following(self, folder: Path) -> tuple[str, ...]:
-        """The command that goes on with what was killed in `folder`: a single run by `resume`, all else by itself."""
+        """The command that resumes what was killed in `folder`: `resume=` for a run, else the same command."""
         if set(RUN) <= {*self.overrides} and (folder / "run" / "manifest.json").exists():
             return ("-m", "bcq_exp.train", "resume=run")
         return self.command

@@ -8,13 +8,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from bcq_exp.analysis.runs import load_policy, trained_runs
+from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, read_transitions, write_h5
 from bcq_exp.envs.environments import make_env, spaces
 from bcq_exp.envs.evaluation import gives_masks
-from bcq_exp.ope.decisions import decide
+from bcq_exp.ope.action_table import tabulate
 from bcq_exp.ope.estimation import estimate
-from bcq_exp.ope.offline import checked_task
+from bcq_exp.ope.request import checked_request
 from bcq_exp.training import experiment
 from bcq_exp.training.config import check
 from bcq_exp.training.experiment import Job
@@ -86,17 +86,17 @@ def test_a_run_with_masks_takes_no_unavailable_action_and_is_estimated_without(
     name, *typed = algorithm.split()
     run_dir = tmp_path / "run"
     train_run(run_dir, f"algorithm={name}", "algorithm.eval_eps=0.5", *typed, *on_file(taxi_file, "StrictTaxi-v0"))
-    task = checked_task(
+    request = checked_request(
         composed(
             f"run={run_dir}", "ope=[fqe,wis,dr]", "num_updates=20", "batch_size=16", "num_threads=1", config="evaluate"
         )
     )
     (run,) = trained_runs(run_dir, "cpu")
-    (worth,) = estimate([run], task)
+    (worth,) = estimate([run], request)
     assert all(np.isfinite(value) for value in worth.values())
     data = read_transitions(taxi_file)
     assert data.mask is not None
-    assert (decide(load_policy(run), data.obs, data.mask)[~data.mask] == 0).all()
+    assert (tabulate(load_policy(run), data.obs, data.mask)[~data.mask] == 0).all()
 
 
 def job(path: Path, env: str, run_dir: Path) -> Job:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.analysis.runs import trained_runs
+from bcq_exp.analysis.trained_runs import trained_runs
 from bcq_exp.behaviours import agents as behaviour
 from bcq_exp.data.formats.minari import read_minari
 from bcq_exp.envs.environments import spaces

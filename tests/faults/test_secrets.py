@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bcq_exp.analysis.runs import trained_runs
+from bcq_exp.analysis.trained_runs import trained_runs
 from bcq_exp.training import experiment
 from bcq_exp.training.config import check
 from bcq_exp.training.experiment import Job

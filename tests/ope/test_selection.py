@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from bcq_exp.ope.selection import estimates, plot, rank, rankings, spearman
+from bcq_exp.ope.selection import estimates_table, plot, rank, rankings_table, spearman
 
 
 def printed(table: Table) -> str:
@@ -60,11 +60,12 @@ def test_equal_returns_have_no_order():
 def test_tables_show_the_highest_estimate_first_and_a_dash_for_none():
     columns = {"fqe": [1.0, math.nan, 3.0, 2.0], "ess": [10.0, 20.0, 30.0, math.nan]}
     returns = [5.0, 6.0, 9.0, 7.0]
-    lines = [line.split() for line in printed(estimates(["a", "b", "c", "d"], columns, returns, "t")).splitlines()]
+    text = printed(estimates_table(["a", "b", "c", "d"], columns, returns, "t"))
+    lines = [line.split() for line in text.splitlines()]
     rows = [line for line in lines if line and line[0] in "abcd" and len(line) == 4]
     assert rows == [["c", "3.0", "30.0", "9.0"], ["d", "2.0", "-", "7.0"], ["a", "1.0", "10.0", "5.0"],
                     ["b", "-", "20.0", "6.0"]]  # fmt: skip
-    text = printed(rankings({"fqe": columns["fqe"], "wis": [math.nan] * 4}, returns, seed=0))
+    text = printed(rankings_table({"fqe": columns["fqe"], "wis": [math.nan] * 4}, returns, seed=0))
     judged = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()[:3] in ("fqe", "wis")}
     assert judged == {"fqe": ["3", "1.00", "[1.00,", "1.00]", "0.0", "0.0", "-"], "wis": ["0", "-", "-", "-", "-"]}
 

@@ -25,7 +25,7 @@ console = Console(stderr=True)
 
 
 def arguments() -> argparse.Namespace:
-    """What was typed."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     here = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument("--device", default=here, help="of all contestants (default: %(default)s)")
@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
 
 
 def run(case: Case, args: argparse.Namespace) -> list[Timing]:
-    """A case at each number of threads."""
+    """Run a case at each number of threads."""
     found: list[Timing] = []
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"
@@ -69,7 +69,7 @@ def run(case: Case, args: argparse.Namespace) -> list[Timing]:
 
 
 def run_sweep(args: argparse.Namespace) -> list[SweepRow]:
-    """The sweep of ours and of every peer."""
+    """Run the sweep by us and by every peer."""
     console.print(f"sweep of {NUM_MEMBERS} members, {args.sweep_updates:,} updates each")
     peers = [peer("tianshou", args.peers_python), peer("d3rlpy", args.peers_python), authors()]
     return sweep(

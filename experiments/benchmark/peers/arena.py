@@ -1,4 +1,4 @@
-"""Contestants as processes that work in turn, so that whatever the machine does to one it does to all."""
+"""Contestants as processes that work in turn, so that a slow hour of the machine slows all of them."""
 
 import json
 import os
@@ -18,7 +18,7 @@ CALIBRATION = 10  # updates that tell how many fill a block
 
 
 class ContestantFailed(Exception):
-    """What a contestant's process said, in one line."""
+    """The error of a contestant's process, in one line."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,13 @@ class Worker:
             raise ContestantFailed(f"{error.strerror}: {command[0]}") from None
 
     def send(self, request: dict[str, Any]) -> None:
-        """Tell it to work; `receive` waits for the answer."""
+        """Send a request; `receive` waits for the answer."""
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # `receive` says why
             print(json.dumps(request), file=self.process.stdin, flush=True)
 
     def receive(self) -> dict[str, Any]:
-        """The answer to the oldest request that has none.
+        """Wait for the answer to the oldest open request.
 
         Raises:
             ContestantFailed: the answer is an error, or the process ended without one.
@@ -91,12 +91,12 @@ class Worker:
         return answer
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send and receive."""
+        """Send a request and wait for the answer."""
         self.send(request)
         return self.receive()
 
     def close(self) -> None:
-        """Let it end, and wait for that."""
+        """Close its input and wait for its end."""
         with suppress(BrokenPipeError):
             self.process.communicate()
         self.stderr.close()
@@ -135,7 +135,7 @@ class Timing:
 def compete(
     timings: Sequence[Timing], work_of: Callable[[Contestant], dict[str, Any]], *, rounds: int, seconds: float
 ) -> None:
-    """Prepare all, then let each make a block of updates in turn, one at a time; those that fail drop out.
+    """Prepare all contestants, then run a block of updates of each in turn. A contestant that fails drops out.
 
     Args:
         timings: filled in place.
@@ -181,5 +181,5 @@ def compete(
 
 
 def median(values: Sequence[float]) -> float | None:
-    """None where there are no values."""
+    """The median; None where there are no values."""
     return float(np.median(values)) if values else None

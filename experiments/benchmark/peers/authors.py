@@ -47,7 +47,7 @@ class Streams(nn.Module):
 
 
 class DiscreteBCQ:
-    """Learner and data in one."""
+    """Learner and data together."""
 
     def __init__(self, work: Work) -> None:
         self.columns, self.config, self.device = work.columns(), work.config, work.device

@@ -1,4 +1,4 @@
-"""Who competes in which case."""
+"""The contestants of each case."""
 
 import sys
 
@@ -11,8 +11,8 @@ MEMBERS_ON_CUDA = 32
 
 NOTES = {
     "ours": "the population engine, compiled (`compile=always`), minibatches gathered from its own buffer on the "
-    "device, metrics read each 100 updates; bf16 is `precision=bf16`. What a run sets for its process belongs to it: "
-    "numbers below 1e-38 are zero, and memory that was freed is kept",
+    "device, metrics read each 100 updates; bf16 is `precision=bf16`. Settings of a run's process are included: "
+    "numbers below 1e-38 are zero, and freed memory is kept",
     "tianshou": "`update(buffer=..., sample_size=...)` of `BCQ` and `DiscreteBCQ` on its `ReplayBuffer`, losses read "
     "at each update. The target of its continuous BCQ leaves the target perturbation network out, which is less "
     "work. On images both heads share the convolutions",
@@ -25,18 +25,18 @@ NOTES = {
 
 
 def command(module: str, python: str) -> tuple[str, ...]:
-    """What starts a contestant's process."""
+    """The command that starts a contestant's process."""
     return (python, "-m", f"{PACKAGE}.{module}")
 
 
 def peer(name: str, python: str) -> Contestant:
-    """tianshou or d3rlpy as it comes."""
+    """tianshou or d3rlpy, unchanged."""
     options = {"compile_graph": False} if name == "d3rlpy" else {}
     return Contestant(name, command(f"{name}_worker", python), is_peer=True, options=options)
 
 
 def authors() -> Contestant:
-    """The published form; it needs torch alone."""
+    """The published form; it needs torch only."""
     return Contestant("authors' form", command("authors", sys.executable), is_peer=True)
 
 
@@ -55,7 +55,7 @@ def ours(members: int, precision: str) -> Contestant:
 
 
 def contestants(case: Case, device: str, peers_python: str) -> list[Contestant]:
-    """All that can do a case on a device.
+    """All contestants that can run a case on a device.
 
     Args:
         case: to be timed.

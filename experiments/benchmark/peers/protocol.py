@@ -1,10 +1,11 @@
-"""How a contestant's process is told to work: a line of JSON in, a line of JSON out.
+"""The protocol of a contestant's process: a line of JSON in, a line of JSON out.
 
-    {"prepare": {...}}    the fields of `Work`, and `threads`; answered by what the contestant says of itself
+    {"prepare": {...}}    the fields of `Work`, and `threads`; answered by facts about the contestant
     {"updates": k}        answered by {"seconds": ...}, the device's work included
     {"rate": seconds}     of measuring; answered by {"rate": ...}, FLOP/s of matrix products in this process
 
-Every answer may be {"error": ...} instead. Runs in environments that have torch and numpy and not this package.
+Every answer may be {"error": ...} instead. This module needs torch and numpy, not this package: it runs in the peers'
+environment too.
 """
 
 import json
@@ -28,7 +29,7 @@ WARM_UP = 10  # updates before the first that is timed
 
 @dataclass(frozen=True)
 class Work:
-    """What a contestant shall do.
+    """The work of a contestant.
 
     Args:
         config: the composed configuration of our own run, from which every contestant takes sizes and numbers.
@@ -58,13 +59,13 @@ class Work:
         return bool(self.config["network"]["kind"] == "nature_cnn")
 
     def columns(self) -> dict[str, NDArray[Any]]:
-        """The transitions."""
+        """Read the transitions."""
         with np.load(self.data) as file:
             return dict(file)
 
 
 def save(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write what `Work.columns` reads."""
+    """Write the file that `Work.columns` reads."""
     arrays: dict[str, Any] = dict(columns)
     np.savez(path, **arrays)
 
@@ -76,7 +77,7 @@ class Prepared:
     Args:
         advance: makes so many updates of all members.
         packages: whose versions the table names.
-        facts: what else the parent wants to know.
+        facts: further facts for the parent.
     """
 
     advance: Callable[[int], object]

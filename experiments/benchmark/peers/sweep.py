@@ -30,7 +30,7 @@ class SweepRow:
         name: as tables show it.
         seconds: from the first start to the last end; None where it failed.
         num_updates: of each member.
-        how: what was run, and what is scaled.
+        how: the processes that were run, and whether the time is scaled.
         is_peer: whether ours is compared with it.
         error: why it failed.
     """
@@ -51,7 +51,7 @@ class SweepRow:
 def sweep(
     peers: Sequence[Contestant], *, num_updates: int, peer_runs: int, device: str, num_threads: int
 ) -> list[SweepRow]:
-    """Time all, one after the other; the dataset lies in the cache before.
+    """Time all, one after the other. The dataset is in the cache beforehand.
 
     Args:
         peers: that run one process a member.

@@ -1,4 +1,4 @@
-"""Figures as tables: of the terminal, and of a file."""
+"""Tables of the figures, for the terminal and for a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Grid:
     Args:
         title: above it.
         header: a name a column.
-        rows: as many cells each; what has no figure is a dash, or the reason.
+        rows: as many cells each; a missing figure is a dash, or the reason.
     """
 
     title: str
@@ -27,7 +27,7 @@ class Grid:
     rows: list[tuple[str, ...]]
 
     def terminal(self) -> Table:
-        """For rich."""
+        """The table for the terminal."""
         table = Table(title=self.title)
         for name in self.header:
             table.add_column(name, justify="right" if name in ("threads", "ms", "wall s") else "left")
@@ -36,12 +36,12 @@ class Grid:
         return table
 
     def table(self) -> str:
-        """Header and rows as Markdown has them."""
+        """Header and rows in Markdown."""
         lines = [self.header, tuple("---" for _ in self.header), *self.rows]
         return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
     def markdown(self) -> str:
-        """The table below its title."""
+        """Title and table in Markdown."""
         return f"## {self.title}\n\n{self.table()}\n"
 
 
@@ -58,7 +58,7 @@ def floors(timings: Sequence[Timing]) -> dict[tuple[str, int, str], float]:
 
 
 def ratio(numerator: float | None, denominator: float | None) -> str:
-    """A quotient to two or more digits, or a dash where a figure lacks."""
+    """A quotient with two decimals (one from 10 on); a dash where a figure is missing."""
     if numerator is None or denominator is None:
         return "-"
     quotient = numerator / denominator
@@ -66,7 +66,7 @@ def ratio(numerator: float | None, denominator: float | None) -> str:
 
 
 def least(values: Sequence[float | None]) -> float | None:
-    """The smallest of those that there are."""
+    """The smallest value that is not None; None where there is none."""
     return min((value for value in values if value is not None), default=None)
 
 
@@ -108,7 +108,7 @@ def sweeps(found: Sequence[SweepRow], floor_ms: float | None) -> Grid:
 
 
 def report(grids: Sequence[Grid], notes: dict[str, str], *, machine: str, versions: dict[str, str], how: str) -> str:
-    """The file: what was measured, on what, and how.
+    """Write the file's text: figures, machine, versions and command.
 
     Args:
         grids: tables.
@@ -121,10 +121,9 @@ def report(grids: Sequence[Grid], notes: dict[str, str], *, machine: str, versio
     parts = [
         "# Speed",
         f"{machine}. {packages}. {how}",
-        "Contestants work in alternation, one at a time, each in a process of its own for the whole of a case. The "
-        "floor is the matrix operations of our update, convolutions included, at the rate of large matrix products "
-        "that our process measures in each round, in the precision of the row. Minibatch sampling is included "
-        "everywhere.",
+        "Contestants work in turn, one at a time, each in its own process for a whole case. The floor is the time of "
+        "our update's matrix operations, convolutions included, at the rate of large matrix products that our process "
+        "measures in each round, in the precision of the row. All figures include minibatch sampling.",
         "\n".join(f"- {name}: {note}." for name, note in notes.items()),
         *[grid.markdown().rstrip() for grid in grids],
     ]

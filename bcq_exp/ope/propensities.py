@@ -1,4 +1,4 @@
-"""How likely the behaviour was to take the recorded actions, as an imitator tells it.
+"""Probabilities of the recorded actions under the behaviour policy, estimated by an imitator of the dataset.
 
 Shape suffixes: N rows of the dataset, B batch, A number of actions.
 """
@@ -15,8 +15,8 @@ from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.bc import DiscreteBCConfig
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.networks.schema import Sizes
-from bcq_exp.ope.fitting import Fitting, seen
-from bcq_exp.ope.pieces import piecewise
+from bcq_exp.ope.batches import map_batches
+from bcq_exp.ope.fitting import Fitting, as_seen
 from bcq_exp.ops.discrete import action_probabilities, take_action
 
 
@@ -29,29 +29,29 @@ def log_propensities(
     sizes: Sizes,
     description: str,
 ) -> NDArray[np.float64]:
-    """log b(a|s) of each recorded action, (N,), by classification of the same dataset (`bc_discrete`).
+    """Estimate log b(a|s) of each recorded action, (N,), by classification of the same dataset (`bc_discrete`).
 
     Args:
         buffer: the dataset, its actions from 0 on.
         obs, mask: its observations (N, *S) and available actions (N, A), the latter None where all are.
-        make_imitator: a fresh network from observations to logits (A,).
-        fitting: how.
+        make_imitator: makes a network from observations to logits (A,).
+        fitting: how the imitator is fitted.
         sizes: of the environment.
-        description: for the progress.
+        description: shown with the progress.
 
     Raises:
         ValueError: the imitator's loss is not finite.
     """
     cfg = DiscreteBCConfig(name="bc_discrete", eval_eps=0.0)
     algorithm = REGISTRY[cfg.name].build(cfg, sizes)
-    policy = fitting.fresh(algorithm, "imitator", make_imitator, {}, {"eval_eps": cfg.eval_eps})
+    policy = fitting.initialised(algorithm, "imitator", make_imitator, {}, {"eval_eps": cfg.eval_eps})
     if fitting.fit([policy], buffer, description) != [True]:
         raise ValueError("the imitator's loss is not finite; give a smaller optimizer.lr")
 
     def log_probability(obs_B: Any, mask_BA: Any, act_B: Tensor) -> Tensor:
         available_BA = None if mask_BA is None else torch.as_tensor(mask_BA, device=policy.device)
-        probs_BA = action_probabilities(policy.nets["imitator"](seen(policy, obs_B)).double(), available_BA)
+        probs_BA = action_probabilities(policy.nets["imitator"](as_seen(policy, obs_B)).double(), available_BA)
         return take_action(probs_BA, act_B).log()
 
     with no_grad():
-        return piecewise(log_probability, obs, mask, buffer.act).cpu().numpy()
+        return map_batches(log_probability, obs, mask, buffer.act).cpu().numpy()

@@ -7,8 +7,8 @@ import torch
 from torch.optim import Adam
 
 from bcq_exp.networks import MLP, Critic
+from bcq_exp.ope.fitted_q import FittedQ, NumberedBuffer, fitted_values
 from bcq_exp.ope.fitting import Fitting
-from bcq_exp.ope.fqe import FittedQ, NumberedBuffer, fitted_values
 
 GAMMA = 0.5
 # A chain of three states; action 1 moves on, action 0 stays. Moving on from the last one ends it, with a reward of 4;

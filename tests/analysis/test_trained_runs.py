@@ -6,7 +6,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from bcq_exp.analysis.runs import load_policy, trained_runs
+from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.io.checkpoint import load_checkpoint
 from bcq_exp.io.files import read_json, write_json
 from bcq_exp.training import experiment

@@ -1,4 +1,4 @@
-"""Trained runs, read back from their directories."""
+"""Trained runs with their policies, read from their checkpoints; `results.py` reads figures only."""
 
 import logging
 from collections.abc import Collection
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from bcq_exp.analysis.report import grouped, read_runs
+from bcq_exp.analysis.results import grouped, read_results
 from bcq_exp.io.checkpoint import common_checkpoints, load_checkpoint
 from bcq_exp.policies import Policy
 from bcq_exp.training.config import RunConfig, check
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run that has ended well.
+    """A run that has finished, ready to load its policy.
 
     Args:
-        label: what sets it apart from those that it was read with.
+        label: the kind and the seed that tell it apart from the runs read with it.
         directory: of the run.
         cfg: its checked configuration.
         checkpoint: its last one.
-        online_return: mean undiscounted return of its last evaluation while it was trained.
+        online_return: mean undiscounted return of the last evaluation in training.
     """
 
     label: str
@@ -38,55 +38,49 @@ class TrainedRun:
 
 
 def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str] = ()) -> list[TrainedRun]:
-    """All runs at or below a directory that have ended well; failed and damaged ones are left out with a warning.
+    """Read all finished runs at or below a directory. Failed and damaged runs are skipped with a warning.
 
     Args:
         directory: of a run or of a sweep.
-        device: where they shall be used, whatever they were trained on.
-        allow_modules: that their environments may be imported from: see `saved_config`.
+        device: where their policies are used, whatever device they were trained on.
+        allow_modules: modules that their environments may be imported from: see `saved_config`.
 
     Raises:
-        ModuleNotAllowed: the environment of one is in a module that is not allowed.
-        ValueError: there is none, or the configuration of one does not pass its check.
+        ModuleNotAllowed: a run's environment is in a module that is not allowed.
+        ValueError: there is no such run, or a run's configuration does not pass its check.
     """
     if not directory.is_dir():
         raise ValueError(f"run={directory}: there is no such directory")
-    found, reasons = [], []
-    for kinds in grouped(read_runs([directory])).values():
-        for name, runs in kinds.items():
-            for run in runs:
-                if run.summary["status"] != "finished":
-                    reasons.append(f"{run.directory} has failed")
-                    continue
-                try:
-                    checkpoint = last_checkpoint(run.directory)
-                    cfg = saved_config(run.directory, allow_modules=allow_modules)
-                except ModuleNotAllowed:
-                    raise
-                except ValueError as error:
-                    reasons.append(str(error))
-                    continue
-                found.append(
-                    TrainedRun(
-                        f"{name} seed={run.summary['seed']}",
-                        run.directory,
-                        _checked(cfg, run.directory, device),
-                        checkpoint,
-                        run.summary["final_return"],
-                    )
-                )
-    if not found:
+    runs, reasons = [], []
+    groups = (kind for kinds in grouped(read_results([directory])).values() for kind in kinds.items())
+    for name, result in ((name, result) for name, group in groups for result in group):
+        if not result.is_finished:
+            reasons.append(f"{result.directory} has failed")
+            continue
+        try:
+            checkpoint = last_checkpoint(result.directory)
+            cfg = saved_config(result.directory, allow_modules=allow_modules)
+        except ModuleNotAllowed:
+            raise
+        except ValueError as error:
+            reasons.append(str(error))
+            continue
+        checked = _checked(cfg, result.directory, device)
+        label = f"{name} seed={result.summary['seed']}"
+        runs.append(TrainedRun(label, result.directory, checked, checkpoint, result.summary["final_return"]))
+    if not runs:
         raise ValueError("\n".join([f"run={directory}: all runs there have failed or are damaged", *reasons]))
     for reason in reasons:
         log.warning("%s; the run is left out", reason)
-    return found
+    return runs
 
 
 def last_checkpoint(directory: Path) -> Path:
     """The last checkpoint of a run that has ended.
 
     Raises:
-        ValueError: there is none, or it is damaged: what is left are weights of an update that no summary speaks of.
+        ValueError: there is none, or it is damaged. An earlier one does not count: its weights are of another update
+            than the one that the summary reports.
     """
     checkpoints = common_checkpoints([directory])
     if not checkpoints:
@@ -102,7 +96,7 @@ def last_checkpoint(directory: Path) -> Path:
 def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
     cfg["device"] = device
     cfg["storage"] = "auto"
-    # Older runs lack these: the evaluation has a limit of its own, and no others change what is evaluated.
+    # Older runs lack these keys. None changes an evaluation, which has an `eval_max_steps` of its own.
     OmegaConf.update(cfg, "allow_code_change", False, force_add=True)
     cfg.setdefault("eval_max_steps", 1)
     if OmegaConf.select(cfg, "dataset.format") == "h5":
@@ -114,10 +108,10 @@ def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
 
 
 def load_policy(run: TrainedRun) -> Policy:
-    """The policy of a run's last checkpoint, in evaluation mode, its streams as the run's seed starts them.
+    """Load the policy of a run's last checkpoint, in evaluation mode; its random streams start from the run's seed.
 
     Raises:
-        ValueError: the checkpoint is damaged, or of another configuration than the one beside it.
+        ValueError: the checkpoint is damaged, or does not fit the configuration beside it.
     """
     policy = blank_policy(run.cfg, torch.device(run.cfg.schedule.device))
     state = load_checkpoint(run.checkpoint)

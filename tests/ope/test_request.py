@@ -1,25 +1,35 @@
 import pytest
 
-from bcq_exp.ope.offline import ESTIMATORS, check_fit, checked_task
+from bcq_exp.ope.estimators import ESTIMATORS
+from bcq_exp.ope.request import check_fit, checked_request
 from cases import checked, composed
 
 
-def task(*overrides: str):
-    return checked_task(composed("run=DIR", *overrides, config="evaluate"))
+def request_of(*overrides: str):
+    return checked_request(composed("run=DIR", *overrides, config="evaluate"))
 
 
 @pytest.mark.parametrize(
-    ("typed", "estimators", "has_values", "has_ratios"),
-    [
-        ("null", (), False, False),
-        ("fqe", ("fqe",), True, False),
-        ("wis", ("wis",), False, True),
-        ("[dr,wis,dr]", ("dr", "wis"), True, True),
-    ],
+    ("typed", "names"), [("null", []), ("fqe", ["fqe"]), ("wis", ["wis"]), ("[dr,wis,dr]", ["dr", "wis"])]
 )
-def test_ope_is_nothing_a_name_or_several(typed: str, estimators: tuple[str, ...], has_values: bool, has_ratios: bool):
-    found = task(f"ope={typed}")
-    assert (found.estimators, found.has_values, found.has_ratios) == (estimators, has_values, has_ratios)
+def test_ope_is_nothing_a_name_or_several(typed: str, names: list[str]):
+    estimators = request_of(f"ope={typed}").estimators
+    assert list(estimators) == names
+    assert [type(estimator) for estimator in estimators.values()] == [ESTIMATORS[name] for name in names]
+
+
+def test_an_estimators_own_key_is_its_own():
+    request = request_of("ope=[fqe,wis,dr]", "target_update_freq=7")
+    own = {name: vars(estimator) for name, estimator in request.estimators.items()}
+    assert own == {"fqe": {"target_update_freq": 7}, "wis": {}, "dr": {"target_update_freq": 7}}
+    assert not hasattr(request.settings, "target_update_freq")
+
+
+def test_a_wrong_key_of_an_estimator_is_named_once_whatever_is_asked_for():
+    with pytest.raises(ValueError, match=r"\Atarget_update_freq=0 is outside \[1, inf\)\Z"):
+        request_of("ope=wis", "target_update_freq=0")
+    with pytest.raises(ValueError, match=r"\Atarget_update_freq has no value; give one: target_update_freq=\.\.\.\Z"):
+        request_of("ope=wis", "target_update_freq=???")
 
 
 @pytest.mark.parametrize(
@@ -45,26 +55,26 @@ def test_ope_is_nothing_a_name_or_several(typed: str, estimators: tuple[str, ...
 )
 def test_a_wrong_key_is_named(overrides: list[str], said: str):
     with pytest.raises(ValueError, match=said):
-        task(*overrides)
+        request_of(*overrides)
 
 
 def test_gamma_one_is_for_recorded_returns():
-    assert task("gamma=1", "ope=wis").settings.gamma == 1
+    assert request_of("gamma=1", "ope=wis").settings.gamma == 1
 
 
 def test_the_directory_has_to_be_given():
     with pytest.raises(ValueError, match=r"run has no value; give one: run=\.\.\."):
-        checked_task(composed("ope=fqe", config="evaluate"))
+        checked_request(composed("ope=fqe", config="evaluate"))
 
 
 def test_densities_are_not_asked_of_policies_that_are_sure():
     pendulum = checked("algorithm=bcq", "dataset=pendulum-noisy")
-    check_fit(task("ope=fqe"), pendulum)
+    check_fit(request_of("ope=fqe"), pendulum)
     with pytest.raises(ValueError, match=r"ope=wis, dr is for discrete actions, Pendulum-v1 has Box.*give ope=fqe"):
-        check_fit(task("ope=[wis,fqe,dr]"), pendulum)
-    check_fit(task("ope=[wis,fqe,dr]"), checked())
+        check_fit(request_of("ope=[wis,fqe,dr]"), pendulum)
+    check_fit(request_of("ope=[wis,fqe,dr]"), checked())
 
 
 def test_a_network_that_cannot_see_is_refused():
     with pytest.raises(ValueError, match=r"network=nature_cnn takes uint8 observations"):
-        check_fit(task("ope=fqe", "network=nature_cnn"), checked())
+        check_fit(request_of("ope=fqe", "network=nature_cnn"), checked())

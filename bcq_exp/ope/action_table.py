@@ -1,4 +1,4 @@
-"""What a policy does in each recorded state. It changes no more, so it is asked once and not in each update.
+"""A policy's actions in every recorded state. The policy is fixed, so they are computed once.
 
 Shape suffixes: N rows of the dataset, B batch, A number of actions or action dimensions.
 """
@@ -11,18 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcq_exp.data import Batch
-from bcq_exp.ope.pieces import piecewise
+from bcq_exp.ope.batches import map_batches
 from bcq_exp.policies import Policy
 
 
-class Decisions(nn.Module):
-    """A policy as a network from rows of the dataset to what it does there.
+class ActionTable(nn.Module):
+    """A policy as a network from the rows of a dataset to its actions there.
 
-    Policies of any algorithm and size look alike in this form, so that what is learned about all of them is one
-    population.
+    Policies of any algorithm and size have the same form as tables, so one population can learn about all of them.
 
     Args:
-        table_NA: as `decide` makes it.
+        table_NA: made by `tabulate`.
     """
 
     table: Tensor
@@ -32,23 +31,23 @@ class Decisions(nn.Module):
         self.register_buffer("table", table_NA)
 
     def forward(self, row_B: Tensor) -> Tensor:
-        """Map rows (B,) to what the policy does there, (B, A)."""
+        """Map rows (B,) to the policy's actions there, (B, A)."""
         return self.table[row_B]
 
 
-def decide(policy: Policy, obs: Any, mask: Any) -> Tensor:
-    """What a policy does in states, as it does it in evaluation, (N, A) on its device.
+def tabulate(policy: Policy, obs: Any, mask: Any) -> Tensor:
+    """Compute a policy's actions in given states, as it acts in evaluation: (N, A) on its device.
 
     Discrete: the probability of each action, `eval_eps` included. Continuous: an action in the environment's units; a
-    policy that draws its actions is asked once a state.
+    policy that samples its actions gives one sample a state.
 
     Args:
-        policy: its acting noise goes on from where it is.
+        policy: its acting noise continues from its current state.
         obs: observations (N, *S), an array or stacks of frames.
         mask: available actions (N, A), or None where all are.
     """
 
-    def decisions(obs_B: Any, mask_BA: Any) -> Tensor:
+    def actions(obs_B: Any, mask_BA: Any) -> Tensor:
         out = policy(Batch(obs=obs_B) if mask_BA is None else Batch(obs=obs_B, mask=mask_BA))
         if not policy.action_map.is_discrete:
             acts = policy.map_action(out.act.cpu().numpy())
@@ -56,12 +55,12 @@ def decide(policy: Policy, obs: Any, mask: Any) -> Tensor:
         num_actions = policy.action_map.act_dim
         chosen_BA = out.probs if "probs" in out else F.one_hot(out.act, num_actions)
         available_BA = torch.as_tensor(np.ones((len(obs_B), num_actions)) if mask_BA is None else mask_BA)
-        return exploring(chosen_BA, available_BA.to(policy.device, torch.bool), policy.hp["eval_eps"])
+        return with_exploration(chosen_BA, available_BA.to(policy.device, torch.bool), policy.hp["eval_eps"])
 
-    return piecewise(decisions, obs, mask)
+    return map_batches(actions, obs, mask)
 
 
-def exploring(pi_BA: Tensor, available_BA: Tensor, epsilon: Tensor) -> Tensor:
+def with_exploration(pi_BA: Tensor, available_BA: Tensor, epsilon: Tensor) -> Tensor:
     """(1 - epsilon) pi(a|s) + epsilon / number of available actions, 0 for all others; (B, A)."""
-    num_available_B1 = available_BA.sum(-1, keepdim=True).clamp(min=1)  # none is where an episode has ended
+    num_available_B1 = available_BA.sum(-1, keepdim=True).clamp(min=1)  # 0 where an episode has ended
     return (1 - epsilon) * pi_BA + epsilon * available_BA / num_available_B1

@@ -9,8 +9,8 @@ from torch.optim import Adam
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.networks import MLP
 from bcq_exp.networks.schema import Sizes
-from bcq_exp.ope.behaviour import log_propensities
 from bcq_exp.ope.fitting import Fitting
+from bcq_exp.ope.propensities import log_propensities
 
 
 def propensities(obs: np.ndarray, act: np.ndarray, mask: np.ndarray | None, lr: float = 0.01) -> np.ndarray:

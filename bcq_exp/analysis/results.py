@@ -1,0 +1,135 @@
+"""Results of runs that have ended, read from their summaries and metrics, and sorted into the rows of a comparison."""
+
+import csv
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bcq_exp.io.logger import own_settings
+from bcq_exp.io.summary import SUMMARY, read_summary
+
+LAST = 5  # evaluations whose mean is reported beside the last one
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run that has ended: its directory, its summary and its evaluations as (update, mean return)."""
+
+    directory: Path
+    summary: dict[str, Any]
+    evaluations: list[tuple[int, float]]
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run reached its last update; a failed one has not."""
+        return bool(self.summary["status"] == "finished")
+
+    @property
+    def overrides(self) -> frozenset[str]:
+        """The typed overrides, except the seed and those that the table shows in any case."""
+        return frozenset(own_settings(self.summary["overrides"]))
+
+    @property
+    def last_return(self) -> float:
+        """Mean return of the last `LAST` evaluations."""
+        return float(np.mean([value for _, value in self.evaluations[-LAST:]]))
+
+
+def read_results(directories: Iterable[Path]) -> list[Result]:
+    """Read all runs below the directories that have a summary, sorted by path; skip damaged ones with a warning.
+
+    Raises:
+        ValueError: there is none.
+    """
+    searched = list(directories)
+    results, where = [], f"below {', '.join(map(str, searched))}"
+    run_dirs = sorted({path.parent for directory in searched for path in directory.rglob(SUMMARY)})
+    for run_dir in run_dirs:
+        try:
+            results.append(Result(run_dir, read_summary(run_dir), read_evaluations(run_dir / "metrics.csv")))
+        except (ValueError, OSError) as error:
+            log.warning("%s; the run is left out", error)
+    if not results and run_dirs:
+        raise ValueError(f"every run {where} that has ended is damaged")
+    if not results:
+        raise ValueError(f"no {SUMMARY} {where}: no run has ended there")
+    return results
+
+
+def read_evaluations(path: Path) -> list[tuple[int, float]]:
+    """Read the update and the mean return of each evaluation from a run's `metrics.csv`.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [(int(row["update"]), row["eval/return"]) for row in csv.DictReader(file)]
+        return [(update, float(value)) for update, value in rows if value]
+    except (ValueError, KeyError, TypeError, csv.Error):
+        raise ValueError(
+            f"{path} was damaged after it was written; resume={path.parent} writes it anew from the last checkpoint"
+        ) from None
+
+
+def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
+    """Group results by dataset, then by kind: the algorithm, and the overrides that not all runs of the dataset share.
+
+    Where runs of one dataset are in several environments, its name includes the environment. Runs of one kind have the
+    same behaviour return and the same number of updates; where these differ, the kind's name includes them.
+    """
+    envs, by_dataset = defaultdict[str, set[Any]](set), defaultdict[str, list[Result]](list)
+    for result in results:
+        envs[result.summary["dataset"]].add(result.summary["env"])
+    for result in results:
+        dataset, env = result.summary["dataset"], result.summary["env"]
+        by_dataset[dataset if len(envs[dataset]) == 1 else f"{dataset} in {env}"].append(result)
+    groups: dict[str, dict[str, list[Result]]] = {}
+    for dataset, members in by_dataset.items():
+        common = frozenset.intersection(*(result.overrides for result in members))
+        kinds = defaultdict[str, list[Result]](list)
+        for result in members:
+            kinds[" ".join([result.summary["algorithm"], *sorted(result.overrides - common)])].append(result)
+        groups[dataset] = {name: group for kind, alike in kinds.items() for name, group in split(kind, alike).items()}
+    return groups
+
+
+def split(kind: str, results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Split results of one kind by behaviour return (six digits) and number of updates; names say what differs.
+
+    A failed run counts among the longest runs on the same data.
+    """
+    data = [f"{result.summary['behaviour_return']:.6g}" for result in results]
+    longest: dict[str, int] = {}
+    for result, behaviour in zip(results, data, strict=True):
+        if result.is_finished:
+            longest[behaviour] = max(longest.get(behaviour, 0), result.summary["num_updates"])
+    groups: dict[tuple[str, int], list[Result]] = defaultdict(list)
+    for result, behaviour in zip(results, data, strict=True):
+        num_updates = result.summary["num_updates"] if result.is_finished else longest.get(behaviour, 0)
+        groups[behaviour, num_updates].append(result)
+    differing = [len(set(keys)) > 1 for keys in zip(*groups, strict=True)]
+
+    def name(key: tuple[str, int]) -> str:
+        words = zip((f"behaviour={key[0]}", f"num_updates={key[1]}"), differing, strict=True)
+        return " ".join([kind, *(word for word, is_own in words if is_own)])
+
+    return {name(key): group for key, group in groups.items()}
+
+
+def num_updates(group: Sequence[Result]) -> int:
+    """Updates of the longest run of a group."""
+    return max(int(result.summary["num_updates"]) for result in group)
+
+
+def behaviour_return(group: Sequence[Result]) -> float:
+    """Mean return of the data that the runs of a group learned from."""
+    return float(group[0].summary["behaviour_return"])

@@ -1,0 +1,39 @@
+"""What every estimator has: its keys, the policies it is for, its estimate."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bcq_exp.ope.candidate import Candidate
+from bcq_exp.ope.importance import effective_sample_size, weights
+
+
+@dataclass(kw_only=True)
+class Estimator(ABC):
+    """An estimator of a policy's return. Its fields are the keys of `conf/evaluate.yaml` that are its own.
+
+    `is_discrete`: it needs the probabilities of recorded actions, so it is for discrete actions only.
+    `is_discounted`: it needs `gamma` below 1.
+    """
+
+    is_discrete: ClassVar[bool] = False
+    is_discounted: ClassVar[bool] = False
+
+    @abstractmethod
+    def estimate(self, candidate: Candidate) -> float:
+        """Estimate the discounted return from the recording's first states; NaN where that is impossible."""
+
+    def diagnostics(self, candidate: Candidate) -> dict[str, float]:
+        """Numbers, by name, that say how far to trust the estimate."""
+        return {}
+
+
+@dataclass(kw_only=True)
+class WeightingEstimator(Estimator):
+    """An estimator that weights episodes by importance (see `importance.py`)."""
+
+    is_discrete = True
+
+    def diagnostics(self, candidate: Candidate) -> dict[str, float]:
+        """`ess`, the effective sample size in episodes."""
+        return {"ess": effective_sample_size(weights(candidate.log_ratio_R, candidate.recording.whole))}

@@ -1,0 +1,28 @@
+"""Keys of `conf/evaluate.yaml`, except its network and optimizer and those that an estimator has as its own."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from bcq_exp.fields import one_of, within
+from bcq_exp.training.config import MAX_THREADS
+
+LAST_SEED = 2**63 - 1  # the largest that both torch and numpy take
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig:
+    """Keys of every evaluation. `num_updates` is that of each fit."""
+
+    run: str
+    allow_modules: list[str]
+    ope: Any
+    episodes: int = within(1)
+    eval_max_steps: int = within(1)
+    gamma: float = within(0, 1)
+    num_updates: int = within(1)
+    batch_size: int = within(1)
+    obs_eps: float = within(0, is_low_open=True)
+    seed: int = within(0, LAST_SEED)
+    device: str
+    num_threads: int = within(1, MAX_THREADS)
+    compile: str = one_of("auto", "always", "never")

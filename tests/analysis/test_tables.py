@@ -1,0 +1,67 @@
+import re
+from pathlib import Path
+
+from rich.console import Console
+
+from bcq_exp.analysis.results import read_results
+from bcq_exp.analysis.tables import tables
+from trained import write_run
+
+
+def printed(directory: Path) -> str:
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for table in tables(read_results([directory])):
+        console.print(table)
+    return console.export_text()
+
+
+def rows_of(text: str) -> list[list[str]]:
+    return [re.split(r"\s{2,}", line.strip()) for line in text.splitlines() if line.strip().startswith("b")]
+
+
+def test_the_table_reports_the_final_return_over_seeds_and_keeps_failures(runs: Path):
+    text = printed(runs)
+    bc, bcq = (line for line in text.splitlines() if line.strip().startswith("bc"))
+    assert "bc optimizer.lr=0.1" in bc  # 9 beats 7
+    assert re.split(r"\s{2,}", bc.strip())[2:4] == ["9.0", "9.0"]  # one seed has no spread
+    cells = re.split(r"\s{2,}", bcq.strip())
+    # Finals 6 and 8: mean 7, deviation sqrt(2). Last five: means 4 and 6, so 5 ± t(0.975, 1) sqrt(2) / sqrt(2).
+    assert cells == ["bcq", "2 (1 failed)", "7.0 ± 1.4", "5.0 ± 12.7", "0.7", "100"]
+    assert "behaviour: 50.0" in text
+
+
+def test_runs_of_other_data_or_length_have_rows_of_their_own_with_both(tmp_path: Path):
+    """The same command on data that has changed since, and once more for half as long."""
+    write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[1, 2])
+    write_run(tmp_path / "b", algorithm="bcq", seed=1, returns=[3, 4])
+    write_run(tmp_path / "c", algorithm="bcq", seed=2, returns=[6, 6], behaviour_return=70.0)
+    write_run(tmp_path / "d", algorithm="bcq", seed=3, returns=[7])
+    write_run(tmp_path / "e", algorithm="bcq", seed=4, returns=[], status="failed", num_updates=3)
+    write_run(tmp_path / "f", algorithm="bc", seed=0, returns=[9], final_cut_episodes=2)
+    text = printed(tmp_path)
+    assert [row[:5] for row in rows_of(text)] == [
+        ["bc", "10", "50.0", "1 (1 cut)", "9.0"],
+        ["bcq behaviour=50 num_updates=10", "10", "50.0", "1", "7.0"],
+        ["bcq behaviour=70 num_updates=20", "20", "70.0", "1", "6.0"],
+        ["bcq behaviour=50 num_updates=20", "20", "50.0", "2 (1 failed)", "3.0 ± 1.4"],
+    ]
+    assert "mean returns, over seeds" in text
+    assert "mean return of the behaviour" not in text
+    assert re.search(r"run +updates +behaviour +seeds", text)
+
+
+def test_what_all_rows_share_is_said_once(runs: Path):
+    text = printed(runs)
+    assert "cartpole-noisy: mean returns after 60 updates, over seeds" in text
+    assert "mean return of the behaviour: 50.0" in text
+
+
+def test_one_dataset_name_in_two_environments_is_two_tables(tmp_path: Path):
+    write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[1], dataset="h5", env="Hopper-v5")
+    write_run(
+        tmp_path / "b", algorithm="bcq", seed=0, returns=[5], dataset="h5", env="Walker2d-v5", behaviour_return=9.0
+    )
+    write_run(tmp_path / "c", algorithm="bc", seed=0, returns=[7], dataset="other", env="Hopper-v5")
+    found = tables(read_results([tmp_path]))
+    assert [str(table.title).split(":")[0] for table in found] == ["h5 in Hopper-v5", "h5 in Walker2d-v5", "other"]
+    assert [str(table.caption)[-4:] for table in found] == ["50.0", " 9.0", "50.0"]
