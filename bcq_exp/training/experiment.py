@@ -48,7 +48,8 @@ from bcq_exp.training.directories import Claim, claim
 from bcq_exp.training.identity import dataset_digest
 from bcq_exp.training.job import Job
 from bcq_exp.training.manifest import dataset_account, process_account
-from bcq_exp.training.trainer import Member, Trainer
+from bcq_exp.training.member import Member
+from bcq_exp.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 

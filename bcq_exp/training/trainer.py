@@ -2,11 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from bcq_exp.engine.population import Population
@@ -14,41 +12,11 @@ from bcq_exp.envs.evaluation import AtOnce, Evaluation
 from bcq_exp.io.checkpoint import clear_partial_checkpoints, keep_checkpoints, newest_states, save_checkpoint
 from bcq_exp.io.files import clear_partials, write_json
 from bcq_exp.io.interruption import Watch, watching
-from bcq_exp.io.logger import CSVLogger, Logger, Loggers
+from bcq_exp.io.logger import CSVLogger, Loggers
 from bcq_exp.io.progress import Progress
-
-EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score", "eval/cut_episodes")
+from bcq_exp.training.member import EVAL_METRICS, Member
 
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Member:
-    """One run: a member of the population, and what is its own beside the weights.
-
-    Args:
-        run_dir: of `metrics.csv`, `summary.json` and `checkpoints/`.
-        facts: what identifies the run, the first keys of `summary.json`.
-        evaluate: the policy's returns, as a function of its weights alone; takes `on_step` of `evaluation.evaluate`.
-        take_weights: brings the weights as they are now to where `evaluate` reads them; it is called first.
-        weights: reads the weights there, for a checkpoint while they are evaluated.
-        give_weights: writes them there again.
-        score: a return in per cent of the reference returns, or None where there are none.
-        loggers: sinks of metrics besides `metrics.csv`.
-        release: lets other processes into `run_dir`; called at the end.
-        last_evaluation: metrics of the last one.
-    """
-
-    run_dir: Path
-    facts: Mapping[str, Any]
-    evaluate: Callable[[Callable[[int, int], object]], Evaluation]
-    take_weights: Callable[[], object]
-    weights: Callable[[], Mapping[str, Any]]
-    give_weights: Callable[[Mapping[str, Any]], object]
-    score: Callable[[float], float | None]
-    loggers: Sequence[Logger]
-    release: Callable[[], object]
-    last_evaluation: dict[str, float] = field(default_factory=dict)
 
 
 class Trainer:
@@ -242,19 +210,12 @@ class Trainer:
         """Wait for the evaluations that go on, and log what was held back for them."""
         for index, evaluation in self._evaluations.items():
             _, metrics = self._held[0]
-            metrics[index] |= self._measured(self.members[index], evaluation.result())
+            metrics[index] |= self.members[index].take_evaluation(evaluation.result())
         for update, metrics in self._held:
             for logger, values in zip(self.loggers, metrics, strict=True):
                 if values:
                     logger.log(update, values)
         self._evaluations, self._held = {}, []
-
-    def _measured(self, member: Member, evaluation: Evaluation) -> dict[str, float]:
-        score, num_cut = member.score(evaluation.mean), evaluation.num_cut or None
-        figures = (evaluation.mean, evaluation.std, evaluation.mean_length, score, num_cut)
-        named = zip(EVAL_METRICS, figures, strict=True)
-        member.last_evaluation = {name: value for name, value in named if value is not None}
-        return member.last_evaluation
 
     def _checkpoint(self) -> None:
         """Save all members, then remove what is too old: at no moment is there no update that all of them have."""
