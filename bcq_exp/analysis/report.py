@@ -16,7 +16,7 @@ from rich.table import Table
 from scipy import stats
 
 from bcq_exp.io.files import replacing
-from bcq_exp.io.logger import own_settings
+from bcq_exp.io.overrides import own_settings
 from bcq_exp.io.summary import SUMMARY, read_summary
 
 if TYPE_CHECKING:

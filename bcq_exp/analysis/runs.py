@@ -102,6 +102,7 @@ def last_checkpoint(directory: Path) -> Path:
 def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
     cfg["device"] = device
     cfg["storage"] = "auto"
+    cfg["logger"] = {"name": "csv"}  # an evaluation logs nothing
     # Older runs lack these: the evaluation has a limit of its own, and no others change what is evaluated.
     OmegaConf.update(cfg, "allow_code_change", False, force_add=True)
     cfg.setdefault("eval_max_steps", 1)

@@ -1,12 +1,12 @@
 """A run as a member of a population: its directory, its evaluation and its logger."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bcq_exp.envs.evaluation import Evaluation
-from bcq_exp.io.logger import Logger
+from bcq_exp.io.loggers.form import Logger
 
 EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score", "eval/cut_episodes")
 
@@ -24,7 +24,7 @@ class Member:
         weights: reads the weights that are being evaluated, for a checkpoint.
         give_weights: restores such weights from a checkpoint.
         score: the normalised score of a return, in per cent; None where there are no reference returns.
-        loggers: sinks of metrics besides `metrics.csv`.
+        logger: sink of metrics besides `metrics.csv`.
         release: unlocks `run_dir`; called at the end.
         last_evaluation: metrics of the last evaluation, empty before the first.
     """
@@ -36,7 +36,7 @@ class Member:
     weights: Callable[[], Mapping[str, Any]]
     give_weights: Callable[[Mapping[str, Any]], object]
     score: Callable[[float], float | None]
-    loggers: Sequence[Logger]
+    logger: Logger
     release: Callable[[], object]
     last_evaluation: dict[str, float] = field(default_factory=dict)
 

@@ -27,7 +27,7 @@ def resumed(run_dir: Path, cfg: DictConfig, typed: Sequence[str]) -> tuple[DictC
     overrides = list(saved_overrides(run_dir))
     OmegaConf.update(saved, "allow_code_change", cfg.allow_code_change, force_add=True)
     for line in typed:
-        key = line.split("=", 1)[0]
+        key = line.split("=", 1)[0].lstrip("+")
         if key in ("resume", "allow_modules"):
             continue
         section, _, name = key.rpartition(".")

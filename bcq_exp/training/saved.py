@@ -1,17 +1,22 @@
 """What a run directory keeps of its configuration, read back: whatever lies there, nothing of it is executed."""
 
 from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.envs.environments import foreign_module
+from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.plain import dereferenced, read_yaml
 from bcq_exp.training.datasets import minari_name
 from bcq_exp.training.sections import MISSING, first_line, plain
 
 RESTORE = "restore it from a copy, or begin the run anew in another directory"
+# Keys that every logger had in earlier versions, whether its kind read them or not.
+EARLIER_LOGGER_KEYS = frozenset({"project", "group", "tags", "job_type"})
 
 
 class ModuleNotAllowed(ValueError):
@@ -53,9 +58,21 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
             f" if you trust it, add 'allow_modules=[{module}]'"
         )
     try:
-        return OmegaConf.create({**{str(key): value for key, value in values.items()}, "allow_modules": []})
+        kept = {str(key): value for key, value in values.items()}
+        if "logger" in kept:
+            kept["logger"] = logger_section(kept["logger"])
+        return OmegaConf.create({**kept, "allow_modules": []})
     except (OmegaConfBaseException, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read, damaged or altered ({first_line(error)})") from None
+
+
+def logger_section(section: Any) -> Any:
+    """A saved section `logger` without the keys that its kind had in earlier versions only."""
+    name = section.get("name") if isinstance(section, dict) else None
+    if not isinstance(name, str) or name not in LOGGERS:
+        return section
+    dropped = EARLIER_LOGGER_KEYS - {spec.name for spec in fields(LOGGERS[name])}
+    return {key: value for key, value in section.items() if key not in dropped}
 
 
 def saved_overrides(run_dir: Path) -> tuple[str, ...]:

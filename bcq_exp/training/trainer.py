@@ -12,7 +12,8 @@ from bcq_exp.envs.evaluation import AtOnce, Evaluation
 from bcq_exp.io.checkpoint import clear_partial_checkpoints, keep_checkpoints, newest_states, save_checkpoint
 from bcq_exp.io.files import clear_partials, write_json
 from bcq_exp.io.interruption import Watch, watching
-from bcq_exp.io.logger import CSVLogger, Loggers
+from bcq_exp.io.loggers.csv import CSVLogger
+from bcq_exp.io.loggers.form import Loggers
 from bcq_exp.io.progress import Progress
 from bcq_exp.training.member import EVAL_METRICS, Member
 
@@ -58,7 +59,7 @@ class Trainer:
         self.freqs = {"log": log_freq, "eval": eval_freq, "checkpoint": checkpoint_freq}
         columns = [f"train/{name}" for name in population.metric_names] + list(EVAL_METRICS)
         self.csvs = [CSVLogger(member.run_dir / "metrics.csv", columns) for member in self.members]
-        self.loggers = [Loggers(csv, *member.loggers) for csv, member in zip(self.csvs, self.members, strict=True)]
+        self.loggers = [Loggers(csv, member.logger) for csv, member in zip(self.csvs, self.members, strict=True)]
         self.failed_at: list[int | None] = population.failures()
         self.seconds, self.saved_at = 0.0, 0
         self.evaluates_beside, self._watch, self._is_over = evaluates_beside, Watch(), False
@@ -85,8 +86,7 @@ class Trainer:
         for csv, member, text in zip(self.csvs, self.members, texts, strict=True):
             csv.begin(text)
             for update, metrics in csv.rows():
-                for logger in member.loggers:
-                    logger.log(update, metrics)
+                member.logger.log(update, metrics)
 
     def _take(self, states: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """Take each member's state; what its `metrics.csv` held."""

@@ -80,7 +80,7 @@ def trainer_of(
             weights=lambda recorder=recorder: {"taken": recorder.evaluated[-1]},
             give_weights=lambda weights, recorder=recorder: recorder.evaluated.append(weights["taken"]),
             score=lambda value: None,
-            loggers=[recorder],
+            logger=recorder,
             release=lambda: None,
         )
         for seed, (run_dir, recorder) in enumerate(zip(run_dirs, recorders, strict=True))

@@ -1,49 +1,19 @@
-"""Where metrics go: a CSV file, Weights & Biases."""
+"""`metrics.csv`, which every run has."""
 
 import csv
 import io
 import logging
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 from bcq_exp.io.files import naming, sync, write_bytes
-from bcq_exp.io.masking import masked_words
-
-MAX_NAME = 128  # characters that W&B's server takes
+from bcq_exp.io.loggers.form import LoggedRun, Logger, LoggerConfig, Loggers
 
 log = logging.getLogger(__name__)
-
-
-class Logger(Protocol):
-    """A sink of metrics whose x axis is the number of updates."""
-
-    def log(self, update: int, metrics: Mapping[str, float]) -> None:
-        """Writes metrics of `update`; several calls for one update are one row."""
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Ends the log with the run's final figures."""
-
-
-class Loggers:
-    """Several loggers as one."""
-
-    def __init__(self, *loggers: Logger) -> None:
-        self._loggers = loggers
-
-    def log(self, update: int, metrics: Mapping[str, float]) -> None:
-        """Writes to each logger."""
-        for logger in self._loggers:
-            logger.log(update, metrics)
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Ends each logger."""
-        for logger in self._loggers:
-            logger.finish(summary)
 
 
 class CSVLogger:
@@ -136,100 +106,16 @@ class CSVLogger:
             self._file.close()
 
 
-class WandbLogger:
-    """A Weights & Biases run: offline unless logged in, or as the environment variable WANDB_MODE says.
-
-    Args:
-        directory: the run directory; W&B keeps its files in `wandb` below it.
-        config: the run's full configuration, with nothing left to resolve.
-        project: W&B's project.
-        group: W&B's group, the runs that are compared as one.
-        tags: W&B's tags.
-        job_type: W&B's job type.
-        name: the name shown.
-        run_id: the run to continue (`run_id` of the logger that began it); None begins one.
-
-    Raises:
-        ValueError: W&B cannot begin the run.
-    """
-
-    def __init__(
-        self,
-        directory: Path,
-        config: Mapping[str, Any],
-        *,
-        project: str,
-        group: str | None,
-        tags: Sequence[str],
-        job_type: str,
-        name: str | None,
-        run_id: str | None,
-    ) -> None:
-        import wandb  # a second to import, for those only who use it
-
-        try:
-            with masked_command():
-                self._run = wandb.init(
-                    dir=directory,
-                    config=dict(config),
-                    project=project,
-                    group=group,
-                    tags=list(tags),
-                    job_type=job_type,
-                    name=name and name[:MAX_NAME],
-                    id=run_id,
-                    resume=None if run_id is None else "allow",
-                    mode=wandb_mode(),
-                    reinit="create_new",
-                    settings=wandb.Settings(silent=True, console="off"),
-                )
-        except wandb.Error as error:
-            raise ValueError(f"W&B cannot begin a run: {error}; WANDB_MODE=offline does without its server") from error
-        self._run.define_metric("update")
-        self._run.define_metric("*", step_metric="update")
-
-    @property
-    def run_id(self) -> str:
-        """The id to continue this run with."""
-        return self._run.id
-
-    def log(self, update: int, metrics: Mapping[str, float]) -> None:
-        """Adds metrics of `update`; W&B drops those of updates that it already has, as a resumed run repeats them."""
-        self._run.log({"update": update, **metrics}, step=update)
-
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Adds the summary and ends the run; W&B has all of it on disk when this process ends."""
-        self._run.summary.update(dict(summary))
-        self._run.finish()
-
-
-@contextmanager
-def masked_command() -> Iterator[None]:
-    """Hides the secrets of the command line, which W&B keeps in a run's files, while it is entered."""
-    typed = sys.argv
-    sys.argv = masked_words(typed)
-    try:
-        yield
-    finally:
-        sys.argv = typed
-
-
-def own_settings(overrides: Iterable[str]) -> list[str]:
-    """What was typed for a run, but for what is shown of every run and what does not change its result."""
-    shown = ("seed=", "algorithm=", "dataset=", "experiment=", "hydra.", "resume=", "logger")
-    return [line for line in overrides if not line.startswith(shown)]
-
-
-def wandb_mode() -> Literal["online", "offline"] | None:
-    """`online` for who is logged in, else `offline`; None where WANDB_MODE is set, which W&B itself obeys."""
-    import wandb
-
-    if "WANDB_MODE" in os.environ:
-        return None
-    return "online" if wandb.login(prompt=False, verify=False) else "offline"
-
-
 def _line(fields: Sequence[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(fields)
     return line.getvalue().encode()
+
+
+@dataclass(kw_only=True)
+class CSVLoggerConfig(LoggerConfig):
+    """`metrics.csv` alone."""
+
+    def begin(self, run: LoggedRun) -> Logger:
+        """Nothing more: the trainer writes `metrics.csv` whatever the logger."""
+        return Loggers()
