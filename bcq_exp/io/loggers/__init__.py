@@ -2,9 +2,11 @@
 
 from bcq_exp.io.loggers.csv import CSVLoggerConfig
 from bcq_exp.io.loggers.form import LoggerConfig
+from bcq_exp.io.loggers.tensorboard import TensorBoardLoggerConfig
 from bcq_exp.io.loggers.wandb import WandbLoggerConfig
 
 LOGGERS: dict[str, type[LoggerConfig]] = {
     "csv": CSVLoggerConfig,
+    "tensorboard": TensorBoardLoggerConfig,
     "wandb": WandbLoggerConfig,
 }
