@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 
 
 class CSVLogger:
-    """A CSV file with a row a logged update, which other processes see as soon as it is logged.
+    """A CSV file, a row a logged update; other processes see a row as soon as it is logged.
 
-    A metric that a row lacks is an empty field; values that are not finite read `nan`, `inf`, `-inf`.
+    A metric that was not logged is an empty field; values that are not finite read `nan`, `inf`, `-inf`.
 
     Args:
         path: the file.
@@ -31,17 +31,17 @@ class CSVLogger:
         self._file: FileIO | None = None
 
     def begin(self, text: str | None = None) -> None:
-        """Begins the file with `text`, what `read` gave when a checkpoint was made; without it, with no rows.
+        """Begin the file with `text`, its content when a checkpoint was made; without `text`, with no rows.
 
-        Rows that the file has lost or that were altered since then are restored, and later ones go.
+        Rows of `text` that the file lacks or that were altered are restored; later rows are removed.
 
         Raises:
-            ValueError: without `text` there is a file of other columns, or `text` has other columns.
+            ValueError: `text`, or without it the file that is there, has other columns.
         """
         header, is_there = _line(self._columns), self._path.exists()
-        found = self._path.read_bytes() if is_there else b""
+        before = self._path.read_bytes() if is_there else b""
         if text is None:
-            if not header.startswith(found.partition(b"\n")[0]):
+            if not header.startswith(before.partition(b"\n")[0]):
                 raise ValueError(
                     f"{self._path}: its first line is not {header.decode().strip()}, the columns of this run;"
                     " move the file away or choose another run directory"
@@ -51,35 +51,35 @@ class CSVLogger:
         if tuple(rows[0]) != self._columns:
             raise ValueError(f"{self._path}: the checkpoint's columns are {rows[0]}, those of this run {self._columns}")
         content = text.encode()
-        if not found.startswith(content):
-            if is_there and found:
+        if not before.startswith(content):
+            if is_there and before:
                 log.warning("%s was cut or altered; its rows are restored from the checkpoint", self._path)
             elif len(rows) > 1:
                 log.warning("%s was missing; its rows are restored from the checkpoint", self._path)
-        if found != content:
+        if before != content:
             write_bytes(self._path, content)
         self._file = self._path.open("r+b", buffering=0)
         self._row = dict(zip(self._columns, rows[-1], strict=True)) if len(rows) > 1 else {}
         self._row_start = len(content) - (len(_line(rows[-1])) if self._row else 0)
 
     def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """The update and the metrics of each row."""
+        """Yield the update and the metrics of each row."""
         for row in csv.DictReader(io.StringIO(self.read())):
             yield int(row["update"]), {name: float(row[name]) for name in self._columns[1:] if row[name]}
 
     def read(self) -> str:
-        """All of the file, once it is on disk."""
+        """The whole file, flushed to disk first."""
         if self._file is None:
             self.begin()
         sync(self._path)
         return self._path.read_text(encoding="utf-8")
 
     def log(self, update: int, metrics: Mapping[str, float]) -> None:
-        """Writes the row of `update`, or completes it where it is the last one.
+        """Write the row of `update`, or complete it where it is the last row.
 
         Raises:
             ValueError: a metric is not one of the columns, or a later update has been logged.
-            OSError: the disk refuses it.
+            OSError: the row cannot be written.
         """
         if self._file is None:
             self.begin()
@@ -96,12 +96,12 @@ class CSVLogger:
         line = memoryview(_line([self._row.get(column, "") for column in self._columns]))
         self._file.seek(self._row_start)
         with naming(self._path):
-            while line:  # a disk that is nearly full takes a part, then refuses
+            while line:  # a disk that is nearly full writes a part, then fails
                 line = line[self._file.write(line) :]
             self._file.truncate()
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Closes the file, which has rows only: the summary is not in it."""
+        """Close the file; the summary is not part of it."""
         if self._file is not None:
             self._file.close()
 

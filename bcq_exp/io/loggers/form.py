@@ -63,7 +63,7 @@ class LoggerConfig(ABC):
 
     @abstractmethod
     def begin(self, run: LoggedRun) -> Logger:
-        """Begin the log of a run, or go on with the one in its directory.
+        """Begin the log of a run, or continue the one in its directory.
 
         A resumed run logs all its rows again, from the first on: the log must show each of them once, and none that
         was logged after the checkpoint.

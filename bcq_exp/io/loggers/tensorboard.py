@@ -60,7 +60,7 @@ class TensorBoardLoggerConfig(LoggerConfig):
     """TensorBoard has no keys: it groups runs by their directories."""
 
     def errors(self) -> list[str]:
-        """That the package is not installed."""
+        """An error where the package is not installed."""
         is_there = find_spec("tensorboard") is not None
         return [] if is_there else [f"logger={self.name} needs tensorboard: pip install 'bcq_exp[tensorboard]'"]
 

@@ -12,7 +12,7 @@ from bcq_exp.io.files import read_json, write_json
 from bcq_exp.io.loggers.form import LoggedRun, LoggerConfig
 from bcq_exp.io.masking import masked_words
 
-KEPT = "wandb.json"  # of a run directory: the W&B run that goes on when the run does
+KEPT = "wandb.json"  # in a run directory: the W&B run that a resumed run continues
 MAX_NAME = 128  # characters that W&B's server takes
 
 
@@ -45,7 +45,7 @@ class WandbLogger:
         name: str | None,
         run_id: str | None,
     ) -> None:
-        import wandb  # a second to import, for those only who use it
+        import wandb  # takes a second
 
         try:
             with masked_command():
@@ -74,18 +74,18 @@ class WandbLogger:
         return self._run.id
 
     def log(self, update: int, metrics: Mapping[str, float]) -> None:
-        """Adds metrics of `update`; W&B drops those of updates that it already has, as a resumed run repeats them."""
+        """Log metrics of `update`; W&B drops updates that it already has, which a resumed run logs again."""
         self._run.log({"update": update, **metrics}, step=update)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Adds the summary and ends the run; W&B has all of it on disk when this process ends."""
+        """Log the summary and end the run, which is on disk by the end of this process."""
         self._run.summary.update(dict(summary))
         self._run.finish()
 
 
 @contextmanager
 def masked_command() -> Iterator[None]:
-    """Hides the secrets of the command line, which W&B keeps in a run's files, while it is entered."""
+    """Mask the secrets of the command line in the block; W&B writes it to the run's files."""
     typed = sys.argv
     sys.argv = masked_words(typed)
     try:
@@ -95,7 +95,7 @@ def masked_command() -> Iterator[None]:
 
 
 def wandb_mode() -> Literal["online", "offline"] | None:
-    """`online` for who is logged in, else `offline`; None where WANDB_MODE is set, which W&B itself obeys."""
+    """`online` where the user is logged in, else `offline`; None where WANDB_MODE is set, which W&B reads itself."""
     import wandb
 
     if "WANDB_MODE" in os.environ:
@@ -105,7 +105,7 @@ def wandb_mode() -> Literal["online", "offline"] | None:
 
 @dataclass(kw_only=True)
 class WandbLoggerConfig(LoggerConfig):
-    """How W&B files a run; without a group, `LoggedRun.group` is its group."""
+    """The names under which W&B files a run; the group defaults to `LoggedRun.group`."""
 
     project: str
     group: str | None
@@ -113,7 +113,7 @@ class WandbLoggerConfig(LoggerConfig):
     job_type: str
 
     def begin(self, run: LoggedRun) -> WandbLogger:
-        """Begin a W&B run; a resumed run goes on as the same one, in its group."""
+        """Begin a W&B run; a resumed run continues its own, in its group."""
         kept = run.run_dir / KEPT
         begun = read_json(kept, "remove it, and the run begins anew in W&B") if kept.exists() else {}
         group = self.group or begun.get("group") or run.group
