@@ -1,4 +1,4 @@
-"""What a run directory keeps of its configuration, read back: whatever lies there, nothing of it is executed."""
+"""Saved configurations of run directories; reading one executes nothing, whatever the files hold."""
 
 from collections.abc import Collection
 from dataclasses import fields
@@ -20,11 +20,11 @@ EARLIER_LOGGER_KEYS = frozenset({"project", "group", "tags", "job_type"})
 
 
 class ModuleNotAllowed(ValueError):
-    """A saved configuration's environment is in a module that nobody has allowed to be imported."""
+    """The environment of a saved configuration is in a module that is not allowed."""
 
 
 def allowed_modules(cfg: DictConfig) -> list[str]:
-    """The key `allow_modules` of what was typed; raises ValueError where it is no list of names."""
+    """The key `allow_modules` of a composed configuration; raises ValueError where it is no list of names."""
     words = plain(cfg).get("allow_modules")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"allow_modules={words} is no list of modules' names, such as [own_envs]")
@@ -32,16 +32,16 @@ def allowed_modules(cfg: DictConfig) -> list[str]:
 
 
 def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -> DictConfig:
-    """The configuration that a run directory keeps, as plain values, unchecked.
+    """Read the configuration of a run directory, as plain values, unchecked.
 
     Args:
-        run_dir: it may have come from anywhere: nothing in it is resolved or executed.
-        allow_modules: that its environment may be imported from, besides those that are there already; None allows
-            any, for a configuration that is known to be what was typed.
+        run_dir: a run directory from anywhere; nothing in it is resolved or executed.
+        allow_modules: modules that the environment may be imported from, besides those already imported; None allows
+            any, for a configuration that this user is known to have typed.
 
     Raises:
-        ModuleNotAllowed: its environment is in a module that is not allowed.
-        ValueError: there is none, or it is damaged.
+        ModuleNotAllowed: the environment is in a module that is not allowed.
+        ValueError: there is no configuration, or it is damaged.
     """
     path = run_dir / ".hydra" / "config.yaml"
     if not path.exists():
@@ -76,7 +76,7 @@ def logger_section(section: Any) -> Any:
 
 
 def saved_overrides(run_dir: Path) -> tuple[str, ...]:
-    """What was typed for a run, as its directory keeps it, word by word; raises ValueError where that is damaged."""
+    """Read the overrides of a run from its directory, word by word; raises ValueError where they are damaged."""
     path = run_dir / ".hydra" / "overrides.yaml"
     words = read_yaml(path)
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

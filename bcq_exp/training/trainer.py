@@ -21,24 +21,26 @@ log = logging.getLogger(__name__)
 
 
 class Trainer:
-    """Drives a population through its updates; all periods count updates, and the last update is always an event.
+    """The training schedule of a population: update, log, evaluate, checkpoint.
 
-    A member whose loss is not finite ends as failed with the next event of any kind; the others go on.
+    Periods count updates. At the last update everything is due: a row, an evaluation and a checkpoint.
 
-    A signal (`interruption.SIGNALS`) ends the run after the update that it came in, wherever in the schedule, with a
-    checkpoint; an evaluation is given up, and made again when the run goes on, which ends as if it had not stopped.
-    Where the last checkpoint holds all that was done, as before the first update is compiled, the run ends at once.
+    A member whose loss is not finite is stopped as failed at the next event of any kind; the others continue.
 
-    Members may be evaluated beside the updates that follow. What is logged meanwhile is held back, so that every sink
-    gets its rows in order and whole, and a checkpoint waits, so that what it resumes has all that came before it.
+    A signal (`interruption.SIGNALS`) ends the run after the current update with a checkpoint. A running evaluation is
+    abandoned and repeated on resuming, so the resumed run equals one that never stopped. Where the last checkpoint is
+    of the current update, as before the first update, the run ends at once.
+
+    Members may be evaluated while later updates run. Rows logged meanwhile are held back, so loggers get whole rows in
+    order, and a checkpoint waits for the evaluations, so a resumed run has all rows before it.
 
     Args:
-        population: what makes the updates.
+        population: the policies and their updates.
         members: one for each policy of the population, in its order.
         num_updates: of the whole run.
         eval_freq, log_freq, checkpoint_freq: updates between two events of a kind.
-        num_checkpoints: how many are kept.
-        evaluates_beside: evaluate in a thread while the device goes on with updates; `evaluate` must then read other
+        num_checkpoints: the newest checkpoints that are kept.
+        evaluates_beside: evaluate in a thread while the device continues with updates; `evaluate` must then read other
             tensors than the updates write.
     """
 
@@ -63,16 +65,16 @@ class Trainer:
         self.failed_at: list[int | None] = population.failures()
         self.seconds, self.saved_at = 0.0, 0
         self.evaluates_beside, self._watch, self._is_over = evaluates_beside, Watch(), False
-        self._are_events_due = False  # those of the last update that was made
-        self._evaluations: dict[int, Future[Evaluation]] = {}  # by member: those that nobody has waited for
+        self._are_events_due = False  # at the current update
+        self._evaluations: dict[int, Future[Evaluation]] = {}  # by member: not yet settled
         self._held: list[tuple[int, list[dict[str, float]]]] = []  # updates and each member's metrics, not yet logged
-        self._evaluated: list[Any] = [None for _ in members]  # weights whose evaluation a checkpoint has not waited for
+        self._evaluated: list[Any] = [None for _ in members]  # weights under evaluation at the checkpoint
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint that all members have, undamaged; without any, from the beginning.
+        """Resume from the newest whole checkpoint that all members have; without any, begin.
 
         Raises:
-            ValueError: as `newest_states`, or checkpoints or `metrics.csv` are of another configuration.
+            ValueError: as `newest_states`, or a checkpoint or `metrics.csv` is of another configuration.
         """
         run_dirs = [member.run_dir for member in self.members]
         for run_dir in run_dirs:
@@ -89,7 +91,7 @@ class Trainer:
                 member.logger.log(update, metrics)
 
     def _take(self, states: Sequence[Mapping[str, Any]]) -> list[str | None]:
-        """Take each member's state; what its `metrics.csv` held."""
+        """Load each member's state; returns the content of each `metrics.csv`."""
         first = states[0]
         self.population.load_state([state["learner"] for state in states])
         self.seconds, self.saved_at = first["seconds"], self.population.num_updates
@@ -107,10 +109,10 @@ class Trainer:
         """Train to the end.
 
         Returns:
-            What each member's `summary.json` holds.
+            The members' summaries, as in `summary.json`.
 
         Raises:
-            Interrupted: a signal has come, and the run is saved.
+            Interrupted: a signal came; the run is saved.
         """
         facts = self.members[0].facts
         description = f"{facts['algorithm']} on {facts['dataset']}"
@@ -132,7 +134,7 @@ class Trainer:
         raise AssertionError("only a signal ends a run before its end")
 
     def _drive(self, evaluator: Executor, progress: Progress) -> bool:
-        """Train to the end, or until a signal has come; whether to the end."""
+        """Train to the end or until a signal; returns whether the end was reached."""
         for index, weights in enumerate(self._evaluated):
             if weights is not None:
                 self.members[index].give_weights(weights)
@@ -152,7 +154,7 @@ class Trainer:
         return True
 
     def _advance(self) -> None:
-        """Update until the next event of any kind, or until a signal has come, and see who has failed."""
+        """Update until the next event or a signal, then look for failed members."""
         done = self.population.num_updates
         following = min((done // freq + 1) * freq for freq in self.freqs.values())
         start, compiling = time.perf_counter(), self.population.compile_seconds
@@ -174,9 +176,9 @@ class Trainer:
         return done % self.freqs[event] == 0 or done == self.num_updates
 
     def _events(self, evaluator: Executor, progress: Progress) -> dict[str, float]:
-        """Evaluate and log where it is time; the first member's metrics, for people.
+        """Evaluate and log what is due; returns the first member's metrics, for the progress line.
 
-        An evaluation that a signal ends leaves all as if no event had begun.
+        Where a signal ends an evaluation, the events stay due.
         """
         metrics: list[dict[str, float]] = [{} for _ in self.members]
         alive = self._alive()
@@ -196,7 +198,7 @@ class Trainer:
         return metrics[0]
 
     def _evaluation(self, index: int, evaluator: Executor, progress: Progress) -> Future[Evaluation]:
-        """A member's evaluation, begun; it raises CancelledError where nobody waits for it any more."""
+        """Begin a member's evaluation; it raises CancelledError once the run is over."""
 
         def on_step(num_ended: int, num_steps: int) -> None:
             if self._is_over or self._watch.is_over():
@@ -207,7 +209,7 @@ class Trainer:
         return evaluator.submit(self.members[index].evaluate, on_step)
 
     def _settle(self) -> None:
-        """Wait for the evaluations that go on, and log what was held back for them."""
+        """Wait for the running evaluations, then log the rows that were held back."""
         for index, evaluation in self._evaluations.items():
             _, metrics = self._held[0]
             metrics[index] |= self.members[index].take_evaluation(evaluation.result())
@@ -218,7 +220,7 @@ class Trainer:
         self._evaluations, self._held = {}, []
 
     def _checkpoint(self) -> None:
-        """Save all members, then remove what is too old: at no moment is there no update that all of them have."""
+        """Save all members, then remove old checkpoints, so that all members share one at any moment."""
         done = self.population.num_updates
         for index, member in enumerate(self.members):
             is_evaluated = self.evaluates_beside and index in self._evaluations
