@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from bcq_exp.io.differences import flatten
+from bcq_exp.io.files import naming
 from bcq_exp.io.loggers.form import LoggedRun, LoggerConfig
 
 # Metrics in the table of hyperparameters, which shows the last value of each.
@@ -31,6 +32,7 @@ class TensorBoardLogger:
         from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
+        self._directory = directory
         self._writer = SummaryWriter(directory, purge_step=0)
         values = {
             key: value if isinstance(value, int | float | str | None) else str(value)
@@ -44,15 +46,17 @@ class TensorBoardLogger:
         self._writer.flush()
 
     def log(self, update: int, metrics: Mapping[str, float]) -> None:
-        """Add a scalar for each metric, in the file at once."""
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, update)
-        self._writer.flush()
+        """Add a scalar for each metric, in the file at once; raises OSError where it cannot be written."""
+        with naming(self._directory):
+            for name, value in metrics.items():
+                self._writer.add_scalar(name, value, update)
+            self._writer.flush()
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Say in the table of hyperparameters that the run has ended, and close the file."""
-        self._writer.file_writer.add_summary(self._end)
-        self._writer.close()
+        with naming(self._directory):
+            self._writer.file_writer.add_summary(self._end)
+            self._writer.close()
 
 
 @dataclass(kw_only=True)
