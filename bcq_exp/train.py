@@ -37,15 +37,16 @@ def main() -> None:
 
 
 def with_their_group(arguments: Sequence[str]) -> list[str]:
-    """What is typed for a sweep; keys of a swept group become sweeps too, of one value.
+    """The words of a sweep, in which keys of a swept group are sweeps too, of one value.
 
     Hydra looks for a key that is not swept in the group's default choice: `algorithm=bcq,awac algorithm.lmbda=0.5`
-    would fail, since discrete BCQ has none.
+    would fail, since discrete BCQ has none. A swept experiment may choose from any group.
     """
     typed = [override for argument in arguments if (override := parsed(argument))]
     swept = {override.key_or_group for override in typed if override.is_sweep_override()}
     plain = [each for each in typed if each.type == OverrideType.CHANGE and each.key_or_group not in swept]
-    fixed = {each.input_line for each in plain if each.key_or_group.split(".")[0] in swept}
+    keys = [(each, *each.key_or_group.partition(".")[:2]) for each in plain]
+    fixed = {each.input_line for each, group, dot in keys if dot and group != "hydra" and swept & {group, "experiment"}}
     return ["{}=choice({})".format(*each.split("=", 1)) if each in fixed else each for each in arguments]
 
 

@@ -54,15 +54,21 @@ def hydra_context() -> Iterator[HydraContext]:
         ["seed=3"],
         ["algorithm=dqn", "algorithm.gamma=0.9", "seed=1"],
         ["experiment=main_discrete_bcq", "algorithm.target_update_freq=7"],
-        ["dataset=pendulum-noisy", "algorithm=bcq", "network.vae_hidden_sizes=[8,8]", "logger.tags=[a,b]"],
-        ["logger.group=${algorithm.name}-${seed}", "seed=2"],
+        [
+            "dataset=pendulum-noisy",
+            "algorithm=bcq",
+            "network.vae_hidden_sizes=[8,8]",
+            "logger=wandb",
+            "logger.tags=[a,b]",
+        ],
+        ["logger=wandb", "logger.group=${algorithm.name}-${seed}", "seed=2"],
         ["+note=hello", "seed=1"],
         ["++seed=4", "++note={a: 1}"],
-        ["~logger.tags", "seed=5"],
+        ["logger=wandb", "~logger.tags", "seed=5"],
         ["seed=1", "++seed=2"],
         ["dataset.noise.high=0.5", "optimizer=adamw", "optimizer.lr=1e-4"],
-        ["logger.group='with spaces, and = signs'"],
-        ["algorithm.reward_normalization=true", "logger.group=null"],
+        ["logger=wandb", "logger.group='with spaces, and = signs'"],
+        ["algorithm.reward_normalization=true", "logger=wandb", "logger.group=null"],
     ],
 )
 def test_the_quick_composition_equals_hydras_own(hydra_context: HydraContext, overrides: list[str]):
@@ -81,7 +87,8 @@ def test_the_quick_composition_equals_hydras_own(hydra_context: HydraContext, ov
 
 def test_what_is_written_reads_as_what_was_composed(hydra_context: HydraContext, tmp_path: Path):
     master = hydra_context.config_loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
-    made = Composer(hydra_context, master).compose(["seed=1", "optimizer.lr=1e-5", "logger.group='1e3'"])
+    typed = ["seed=1", "optimizer.lr=1e-5", "logger=wandb", "logger.group='1e3'"]
+    made = Composer(hydra_context, master).compose(typed)
     run_dir = made.place(3, tmp_path)
     resolved = OmegaConf.to_container(made.task, resolve=True)
     Kept(resolved, made.hydra["overrides"]["task"], made.hydra).write(run_dir)
@@ -90,11 +97,7 @@ def test_what_is_written_reads_as_what_was_composed(hydra_context: HydraContext,
     assert OmegaConf.to_container(written) == made.hydra
     assert (written.job.num, written.runtime.output_dir) == (3, str(run_dir))
     assert run_dir.name.startswith("discrete_bcq-cartpole-noisy-seed1-")
-    assert OmegaConf.load(run_dir / ".hydra" / "overrides.yaml") == [
-        "seed=1",
-        "optimizer.lr=1e-5",
-        "logger.group='1e3'",
-    ]
+    assert OmegaConf.load(run_dir / ".hydra" / "overrides.yaml") == typed
 
 
 def test_a_sweep_trains_what_can_be_together_and_leaves_each_run_its_directory(tmp_path: Path, discrete_file: Path):

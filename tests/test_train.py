@@ -172,6 +172,9 @@ def test_keys_of_a_swept_group_are_swept_with_it_and_all_else_stays():
     assert with_their_group(["network=mlp,nature_cnn", "network.hidden_sizes=[8,8]"])[1] == (
         "network.hidden_sizes=choice([8,8])"
     )
+    assert with_their_group(["experiment=a,b", "logger=wandb", "logger.group=g", "seed=1", "hydra.sweep.dir=out"]) == [
+        "experiment=a,b", "logger=wandb", "logger.group=choice(g)", "seed=1", "hydra.sweep.dir=out",
+    ]  # fmt: skip
     assert with_their_group(["algorithm=bcq,awac", "algorithm.lmbda=[", "x"]) == [
         "algorithm=bcq,awac", "algorithm.lmbda=[", "x",
     ]  # fmt: skip

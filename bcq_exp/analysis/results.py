@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bcq_exp.io.logger import own_settings
+from bcq_exp.io.overrides import own_settings
 from bcq_exp.io.summary import SUMMARY, read_summary
 
 LAST = 5  # evaluations whose mean is reported beside the last one

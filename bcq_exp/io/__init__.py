@@ -1,1 +1,1 @@
-"""Whole files, checkpoints, loggers, progress and signals."""
+"""Whole files, checkpoints, loggers, progress, signals and secrets."""

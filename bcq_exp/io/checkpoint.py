@@ -1,7 +1,7 @@
-"""Nested state on disk: tensors as safetensors, all else as JSON, each checkpoint complete or absent.
+"""Checkpoints: nested state on disk, tensors as safetensors and the rest as JSON, each complete or absent.
 
-    RUN/checkpoints/update_00001000/tensors.safetensors   every tensor, named by its keys joined with `/`
-    RUN/checkpoints/update_00001000/state.json            the nesting, every other value, the sums of both
+    RUN/checkpoints/update_00001000/tensors.safetensors   every tensor, named by its keys, joined by `/`
+    RUN/checkpoints/update_00001000/state.json            the nesting, every other value, the digests of both
 
 JSON has neither tensors, tuples, keys that are integers nor numbers that are not finite. They are objects with one key:
 `{"$tensor": name}`, `{"$tuple": [...]}`, `{"$items": [[key, value], ...]}`, `{"$float": "nan"}`.
@@ -37,10 +37,10 @@ class Damaged(ValueError):
 
 
 def save_checkpoint(directory: Path, update: int, state: Mapping[str, Any]) -> Path:
-    """Writes `state` as the checkpoint of `update`.
+    """Write `state` as the checkpoint of `update`.
 
-    A process killed at any moment leaves complete checkpoints only. One of `update` that is there already goes when the
-    new one is on disk.
+    A process killed at any moment leaves complete checkpoints only. An existing checkpoint of `update` is removed once
+    the new one is on disk.
 
     Args:
         directory: the run directory.
@@ -52,7 +52,7 @@ def save_checkpoint(directory: Path, update: int, state: Mapping[str, Any]) -> P
 
     Raises:
         ValueError: a key or value cannot be stored.
-        OSError: the disk refuses it; nothing is left of it.
+        OSError: a file cannot be written; nothing of the checkpoint remains.
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_encode(state, "", tensors))
@@ -76,10 +76,9 @@ def save_checkpoint(directory: Path, update: int, state: Mapping[str, Any]) -> P
 
 
 def keep_checkpoints(directory: Path, num: int, update: int) -> None:
-    """Removes the checkpoints before `update` but for the last `num`, that of `update` among them.
+    """Remove all checkpoints up to `update` but the last `num`.
 
-    Later ones, which a run that has gone back to an earlier one left, stay until it comes to them: they say nothing of
-    how many of those before may go.
+    Later ones, left by a run that went back to an earlier checkpoint, stay until the run reaches them and do not count.
 
     Raises:
         ValueError: `num` is below 1.
@@ -91,25 +90,25 @@ def keep_checkpoints(directory: Path, num: int, update: int) -> None:
 
 
 def remove_end(directory: Path, end: int, freqs: Sequence[int]) -> None:
-    """Removes the checkpoint of an end that is no end any more, where its last rows would not have been written.
+    """Remove the final checkpoint of a run that shall now be longer, where a longer run would not have its last rows.
 
-    The last update of a run is an event of every kind: a longer run that would not have logged or evaluated there goes
-    on from the checkpoint before, and comes by the same rows as one that was never shorter.
+    A run logs and evaluates at its last update whatever the periods. A longer run that would have done neither there
+    resumes from the checkpoint before, so its rows are those of a run that was never shorter.
 
     Args:
         directory: the run directory.
-        end: number of updates that the run had ended with.
-        freqs: updates between two events of each kind that writes rows.
+        end: updates of the shorter run.
+        freqs: updates between two events, for each kind that writes rows.
 
     Raises:
-        ValueError: there is no checkpoint before.
+        ValueError: there is no earlier checkpoint.
     """
     if all(end % freq == 0 for freq in freqs):
         return
     before = [path for path in _checkpoints(directory) if update_of(path) < end]
     if not before:
         raise ValueError(
-            f"{directory} cannot go on for longer: its last rows, of update {end}, are none of a longer run"
+            f"{directory} cannot become longer: a longer run would not have its last rows, of update {end}"
             f" (log_freq and eval_freq are {', '.join(map(str, freqs))}), and no checkpoint before update {end} is"
             " kept; begin anew in another directory"
         )
@@ -118,7 +117,7 @@ def remove_end(directory: Path, end: int, freqs: Sequence[int]) -> None:
 
 
 def clear_partial_checkpoints(directory: Path) -> None:
-    """Removes what a killed process left of a checkpoint half written, half removed or half replaced."""
+    """Remove what a killed process left of a checkpoint half written, half removed or half replaced."""
     checkpoints = directory / "checkpoints"
     for old in checkpoints.glob(f".update_*{REPLACED}"):
         if (path := old.with_name(old.name[1:].removesuffix(REPLACED))).exists():
@@ -130,30 +129,30 @@ def clear_partial_checkpoints(directory: Path) -> None:
 
 
 def common_checkpoints(directories: Sequence[Path]) -> list[list[Path]]:
-    """The checkpoints of the updates that every run directory has one of, the newest update first; damaged ones too.
+    """The updates at which every run directory has a checkpoint, newest first, damaged ones included.
 
     Args:
-        directories: of one run, or of the members of a population.
+        directories: run directories: one, or those of a population's members.
 
     Returns:
-        For each update the checkpoints' directories, one a run directory, in their order; `update_of` tells the update.
+        For each update the directories of its checkpoints, in the order of `directories`.
     """
-    found = [{path.name: path for path in _checkpoints(directory)} for directory in directories]
-    common = [name for name in found[0] if all(name in checkpoints for checkpoints in found)]
-    return [[checkpoints[name] for checkpoints in found] for name in reversed(common)]
+    by_name = [{path.name: path for path in _checkpoints(directory)} for directory in directories]
+    common = [name for name in by_name[0] if all(name in checkpoints for checkpoints in by_name)]
+    return [[checkpoints[name] for checkpoints in by_name] for name in reversed(common)]
 
 
 def update_of(path: Path) -> int:
-    """The number of updates that had been made when a checkpoint was written."""
+    """The update of a checkpoint, from its directory."""
     return int(path.name.removeprefix("update_"))
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Reads the state that `save_checkpoint` wrote: equal in every bit, tuples as tuples, int keys as ints.
+    """Read the state that `save_checkpoint` wrote: equal bit by bit, tuples as tuples, int keys as ints.
 
     Args:
         path: the checkpoint's directory.
-        device: where the tensors go. States of random generators belong on the CPU.
+        device: of the tensors. States of random generators must be on the CPU.
 
     Raises:
         Damaged: a file is missing, truncated or altered, or cannot be read.
@@ -172,7 +171,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         content = json.loads(text)
         version = content["version"]
         tensors_sha256, state_sha256, tree = content["tensors_sha256"], content["state_sha256"], content["state"]
-        found_sha256 = _sha256(json.dumps(tree).encode())
+        tree_sha256 = _sha256(json.dumps(tree).encode())
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Damaged(_altered(path / STATE)) from None
     if version != FORMAT_VERSION:
@@ -180,7 +179,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
             f"{path / STATE}: format version {version}, but this release reads {FORMAT_VERSION} only: go on with the"
             " release that wrote it (manifest.json of its run names it), or begin the run anew in another directory"
         )
-    if found_sha256 != state_sha256:
+    if tree_sha256 != state_sha256:
         raise Damaged(_altered(path / STATE))
     if _sha256(data) != tensors_sha256:
         raise Damaged(_altered(path / TENSORS))
@@ -195,13 +194,13 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
 
 
 def newest_states(directories: Sequence[Path]) -> tuple[list[Path], list[dict[str, Any]]]:
-    """The newest of the common checkpoints that are whole, with what they hold; empty where there is none.
+    """Load the newest common checkpoints that are whole: their directories and states, empty without checkpoints.
 
     Args:
         directories: as for `common_checkpoints`.
 
     Raises:
-        ValueError: there are some, but none is whole, or one is of another format version.
+        ValueError: all of them are damaged, or one is of another format version.
     """
     damaged: list[str] = []
     for paths in common_checkpoints(directories):
@@ -219,7 +218,7 @@ def newest_states(directories: Sequence[Path]) -> tuple[list[Path], list[dict[st
 
 
 def _encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """The JSON form of `value`, which lies at `name`; its tensors go into `tensors`."""
+    """The JSON form of `value`, whose keys are `name`; its tensors are added to `tensors`."""
     match value:
         case Tensor():
             if name in tensors:
@@ -272,14 +271,14 @@ def _join(name: str, key: object) -> str:
 
 
 def _checkpoints(directory: Path) -> list[Path]:
-    """Checkpoints by number of updates; each had all its files when it came to its name."""
-    found = directory.glob("checkpoints/update_*")
-    return sorted((p for p in found if re.fullmatch(r"update_\d+", p.name) and p.is_dir()), key=update_of)
+    """Checkpoints by update; each was complete before it got its name."""
+    paths = directory.glob("checkpoints/update_*")
+    return sorted((p for p in paths if re.fullmatch(r"update_\d+", p.name) and p.is_dir()), key=update_of)
 
 
 def _remove(path: Path) -> None:
-    """Removes a checkpoint."""
-    path.rename(path.with_name(PARTIAL))  # at once no checkpoint any more, however long the rest takes
+    """Remove a checkpoint."""
+    path.rename(path.with_name(PARTIAL))  # in one step, so a process killed meanwhile leaves no half checkpoint
     clear_partial_checkpoints(path.parents[1])
 
 

@@ -1,4 +1,4 @@
-"""How two configurations, or the code that made two runs, differ, in words."""
+"""Differences between two configurations, or between the code of two runs, in words."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ MOST = 12  # differences that one message lists
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots."""
+    """A nested mapping as a flat one, whose keys are joined by dots."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -16,30 +16,30 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The keys of two flat configurations whose values differ, or that one of them lacks."""
+    """Keys that differ between two flat configurations, or that one of them lacks."""
     return [key for key in {**before, **now} if before.get(key) != now.get(key)]
 
 
 def difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """How a key of two flat configurations differs, in words."""
+    """The difference of a key between two flat configurations, in words."""
     return f"{key}: {before.get(key, 'absent')} before, {now.get(key, 'absent')} now"
 
 
 def code_difference(before: str, now: str) -> str:
-    """How the digest of the code differs, in words, and what lets other code go on."""
+    """The difference of two digests of code in words, with the key that allows other code to resume."""
     return f"the code has changed: {before[:12]} before, {now[:12]} now; allow_code_change=true goes on all the same"
 
 
 def refusal(differences: Mapping[Path, Sequence[str]], remedy: str) -> ValueError:
-    """One message for all that keeps runs from going on in directories that exist.
+    """One error for all the reasons why runs cannot resume in their directories.
 
     Args:
-        differences: what differs, a line each, by directory; at least one.
-        remedy: how to begin anew.
+        differences: lines by directory, at least one.
+        remedy: how to begin anew, the end of the message.
     """
     first, *others = differences
     place = f"{first} and {len(others)} more hold other runs" if others else f"{first} holds another run"
-    lines = list(dict.fromkeys(line for found in differences.values() for line in found))
+    lines = list(dict.fromkeys(line for reasons in differences.values() for line in reasons))
     if len(lines) > MOST:
         lines = [*lines[:MOST], f"and {len(lines) - MOST} more"]
     return ValueError("\n  ".join([f"{place} than what is asked for:", *lines]) + f"\n{remedy}")

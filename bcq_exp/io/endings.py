@@ -1,4 +1,4 @@
-"""How a command ends before its time: in one line, with an exit code that says whether to give it again."""
+"""Early ends of a command: one line, and an exit code that says whether to give the command again."""
 
 import logging
 import sys
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from bcq_exp.io.files import refusal
 from bcq_exp.io.interruption import watching
 
-STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a signal has come, what could be saved is saved, the same command goes on
+STOPPED = 75  # EX_TEMPFAIL of sysexits.h: a signal came, the work is saved, the same command resumes it
 
 
 def refuse_pickles(arguments: Sequence[str]) -> None:
@@ -19,13 +19,13 @@ def refuse_pickles(arguments: Sequence[str]) -> None:
 
 @contextmanager
 def in_one_line(go_on: str = "give the same command again") -> Iterator[None]:
-    """End the process in one line where a signal or the disk ends the block: with code `STOPPED`, or with 1.
+    """End the process in one line where a signal (code `STOPPED`) or the disk (code 1) ends the block.
 
     Args:
-        go_on: how to go on after a signal.
+        go_on: the instruction that is printed after a signal: how to resume.
 
     Raises:
-        SystemExit: a signal has come, or a file could not be written.
+        SystemExit: a signal came, or a file could not be written.
     """
     logging.raiseExceptions = False  # a log on a full disk has nowhere to complain to
     try:

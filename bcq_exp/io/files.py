@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whenever their process is killed."""
+"""Files that are written whole or not at all, whenever their process is killed."""
 
 import errno
 import hashlib
@@ -14,7 +14,7 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, Self
 
-PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.partial")  # what `replacing` writes to
+PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.partial")  # names that `replacing` writes to
 FULL = {
     errno.ENOSPC: "no space left on device",
     errno.EDQUOT: "disk quota exceeded",
@@ -29,15 +29,15 @@ CLOSED = {
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to: what lies there takes the place of `path` when the block ends, on disk.
+    """Yield a temporary name beside `path`; the file written there replaces `path`, on disk, when the block ends.
 
-    Where the block raises, `path` stays as it was. Several processes may write to one `path`; the last one stays.
+    Where the block raises, `path` stays as it was. Where several processes write to one `path`, the last one wins.
 
     Args:
-        path: a file that exists or not, in a folder that does.
+        path: a file, new or not, in a folder that exists.
 
     Raises:
-        OSError: the disk refuses it; its `filename` is `path`.
+        OSError: the file cannot be written; its `filename` is `path`.
     """
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -53,7 +53,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path, partial: Path | None = None) -> Iterator[None]:
-    """Name `path` in an OSError of the block that names no file, as of a failing write, or names `partial`."""
+    """Name `path` in an OSError of the block that names no file, as that of a failed write, or that names `partial`."""
     try:
         yield
     except OSError as error:
@@ -63,11 +63,11 @@ def naming(path: Path, partial: Path | None = None) -> Iterator[None]:
 
 
 def clear_partials(folder: Path, stem: str = "") -> None:
-    """Remove what killed processes left half written in a folder: files named as `replacing` names them, no others.
+    """Remove the temporary files of `replacing` that killed processes left in a folder.
 
     Args:
-        folder: one that no other process writes to.
-        stem: of the names that are meant, where others may write the rest.
+        folder: a folder; no other process may be writing files of this stem to it.
+        stem: beginning of the names of the files that were to be written.
     """
     for path in folder.iterdir() if folder.is_dir() else ():
         match = PARTIAL.fullmatch(path.name)
@@ -76,7 +76,7 @@ def clear_partials(folder: Path, stem: str = "") -> None:
 
 
 def refusal(error: OSError) -> str | None:
-    """One line for a disk that is full or cannot be written, with what to do; None for any other error."""
+    """One line, remedy included, for a disk that is full or cannot be written; None for any other error."""
     if words := FULL.get(error.errno or 0):
         return f"{words} while writing {error.filename}; free some and give the same command again"
     if words := CLOSED.get(error.errno or 0):
@@ -85,7 +85,7 @@ def refusal(error: OSError) -> str | None:
 
 
 class HeldLog(MemoryHandler):
-    """Records of the root logger while it is entered, held back until there is a place to write them to."""
+    """Log records of the root logger while entered, held back until the file for them can be written."""
 
     def __init__(self) -> None:
         super().__init__(sys.maxsize, flushLevel=sys.maxsize)
@@ -102,7 +102,7 @@ class HeldLog(MemoryHandler):
             file.close()
 
     def write_to(self, path: Path) -> None:
-        """Append to a file what was held back, and from now on each record as it comes."""
+        """Append the held records to a file, and each later one as it comes."""
         file = logging.FileHandler(path)
         formatters = [handler.formatter for handler in logging.getLogger().handlers if handler.formatter]
         file.setFormatter(formatters[0] if formatters else None)
@@ -112,7 +112,7 @@ class HeldLog(MemoryHandler):
 
 
 def sync(path: Path) -> None:
-    """Put a file's content, or the names in a folder, on disk."""
+    """Flush a file's content, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -136,28 +136,28 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file's content, in hexadecimal digits."""
+    """Sha256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path, remedy: str = "restore it from a copy, or remove it") -> dict[str, Any]:
-    """Read what `write_json` wrote.
+    """Read a file of `write_json`.
 
     Args:
-        path: of the file.
-        remedy: what to do about a damaged one, for the message.
+        path: the file.
+        remedy: the end of the message about a damaged file.
 
     Raises:
-        ValueError: it is damaged.
-        OSError: it cannot be read.
+        ValueError: the file is damaged.
+        OSError: the file cannot be read.
     """
     data = path.read_bytes()
     try:
         content = json.loads(data)
     except RecursionError:
         wrong = "is nested too deeply"
-    except ValueError as error:  # of its letters or of its JSON
+    except ValueError as error:  # not UTF-8, or not JSON
         wrong = f"is no JSON ({error})" if data.strip() else "is empty"
     else:
         if isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""Signals that ask a process to end: what can be saved is saved first."""
+"""Signals that ask a process to end, which saves its work first."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
-# Of a keyboard, of whoever ends processes, of a terminal that closes, of SLURM before a job's time is over (USR1 where
-# sbatch is told so, USR2 from submitit).
+# From the keyboard, from `kill`, from a terminal that closes, and from SLURM before a job's time is over (USR1 by
+# sbatch's option, USR2 from submitit).
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
 )
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has ended the work; all of it that can be taken up again is saved.
+    """A signal has ended the work, which is saved and can be resumed.
 
     Args:
         signum: the signal's number.
@@ -30,11 +30,11 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class Watch:
-    """What has come since it is entered, and what would have answered it before.
+    """The signal that came while `watching`, and the handlers that it replaced.
 
     Args:
-        signum: the signal that has come; None: none.
-        handlers: Python's handlers before, by signal.
+        signum: the signal that came; None where none did.
+        handlers: the replaced handlers, by signal.
     """
 
     signum: int | None = None
@@ -47,16 +47,16 @@ class Watch:
 
 @contextmanager
 def watching(is_saved: Callable[[], bool] = lambda: True) -> Iterator[Watch]:
-    """Answer the first of `SIGNALS`; a second one ends the process at once, as if nobody watched.
+    """Handle the first of `SIGNALS`; a second one ends the process at once, as without a handler.
 
-    Signals that are ignored stay so, as `nohup` has it. Threads but the main one get no signals, and watch for none.
+    Ignored signals stay ignored, as under `nohup`. Only the main thread gets signals, so in others nothing is watched.
 
     Args:
-        is_saved: asked when the signal comes: whether nothing would be lost. If so the block is left at once, wherever
-            it is; if not it must look at the watch, save, and end.
+        is_saved: whether nothing would be lost, asked when the signal comes. If so the block is left at once, wherever
+            it is; if not, the block must ask `Watch.is_over`, save and end.
 
     Raises:
-        Interrupted: a signal has come, from within the block or when it ends.
+        Interrupted: a signal came; raised within the block or at its end.
     """
     watch = Watch()
 
@@ -69,8 +69,8 @@ def watching(is_saved: Callable[[], bool] = lambda: True) -> Iterator[Watch]:
             raise Interrupted(signum)
 
     if threading.current_thread() is threading.main_thread():
-        found = {signum: signal.getsignal(signum) for signum in SIGNALS}
-        watch.handlers = {signum: old for signum, old in found.items() if old not in (signal.SIG_IGN, None)}
+        handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
+        watch.handlers = {signum: old for signum, old in handlers.items() if old not in (signal.SIG_IGN, None)}
     for signum in watch.handlers:
         signal.signal(signum, answer)
     try:
@@ -84,7 +84,7 @@ def watching(is_saved: Callable[[], bool] = lambda: True) -> Iterator[Watch]:
 
 @contextmanager
 def not_of_the_keyboard() -> Iterator[None]:
-    """Keep a terminal's Ctrl-C from processes that are started in the block: whoever started them tells them."""
+    """Block a terminal's Ctrl-C for processes that are started in the block; their parent passes it on."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -1,4 +1,4 @@
-"""Secrets in what is logged: their values never leave the process."""
+"""Masks for secrets in logs and saved files; their values never leave the process."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -6,16 +6,16 @@ from typing import Any
 
 MASK = "***"
 SECRET = re.compile(r"api_?key|access_?key|private_?key|token|passw(or)?d|passphrase|secret|credential", re.IGNORECASE)
-# user:password@ of an address, as a database of a study has it
+# user:password@ in an address, such as that of a database
 LOGIN = re.compile(r"(?<=://)[^/\s@]*:[^/\s@]*(?=@)")
 
 
 def masked(values: Any, key: str = "") -> Any:
-    """A copy of plain values where those whose key names a secret, and logins in addresses, read `***`.
+    """Copy plain values with `***` in place of values whose key names a secret, and of logins in addresses.
 
     Args:
         values: nested dicts and lists of plain values.
-        key: under which they stand.
+        key: the key that holds them.
     """
     if SECRET.search(key) and values is not None:
         return MASK
@@ -27,12 +27,12 @@ def masked(values: Any, key: str = "") -> Any:
 
 
 def masked_words(words: Iterable[str]) -> list[str]:
-    """Words of a command line, `key=value` among them, with their secrets masked."""
+    """Mask the secrets in words of a command line."""
     return [masked_word(word) for word in words]
 
 
 def masked_word(word: str) -> str:
-    """A word of a command line with its secrets masked; of `a={api_key: x}` all that follows the `=`."""
+    """Mask the secrets in a word of a command line; in `a={api_key: x}` all that follows the `=`."""
     key, is_setting, value = word.partition("=")
     if is_setting and (SECRET.search(key) or SECRET.search(value)):
         return f"{key}={MASK}"

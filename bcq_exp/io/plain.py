@@ -1,6 +1,6 @@
-"""YAML that holds plain values only: what a run directory keeps is read without anything in it being executed.
+"""YAML of plain values only, for files of run directories: reading one executes nothing.
 
-A saved file may have come from anywhere. It has no tags, no aliases, and no text that a resolver would take up.
+A saved file may come from anywhere. Tags, aliases and text that OmegaConf would resolve are refused.
 """
 
 import re
@@ -16,7 +16,7 @@ CALL = re.compile(r"\$\{([A-Za-z_]\w*):((?:\$\{[\w.]+\})(?:,\$\{[\w.]+\})*)\}", 
 
 
 class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """YAML without tags, aliases, dates and doubled keys; `1e-3` is a number, as OmegaConf has it."""
+    """YAML without tags, aliases, dates and repeated keys; `1e-3` is a number, as OmegaConf reads it."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {
         first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
@@ -24,7 +24,7 @@ class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
     }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """A node, unless it is an alias or has a tag: aliases of aliases grow without bound, tags name types."""
+        """Compose a node; aliases are refused since nested ones grow without bound, tags since they name types."""
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
             raise yaml.MarkedYAMLError(None, None, f"the alias *{event.anchor} is no plain value", event.start_mark)
@@ -33,11 +33,11 @@ class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """A mapping whose keys are all different."""
-        found = super().construct_mapping(node, deep=deep)
-        if len(found) < len(node.value):
+        """Construct a mapping; a repeated key is an error."""
+        mapping = super().construct_mapping(node, deep=deep)
+        if len(mapping) < len(node.value):
             raise yaml.MarkedYAMLError(None, None, "a key stands there twice", node.start_mark)
-        return found
+        return mapping
 
 
 PlainLoader.add_implicit_resolver(
@@ -46,10 +46,10 @@ PlainLoader.add_implicit_resolver(
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain values of a file: dicts, lists, str, int, float, bool and None.
+    """Read a file's plain values: dicts, lists, str, int, float, bool and None.
 
     Raises:
-        ValueError: it cannot be read, is damaged, or holds something else; the file and the line are named.
+        ValueError: the file cannot be read, is damaged, or holds anything else; names the file and the line.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -68,24 +68,24 @@ def read_yaml(path: Path) -> Any:
 
 
 def dereferenced(values: Any, path: Path, calls: Mapping[str, Callable[..., str]]) -> Any:
-    """The values of a file with `${a.b}` replaced by the plain value of that key of the same file.
+    """Replace each `${a.b}` by the plain value of that key of the same file.
 
     Args:
-        values: of `read_yaml`.
-        path: of the file, for messages.
+        values: as `read_yaml` returns them.
+        path: the file, for messages.
         calls: functions that may be written as `${name:${a.b},${c}}`.
 
     Raises:
-        ValueError: any other `${`: a resolver could read what the file was not given, such as the environment.
+        ValueError: any other `${`; a resolver could read what does not belong to the file, such as the environment.
     """
 
     def value_of(text: str, key: str, name: str) -> Any:
-        found = values
+        value = values
         for part in name.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
-        if isinstance(found, dict | list) or "${" in str(found):
+            value = value.get(part) if isinstance(value, dict) else None
+        if isinstance(value, dict | list) or "${" in str(value):
             raise refusal(text, key)
-        return found
+        return value
 
     def refusal(text: str, key: str) -> ValueError:
         return ValueError(

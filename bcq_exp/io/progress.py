@@ -1,4 +1,4 @@
-"""Progress of a run, and of other work: drawn on a terminal, plain lines elsewhere."""
+"""Progress of a run, or of other work: a bar on a terminal, log lines elsewhere."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def terminal() -> Console | None:
-    """Where to draw on stderr; None where it is no terminal, or under CI."""
+    """A console on stderr; None where stderr is no terminal, or under CI."""
     console = Console(stderr=True)
     return console if sys.stderr.isatty() and console.is_interactive and not os.environ.get("CI") else None
 
@@ -32,24 +32,24 @@ class _Bar(progress.Progress):
     facts = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bar, then the facts, cut at the terminal's edge."""
+        """Yield the bar, then the facts, cut at the terminal's edge."""
         yield from super().get_renderables()
         yield Text(self.facts, no_wrap=True, overflow="ellipsis")
 
 
 class Progress:
-    """Shows how far a run is while it is entered: losses, last score or return, updates a second and time left.
+    """Show the progress of a run while entered: losses, last score or return, updates a second and time left.
 
-    Of a population that trains together it shows the members, how many of them have failed, and the best and the median
-    score, or return, in the losses' place.
+    For a population: the number of members, how many have failed, and the best and the median score (or return) in
+    place of the losses.
 
-    Where stderr is no terminal, or under CI, these are log lines, one in ten seconds at most and one at the end. Speed
-    counts from entering, so that a resumed run shows its own.
+    Where stderr is no terminal, or under CI, these are log lines, at most one in `PLAIN_PERIOD` and one at the end.
+    Speed counts from entering, so a resumed run shows its own.
 
     Args:
         total: updates of the whole run.
-        start: updates that were made before, in the run that this one resumes.
-        description: what is trained on what.
+        start: updates that were made before this process.
+        description: the algorithm and its dataset.
         num_members: runs that train together, at least 1.
     """
 
@@ -92,15 +92,15 @@ class Progress:
         num_failed: int,
         compile_seconds: float = 0.0,
     ) -> None:
-        """Shows that `update` updates of the run are made.
+        """Show that the run has made `update` updates.
 
         Args:
             update: updates of the whole run so far, those before `start` included.
-            metrics: of these the losses are shown, the names that end in `loss`.
-            evaluations: the last one of each member that has not failed, empty before the first. The normalised score
-                is shown where each has one, else the return.
+            metrics: those whose names end in `loss` are shown.
+            evaluations: the last evaluation of each member that has not failed, empty before the first. The normalised
+                score is shown where each has one, else the return.
             num_failed: members that have failed.
-            compile_seconds: since entering; what will not be needed again counts for neither speed nor time left.
+            compile_seconds: spent on compiling since entering; left out of speed and time left.
         """
         now = monotonic()
         self._update = update
@@ -109,12 +109,12 @@ class Progress:
         self._show(self._facts(update, metrics, evaluations, num_failed, now - self._started - compile_seconds), now)
 
     def evaluating(self, member: int, num_ended: int, num_steps: int) -> None:
-        """Shows how far an evaluation is, until the next `advance`.
+        """Show the progress of an evaluation, until the next `advance`.
 
         Args:
-            member: whose it is, counted from 0.
+            member: the member that is evaluated, counted from 0.
             num_ended: episodes that have ended.
-            num_steps: of all its episodes so far.
+            num_steps: environment steps of all its episodes so far.
         """
         whose = f"member {member + 1} of {self._num_members}: " if self._num_members > 1 else ""
         self._show(f"evaluating {whose}{episodes(num_ended, num_steps)}", monotonic())
@@ -137,18 +137,18 @@ class Progress:
         num_failed: int,
         seconds: float,
     ) -> str:
-        done = [evaluation for evaluation in evaluations if evaluation]
-        is_scored = all("eval/normalized_score" in evaluation for evaluation in done)
-        what, key = ("score", "eval/normalized_score") if is_scored else ("return", "eval/return")
-        values = [evaluation[key] for evaluation in done]
+        ended = [evaluation for evaluation in evaluations if evaluation]
+        is_scored = all("eval/normalized_score" in evaluation for evaluation in ended)
+        label, key = ("score", "eval/normalized_score") if is_scored else ("return", "eval/return")
+        values = [evaluation[key] for evaluation in ended]
         if self._num_members == 1:
             losses = {name.removeprefix("train/"): value for name, value in metrics.items() if name.endswith("loss")}
             facts = [f"{name} {value:.4g}" for name, value in losses.items()]
-            facts += [f"{what} {value:.4g}" for value in values]
+            facts += [f"{label} {value:.4g}" for value in values]
             times = ""
         else:
             facts = [f"{self._num_members} members" + (f", {num_failed} failed" if num_failed else "")]
-            facts += [f"best {what} {max(values):.4g} median {median(values):.4g}"] if values else []
+            facts += [f"best {label} {max(values):.4g} median {median(values):.4g}"] if values else []
             times = f" x {self._num_members}"
         if update > self._start and seconds > 0:
             rate = (update - self._start) / seconds
@@ -158,15 +158,15 @@ class Progress:
 
 
 def episodes(num_ended: int, num_steps: int) -> str:
-    """How far an evaluation is."""
+    """The progress of an evaluation in words."""
     return f"{num_ended} episodes ended, {num_steps:,} steps"
 
 
 class Board:
-    """Shows one line while it is entered: on a terminal in place, elsewhere as a log line when it changes.
+    """Show one line while entered: in place on a terminal, elsewhere as a log line when it changes.
 
     Args:
-        period: seconds between log lines, at least; the first one comes that long after entering.
+        period: minimum seconds between log lines, and before the first.
     """
 
     def __init__(self, period: float = 0.0) -> None:
@@ -185,7 +185,7 @@ class Board:
             self._status.stop()
 
     def show(self, line: str) -> None:
-        """Shows a line in the last one's place."""
+        """Show a line in place of the last one."""
         if self._status:
             self._status.update(line)
         elif line != self._shown and (now := monotonic()) - self._logged >= self._period:

@@ -1,4 +1,4 @@
-"""The code that runs: its revision and its digest."""
+"""The revision and the digest of the running code."""
 
 import hashlib
 import subprocess
@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1]
 
 @cache
 def source_digest() -> str:
-    """Sha256 over the source files of the package and its plugins: the same for the same code."""
+    """Sha256 over the source files of the package and its plugins."""
     sha = hashlib.sha256()
     for path in [*sorted(PACKAGE.rglob("*.py")), *sorted(PACKAGE.parent.glob("hydra_plugins/bcq_exp_*.py"))]:
         sha.update(path.read_bytes())
@@ -18,7 +18,7 @@ def source_digest() -> str:
 
 
 def git_revision() -> str | None:
-    """The commit of the source, with "-dirty" where files differ from it; None outside a checkout."""
+    """The commit of the source, ending in "-dirty" where files differ from it; None outside a checkout."""
     command = ["git", "-C", str(PACKAGE), "describe", "--always", "--abbrev=40", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

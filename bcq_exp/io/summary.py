@@ -1,4 +1,4 @@
-"""`summary.json`, a run's final figures: a run has ended when it is there, whole."""
+"""`summary.json`, a run's final figures; a run has ended when this file is there and whole."""
 
 import logging
 from pathlib import Path
@@ -8,7 +8,7 @@ from bcq_exp.io.files import read_json
 
 SUMMARY = "summary.json"
 Number = int | float
-# What every summary holds, by type.
+# Keys of every summary, with their types.
 KEYS: dict[str, Any] = {
     "algorithm": str,
     "dataset": str,
@@ -27,11 +27,11 @@ log = logging.getLogger(__name__)
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:
-    """The summary of a run.
+    """Read the summary of a run.
 
     Raises:
-        ValueError: it is damaged.
-        OSError: there is none, or it cannot be read.
+        ValueError: the file is damaged.
+        OSError: there is no such file, or it cannot be read.
     """
     path, remedy = run_dir / SUMMARY, f"resume={run_dir} writes it anew from the last checkpoint"
     summary = read_json(path, remedy)
@@ -41,13 +41,13 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
     if "overrides" not in wrong and not all(isinstance(word, str) for word in summary["overrides"]):
         wrong.append("overrides")
     if wrong:
-        found = ", ".join(f"{key}={summary[key]!r}" for key in wrong)
-        raise ValueError(f"{path} holds {found}, so it was damaged after it was written; {remedy}")
+        pairs = ", ".join(f"{key}={summary[key]!r}" for key in wrong)
+        raise ValueError(f"{path} holds {pairs}, so it was damaged after it was written; {remedy}")
     return summary
 
 
 def has_ended(run_dir: Path) -> bool:
-    """Whether a run has its summary; a damaged one is none, and said so."""
+    """Whether a run has a summary; a damaged one does not count, with a warning."""
     if not (run_dir / SUMMARY).exists():
         return False
     try:

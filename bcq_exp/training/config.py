@@ -24,6 +24,8 @@ from bcq_exp.data.storage import STORAGES
 from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
 from bcq_exp.envs.environments import spaces
 from bcq_exp.fields import file_name, one_of, within
+from bcq_exp.io.loggers import LOGGERS
+from bcq_exp.io.loggers.form import LoggerConfig
 from bcq_exp.networks import SMALLEST_SIDE
 from bcq_exp.networks.schema import NETWORKS, MLPNetworkConfig, NetworkConfig
 from bcq_exp.policies.actions import ActionMap
@@ -106,17 +108,6 @@ class OptimizerConfig:
 
 
 @dataclass(kw_only=True)
-class LoggerConfig:
-    """Where metrics go besides metrics.csv."""
-
-    name: str = one_of("csv", "wandb")
-    project: str
-    group: str | None
-    tags: list[str]
-    job_type: str
-
-
-@dataclass(kw_only=True)
 class ScheduleConfig:
     """The run-level keys; periods and `num_updates` count updates."""
 
@@ -169,6 +160,7 @@ def check(cfg: DictConfig) -> RunConfig:
     algorithm_type = chosen_type(values, "algorithm.name", algorithms, errors)
     network_type = chosen_type(values, "network.kind", NETWORKS, errors)
     dataset_type = chosen_type(values, "dataset.format", FORMATS, errors)
+    logger_type = chosen_type(values, "logger.name", LOGGERS, errors)
     if errors:
         raise ValueError("\n".join(errors))
     parts: dict[str, Any] = {}
@@ -177,7 +169,7 @@ def check(cfg: DictConfig) -> RunConfig:
         "network": network_type,
         "dataset": dataset_type,
         "optimizer": OptimizerConfig,
-        "logger": LoggerConfig,
+        "logger": logger_type,
     }.items():
         found = completed(values[section]) if section == "dataset" else values[section]
         parts[section] = typed_section(found, schema, f"{section}.", errors)
@@ -185,7 +177,7 @@ def check(cfg: DictConfig) -> RunConfig:
     parts["schedule"] = typed_section(top, ScheduleConfig, "", errors)
     if errors:
         raise ValueError("\n".join(errors))
-    errors += dataset_errors(parts["dataset"]) + optimizer_errors(parts["optimizer"])
+    errors += dataset_errors(parts["dataset"]) + optimizer_errors(parts["optimizer"]) + parts["logger"].errors()
     found_spaces = _spaces(parts["dataset"].env, errors)
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])

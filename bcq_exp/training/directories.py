@@ -1,7 +1,7 @@
-"""Run directories: made new, claimed before anything is written, and never cleared of what others made.
+"""Run directories: made new, claimed before anything is written; files of others are never removed.
 
-RUN/manifest.json   what the run is (`bcq_exp.training.identity`), and by which processes it was trained
-RUN/.hydra/         the configuration, with nothing left to resolve; Hydra's own part of it; what was typed
+RUN/manifest.json   the run's identity (`bcq_exp.training.identity`), and the processes that trained it
+RUN/.hydra/         the resolved configuration, Hydra's own part of it, and the overrides
 RUN/run.lock        held by the process that writes to RUN
 """
 
@@ -20,14 +20,14 @@ from bcq_exp.training.identity import Identity
 
 MANIFEST = "manifest.json"
 LOCK = "run.lock"
-# What a run writes beside its manifest; without one these are somebody else's.
+# Files of a run; where they stand without a manifest, they are not ours.
 WRITTEN = ("metrics.csv", "summary.json", "checkpoints", "train.log", "wandb.json", ".hydra")
-# What a manifest keeps of each process but the last under `earlier`.
+# Keys that a manifest keeps under `earlier` for each process but the last.
 PROCESS = ("command", "host", "git_revision", "source_sha256", "packages", "device", "num_threads")
 
 
 class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-    """YAML as OmegaConf reads it: a string that it would take for a number is quoted."""
+    """YAML for OmegaConf: a string that looks like a number is quoted."""
 
 
 def _quoted(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -42,13 +42,13 @@ Dumper.add_representer(str, _quoted)
 
 
 def missing_folders(path: Path) -> list[Path]:
-    """The folders that making `path` makes too, and `path`, the outermost first."""
+    """The folders that do not exist yet among `path` and its parents, outermost first."""
     path = path.absolute()
     return [folder for folder in (*reversed(path.parents), path) if not folder.exists()]
 
 
 def make_new(path: Path) -> Path:
-    """Make the folder `path`, or where it exists `path-2` and so on: of several processes each gets its own."""
+    """Make the folder `path`, or `path-2` and so on where it exists; each of several processes gets its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     number, made = 1, path
     while True:
@@ -61,7 +61,7 @@ def make_new(path: Path) -> Path:
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove those of the folders that are empty, the innermost first."""
+    """Remove the empty ones of the folders, innermost first."""
     for folder in sorted(folders, reverse=True):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
@@ -69,11 +69,11 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 @dataclass(frozen=True)
 class Kept:
-    """How a run's configuration is kept in `.hydra`.
+    """A run's configuration as `.hydra` keeps it.
 
     Args:
         resolved: the whole configuration as plain values.
-        overrides: what was typed.
+        overrides: the words that were typed.
         hydra: Hydra's own part of the configuration; None where the directory has it.
     """
 
@@ -82,7 +82,7 @@ class Kept:
     hydra: Mapping[str, Any] | None
 
     def files(self, run_dir: Path) -> dict[Path, Any]:
-        """What each file of a run directory holds."""
+        """The content of each file, by path."""
         folder = run_dir / ".hydra"
         own = {folder / "config.yaml": masked(self.resolved), folder / "overrides.yaml": masked_words(self.overrides)}
         return own if self.hydra is None else {**own, folder / "hydra.yaml": {"hydra": masked(self.hydra)}}
@@ -95,17 +95,17 @@ class Kept:
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any] | None:
-    """The manifest of a run directory; None where nothing has begun there. Raises ValueError where it is damaged."""
+    """The manifest of a run directory; None where no run has begun there. Raises ValueError where it is damaged."""
     path = run_dir / MANIFEST
     return read_json(path) if path.exists() else None
 
 
 def check_vacant_or_same(runs: Mapping[Path, Identity], *, allow_code_change: bool, remedy: str) -> None:
-    """Check that each run can begin, or go on, in its directory; nothing is written.
+    """Check that each run can begin or resume in its directory; nothing is written.
 
     Args:
-        runs: what shall run, by directory.
-        allow_code_change: whether runs that other code began may go on.
+        runs: the runs' identities, by directory.
+        allow_code_change: whether this code may resume runs of other code.
         remedy: how to begin anew, the end of the message.
 
     Raises:
@@ -115,7 +115,7 @@ def check_vacant_or_same(runs: Mapping[Path, Identity], *, allow_code_change: bo
     for run_dir, identity in runs.items():
         manifest = read_manifest(run_dir)
         if manifest is None:
-            # With a lock beside it a configuration is that of a start that was killed before its manifest was there.
+            # A configuration and a lock without a manifest: a start of ours that was killed before writing it.
             ours = {".hydra"} if (run_dir / LOCK).exists() else set()
             if others := [name for name in WRITTEN if name not in ours and (run_dir / name).exists()]:
                 raise ValueError(
@@ -124,14 +124,14 @@ def check_vacant_or_same(runs: Mapping[Path, Identity], *, allow_code_change: bo
                 )
             continue
         begun = Identity.kept(manifest, run_dir / MANIFEST)
-        if found := begun.differences(identity, allow_code_change=allow_code_change):
-            lines[run_dir] = found
+        if differences := begun.differences(identity, allow_code_change=allow_code_change):
+            lines[run_dir] = differences
     if lines:
         raise refusal(lines, remedy)
 
 
 def check_configuration(run_dir: Path, resolved: Mapping[str, Any]) -> None:
-    """Raise ValueError where a directory's configuration is not as its manifest knows it; nothing is imported."""
+    """Raise ValueError where a directory's configuration differs from its manifest's; nothing is imported."""
     known = Identity.kept(read_manifest(run_dir) or {}, run_dir / MANIFEST)
     is_compiled = bool(known.config.get("compile"))
     now = Identity.of(resolved, is_compiled=is_compiled, dataset_sha256=known.dataset_sha256)
@@ -141,7 +141,7 @@ def check_configuration(run_dir: Path, resolved: Mapping[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Claim:
-    """A run directory that no other process writes to until `release`."""
+    """A run directory that is locked for this process until `release`."""
 
     run_dir: Path
     identity: Identity
@@ -149,42 +149,42 @@ class Claim:
 
     @property
     def shorter(self) -> int | None:
-        """The number of updates that the run was to have before it was asked for more; None where it was not."""
+        """The earlier `num_updates` of a run that is now asked for more; None for any other run."""
         before = (read_manifest(self.run_dir) or {}).get("config", {}).get("num_updates")
         return before if before is not None and before < self.identity.config["num_updates"] else None
 
     def begin(self, kept: Kept, account: Mapping[str, Any]) -> None:
-        """Write what the run is, and that this process trains it."""
+        """Write the configuration and the manifest, with this process as the one that trains the run."""
         before, is_longer = read_manifest(self.run_dir) or {}, self.shorter is not None
         earlier = before.get("earlier", [])
         if "command" in before:
             earlier = [*earlier, {key: before[key] for key in PROCESS if key in before}]
         content = {**self.identity.account(), **account, "earlier": earlier}
-        kept.write(self.run_dir)  # first, so that whatever has a manifest can be gone on with
+        kept.write(self.run_dir)  # first, so that a directory with a manifest can always be resumed
         write_json(self.run_dir / MANIFEST, content)
         if is_longer:
-            (self.run_dir / "summary.json").unlink(missing_ok=True)  # of the shorter run; the longer one ends anew
+            (self.run_dir / "summary.json").unlink(missing_ok=True)  # of the shorter run
 
     def release(self) -> None:
-        """Let other processes in."""
+        """Unlock the directory."""
         self.lock.release()
 
 
 def writer(run_dir: Path) -> str:
-    """The process that writes to a directory, as its manifest names it."""
+    """The process that holds a directory, as its manifest names it."""
     manifest = read_manifest(run_dir) or {}
     where = f" ({manifest['pid']} on {manifest['host']})" if {"pid", "host"} <= manifest.keys() else ""
     return f"another process{where}"
 
 
 def claim(runs: Mapping[Path, Identity], *, allow_code_change: bool, remedy: str) -> list[Claim]:
-    """Claim the directory of each run, or none.
+    """Lock the directories of all runs, or none.
 
     Args:
         runs, allow_code_change, remedy: as for `check_vacant_or_same`.
 
     Raises:
-        ValueError: as `check_vacant_or_same`, or another process writes to a directory.
+        ValueError: as `check_vacant_or_same`, or another process holds a directory.
     """
     check_vacant_or_same(runs, allow_code_change=allow_code_change, remedy=remedy)
     claims: list[Claim] = []
@@ -194,7 +194,9 @@ def claim(runs: Mapping[Path, Identity], *, allow_code_change: bool, remedy: str
             lock = FileLock(run_dir / LOCK)
             lock.acquire(timeout=0)
             claims.append(Claim(run_dir, identity, lock))
-        check_vacant_or_same(runs, allow_code_change=allow_code_change, remedy=remedy)  # nobody was faster
+        check_vacant_or_same(
+            runs, allow_code_change=allow_code_change, remedy=remedy
+        )  # again, now that they are locked
     except (Timeout, ValueError) as error:
         for made in claims:
             made.release()

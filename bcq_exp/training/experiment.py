@@ -26,9 +26,7 @@ from bcq_exp.engine.population import Population
 from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import check_masks, evaluate
 from bcq_exp.io.checkpoint import remove_end
-from bcq_exp.io.files import read_json, write_json
-from bcq_exp.io.logger import Logger, WandbLogger, own_settings
-from bcq_exp.io.masking import masked, masked_words
+from bcq_exp.io.masking import masked_words
 from bcq_exp.networks.schema import Sizes
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
@@ -48,7 +46,8 @@ from bcq_exp.training.directories import Claim, claim
 from bcq_exp.training.identity import dataset_digest
 from bcq_exp.training.job import Job
 from bcq_exp.training.manifest import dataset_account, process_account
-from bcq_exp.training.trainer import Member, Trainer
+from bcq_exp.training.member import Member
+from bcq_exp.training.trainer import Trainer
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +138,7 @@ def _member(job: Job, policy: Policy, transitions: Transitions, claimed: Claim, 
         weights=acting.state_dict,
         give_weights=acting.load_state_dict,
         score=score,
-        loggers=_loggers(job),
+        logger=cfg.logger.begin(job.logged),
         release=claimed.release,
     )
 
@@ -271,25 +270,3 @@ def blank_policy(cfg: RunConfig, device: torch.device) -> Policy:
 def optimizer_of(cfg: OptimizerConfig) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
     """What makes a configured optimizer of parameters."""
     return partial(make_optimizer, cfg.name, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay)
-
-
-def _loggers(job: Job) -> list[Logger]:
-    """What logs besides metrics.csv; a resumed run goes on as the same W&B run, in its group."""
-    cfg, kept = job.cfg, job.run_dir / "wandb.json"
-    if cfg.logger.name == "csv":
-        return []
-    begun = read_json(kept, "remove it, and the run begins anew in W&B") if kept.exists() else {}
-    group = cfg.logger.group or begun.get("group") or job.sweep or f"{cfg.algorithm.name}-{cfg.dataset.name}"
-    settings = own_settings(masked_words(job.overrides))
-    logger = WandbLogger(
-        job.run_dir,
-        masked(job.resolved),
-        project=cfg.logger.project,
-        group=group,
-        tags=cfg.logger.tags,
-        job_type=cfg.logger.job_type,
-        name=" ".join([f"{cfg.algorithm.name}-{cfg.dataset.name}-seed{cfg.schedule.seed}", *settings]),
-        run_id=begun.get("run_id"),
-    )
-    write_json(kept, {"run_id": logger.run_id, "group": group})
-    return [logger]

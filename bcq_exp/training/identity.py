@@ -1,4 +1,4 @@
-"""What a run is: its configuration, the code and the data, compared wherever a run is taken over."""
+"""The identity of a run: its configuration, the code and the data, compared whenever a run is resumed."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from bcq_exp.io.differences import code_difference, difference, differing, flatt
 from bcq_exp.io.masking import masked
 from bcq_exp.io.source import source_digest
 
-# Keys that change no result, or, like the place of the data, are compared by what lies behind them.
+# Keys that change no result. The place of the data is among them: the data themselves are compared.
 FREE = frozenset(
     {
         "num_threads",
@@ -32,12 +32,12 @@ FREE_SECTION = "logger"
 
 @dataclass(frozen=True)
 class Identity:
-    """What decides a run's results.
+    """All that decides a run's results.
 
     Args:
-        config: values of all keys but the free ones, by their dotted names.
+        config: values of all keys but the free ones, by dotted name.
         source_sha256: digest of the code.
-        dataset_sha256: digest of the transitions that are learned from.
+        dataset_sha256: digest of the transitions, preprocessed.
     """
 
     config: Mapping[str, Any]
@@ -46,12 +46,12 @@ class Identity:
 
     @classmethod
     def of(cls, resolved: Mapping[str, Any], *, is_compiled: bool, dataset_sha256: str) -> Self:
-        """The identity of a run by this process's code.
+        """The identity of a run of this process's code.
 
         Args:
             resolved: the whole configuration as plain values.
-            is_compiled: what its key `compile` comes to.
-            dataset_sha256: as `dataset_digest` gives it.
+            is_compiled: whether the update is compiled, in place of the key `compile`.
+            dataset_sha256: as `dataset_digest` returns it.
         """
         flat = {key: masked(value, key) for key, value in flatten(resolved).items() if not is_free(key)}
         flat |= {"compile": is_compiled, "device": str(flat["device"]).partition(":")[0]}
@@ -59,21 +59,21 @@ class Identity:
 
     @classmethod
     def kept(cls, manifest: Mapping[str, Any], path: Path) -> Self:
-        """The identity that a manifest keeps.
+        """Read the identity from a manifest.
 
         Raises:
-            ValueError: the manifest keeps none, as those of earlier versions.
+            ValueError: the manifest has none, as those of earlier versions.
         """
         match manifest:
             case {"config": dict(config), "source_sha256": str(source), "dataset": {"sha256": str(dataset)}}:
                 return cls(config, source, dataset)
         raise ValueError(
             f"{path} does not say what its run is, as files of an earlier version; the run can be reported and"
-            " evaluated, but not gone on with: begin anew in another directory"
+            " evaluated, but not resumed: begin anew in another directory"
         )
 
     def account(self) -> dict[str, Any]:
-        """What `kept` reads; the dataset's further facts may be added to it."""
+        """The manifest's entries that `kept` reads; further facts of the dataset may be added."""
         return {
             "config": dict(self.config),
             "source_sha256": self.source_sha256,
@@ -81,13 +81,13 @@ class Identity:
         }
 
     def differences(self, now: "Identity", *, allow_code_change: bool) -> list[str]:
-        """Why `now` cannot take over what this one began, a line each; none where it can.
+        """The reasons why `now` cannot resume this run, a line each.
 
-        A longer `num_updates` is no difference where the run would have come by the same first updates.
+        A larger `num_updates` is no difference where it leaves the first updates as they were.
 
         Args:
-            now: the identity of what is asked for.
-            allow_code_change: whether other code may take over.
+            now: the identity that is asked for.
+            allow_code_change: whether other code may resume the run.
         """
         lines = [self._difference(key, now) for key in differing(self.config, now.config)]
         if self.source_sha256 != now.source_sha256 and not allow_code_change:
@@ -99,7 +99,7 @@ class Identity:
         return [line for line in lines if line]
 
     def _difference(self, key: str, now: "Identity") -> str | None:
-        """How a key differs; None where the run only goes on for longer."""
+        """The difference of a key in words; None where the run only becomes longer."""
         before, after = (each.config.get(key, "absent") for each in (self, now))
         if key == "num_updates" and isinstance(before, int) and after > before:
             decay = now.config.get("optimizer.lr_decay")
@@ -110,12 +110,12 @@ class Identity:
 
 
 def is_free(key: str) -> bool:
-    """Whether a key, by its dotted name, may differ where a run is taken over."""
+    """Whether a key, given by its dotted name, may differ when a run is resumed."""
     return key in FREE or key.partition(".")[0] == FREE_SECTION
 
 
 def dataset_digest(transitions: Transitions) -> str:
-    """Sha256 over all that is learned from, whatever file it came from; over the frames, where images are stacked."""
+    """Sha256 over all columns of a dataset, whatever its file; of stacked images, over frames and their places."""
     sha = hashlib.sha256()
     columns: list[Any] = []
     for obs in (transitions.obs, transitions.obs_next):
@@ -124,7 +124,7 @@ def dataset_digest(transitions: Transitions) -> str:
     columns += [mask for mask in (transitions.mask, transitions.mask_next) if mask is not None]
     digested: set[int] = set()
     for column in columns:
-        if id(column) not in digested:  # both columns of stacks hold the same frames
+        if id(column) not in digested:  # both columns of stacks share their frames
             sha.update(f"{column.dtype}{column.shape}".encode())
             for rows in chunks(column):
                 sha.update(column[rows].tobytes())

@@ -1,4 +1,4 @@
-"""A run to be made."""
+"""A run to be trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from bcq_exp.engine.machine import should_compile
+from bcq_exp.io.loggers.form import LoggedRun
+from bcq_exp.io.masking import masked, masked_words
+from bcq_exp.io.overrides import own_settings
 from bcq_exp.training.config import RunConfig
 from bcq_exp.training.directories import Kept
 from bcq_exp.training.identity import Identity
@@ -15,14 +18,14 @@ SWEEP_REMEDY = "resume=false puts the sweep aside and begins anew"
 
 @dataclass(frozen=True)
 class Job:
-    """A run to be made.
+    """A run to be trained.
 
     Args:
         cfg: its checked configuration.
-        run_dir: where it leaves what it makes.
+        run_dir: its directory.
         resolved: its whole configuration as plain values.
-        overrides: what was typed for it.
-        sweep: name of the sweep that it belongs to; None for a run of its own.
+        overrides: the words that were typed for it.
+        sweep: name of its sweep; None for a run of its own.
         hydra: Hydra's own part of the configuration; None where the directory has it.
     """
 
@@ -35,18 +38,30 @@ class Job:
 
     @property
     def kept(self) -> Kept:
-        """How its directory keeps its configuration."""
+        """The configuration as its directory keeps it."""
         return Kept(self.resolved, self.overrides, self.hydra)
 
+    @property
+    def logged(self) -> LoggedRun:
+        """The run, as its logger is told of it."""
+        kind = f"{self.cfg.algorithm.name}-{self.cfg.dataset.name}"
+        settings = own_settings(masked_words(self.overrides))
+        return LoggedRun(
+            run_dir=self.run_dir,
+            name=" ".join([f"{kind}-seed{self.cfg.schedule.seed}", *settings]),
+            group=self.sweep or kind,
+            config=masked(self.resolved),
+        )
+
     def identity(self, dataset_sha256: str) -> Identity:
-        """What the run is, on data of this digest."""
+        """The run's identity on data of this digest."""
         schedule = self.cfg.schedule
         is_compiled = should_compile(schedule.compile, schedule.num_updates)
         return Identity.of(self.resolved, is_compiled=is_compiled, dataset_sha256=dataset_sha256)
 
     @property
     def remedy(self) -> str:
-        """How to begin anew where the directory holds something else."""
+        """How to begin anew where the directory holds another run."""
         if self.sweep is None:
             return "choose another directory to begin anew: hydra.run.dir=DIR"
         return SWEEP_REMEDY

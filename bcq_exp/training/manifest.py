@@ -1,4 +1,4 @@
-"""What a result can be traced back to."""
+"""The origin of a result, for its manifest: the process and the dataset."""
 
 import os
 import platform
@@ -18,10 +18,10 @@ PACKAGES = ("bcq_exp", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf",
 
 
 def process_account(device: torch.device) -> dict[str, Any]:
-    """What runs this process: its command, the code, versions and the machine.
+    """This process: its command, the code, versions of packages and the machine.
 
     Args:
-        device: where it computes.
+        device: the device that it computes on.
     """
     return {
         "command": shlex.join(["python", *masked_words(sys.orig_argv[1:])]),
@@ -38,11 +38,11 @@ def process_account(device: torch.device) -> dict[str, Any]:
 
 
 def dataset_account(transitions: Transitions, sha256: str) -> dict[str, Any]:
-    """What a run learns from.
+    """A run's dataset: its source, digest and size.
 
     Args:
         transitions: the dataset, preprocessed.
-        sha256: as `identity.dataset_digest` gives it.
+        sha256: as `identity.dataset_digest` returns it.
     """
     return {
         "source": transitions.source,

@@ -1,4 +1,4 @@
-"""The configuration that a run goes on with: its own, and what may be typed beside `resume=DIR`."""
+"""The configuration of a resumed run: its own, with the keys that are typed beside `resume=DIR`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,24 +10,25 @@ from bcq_exp.training.saved import allowed_modules, saved_config, saved_override
 
 
 def resumed(run_dir: Path, cfg: DictConfig, typed: Sequence[str]) -> tuple[DictConfig, list[str]]:
-    """A run's saved configuration with the typed keys in place of its own; whether they may differ is checked later.
+    """Replace keys of a run's saved configuration by the typed ones; whether they may differ is checked later.
 
     Args:
-        run_dir: of the run.
-        cfg: the configuration that is composed of what is typed, on the defaults.
-        typed: overrides, `resume=DIR` among them.
+        run_dir: the run directory.
+        cfg: the composition of `typed` on the defaults.
+        typed: overrides, `resume=DIR` among them. `+key=value` sets a key that the saved configuration has and the
+            defaults lack, such as one of its logger's.
 
     Returns:
-        The configuration, and what the run was begun with: its overrides, with the keys that were typed since.
+        The configuration, and its overrides: those that the run began with and those typed since.
 
     Raises:
-        ValueError: the directory holds no run, or what is typed is no plain `key=value`.
+        ValueError: the directory holds no run, or a word is no `key=value` of a key that the run has.
     """
     saved = saved_config(run_dir, allow_modules=allowed_modules(cfg))
     overrides = list(saved_overrides(run_dir))
     OmegaConf.update(saved, "allow_code_change", cfg.allow_code_change, force_add=True)
     for line in typed:
-        key = line.split("=", 1)[0]
+        key = line.split("=", 1)[0].lstrip("+")
         if key in ("resume", "allow_modules"):
             continue
         section, _, name = key.rpartition(".")

@@ -1,25 +1,30 @@
-"""What a run directory keeps of its configuration, read back: whatever lies there, nothing of it is executed."""
+"""Saved configurations of run directories; reading one executes nothing, whatever the files hold."""
 
 from collections.abc import Collection
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.envs.environments import foreign_module
+from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.plain import dereferenced, read_yaml
 from bcq_exp.training.datasets import minari_name
 from bcq_exp.training.sections import MISSING, first_line, plain
 
 RESTORE = "restore it from a copy, or begin the run anew in another directory"
+# Keys that every logger had in earlier versions, whether its kind read them or not.
+EARLIER_LOGGER_KEYS = frozenset({"project", "group", "tags", "job_type"})
 
 
 class ModuleNotAllowed(ValueError):
-    """A saved configuration's environment is in a module that nobody has allowed to be imported."""
+    """The environment of a saved configuration is in a module that is not allowed."""
 
 
 def allowed_modules(cfg: DictConfig) -> list[str]:
-    """The key `allow_modules` of what was typed; raises ValueError where it is no list of names."""
+    """The key `allow_modules` of a composed configuration; raises ValueError where it is no list of names."""
     words = plain(cfg).get("allow_modules")
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"allow_modules={words} is no list of modules' names, such as [own_envs]")
@@ -27,16 +32,16 @@ def allowed_modules(cfg: DictConfig) -> list[str]:
 
 
 def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -> DictConfig:
-    """The configuration that a run directory keeps, as plain values, unchecked.
+    """Read the configuration of a run directory, as plain values, unchecked.
 
     Args:
-        run_dir: it may have come from anywhere: nothing in it is resolved or executed.
-        allow_modules: that its environment may be imported from, besides those that are there already; None allows
-            any, for a configuration that is known to be what was typed.
+        run_dir: a run directory from anywhere; nothing in it is resolved or executed.
+        allow_modules: modules that the environment may be imported from, besides those already imported; None allows
+            any, for a configuration that this user is known to have typed.
 
     Raises:
-        ModuleNotAllowed: its environment is in a module that is not allowed.
-        ValueError: there is none, or it is damaged.
+        ModuleNotAllowed: the environment is in a module that is not allowed.
+        ValueError: there is no configuration, or it is damaged.
     """
     path = run_dir / ".hydra" / "config.yaml"
     if not path.exists():
@@ -53,13 +58,25 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
             f" if you trust it, add 'allow_modules=[{module}]'"
         )
     try:
-        return OmegaConf.create({**{str(key): value for key, value in values.items()}, "allow_modules": []})
+        kept = {str(key): value for key, value in values.items()}
+        if "logger" in kept:
+            kept["logger"] = logger_section(kept["logger"])
+        return OmegaConf.create({**kept, "allow_modules": []})
     except (OmegaConfBaseException, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read, damaged or altered ({first_line(error)})") from None
 
 
+def logger_section(section: Any) -> Any:
+    """A saved section `logger` without the keys that its kind had in earlier versions only."""
+    name = section.get("name") if isinstance(section, dict) else None
+    if not isinstance(name, str) or name not in LOGGERS:
+        return section
+    dropped = EARLIER_LOGGER_KEYS - {spec.name for spec in fields(LOGGERS[name])}
+    return {key: value for key, value in section.items() if key not in dropped}
+
+
 def saved_overrides(run_dir: Path) -> tuple[str, ...]:
-    """What was typed for a run, as its directory keeps it, word by word; raises ValueError where that is damaged."""
+    """Read the overrides of a run from its directory, word by word; raises ValueError where they are damaged."""
     path = run_dir / ".hydra" / "overrides.yaml"
     words = read_yaml(path)
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):

@@ -1,4 +1,4 @@
-"""Sections of a configuration as instances of their schemas, or a sentence for each thing that is wrong with them."""
+"""Sections of a configuration as instances of their schemas, or a sentence for each error in them."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -21,10 +21,10 @@ HINTS = {
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A composed configuration as plain values, its interpolations resolved; keys without a value keep their `???`.
+    """Resolve a composed configuration into plain values; keys without a value keep their `???`.
 
     Raises:
-        ValueError: an interpolation cannot be resolved, or a text would be taken for one after that.
+        ValueError: an interpolation cannot be resolved, or a resolved text still holds one.
     """
     try:
         values = OmegaConf.to_container(cfg, resolve=True)
@@ -41,7 +41,7 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value that holds no others, with its key: `noise.high`, `hidden_sizes[0]`."""
+    """Yield each innermost value with its key: `noise.high`, `hidden_sizes[0]`."""
     if isinstance(values, Mapping):
         for name, value in values.items():
             yield from leaves(value, f"{key}.{name}" if key else str(name))
@@ -53,10 +53,10 @@ def leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def chosen_type(values: Mapping[str, Any], key: str, choices: Mapping[str, type[Any]], errors: list[str]) -> type[Any]:
-    """The schema that a key `section.name` chooses; `object`, and an error, where there is no such choice."""
+    """The schema that a key `section.name` chooses; `object`, and an error, where the choice does not exist."""
     section, name = key.split(".")
-    found = values.get(section)
-    value = found.get(name) if isinstance(found, Mapping) else None
+    content = values.get(section)
+    value = content.get(name) if isinstance(content, Mapping) else None
     if not isinstance(value, str) or value not in choices:
         errors.append(f"{key}={value} is none of {', '.join(choices)}")
         return object
@@ -64,13 +64,13 @@ def chosen_type(values: Mapping[str, Any], key: str, choices: Mapping[str, type[
 
 
 def typed_section(section: Mapping[str, Any], schema: type[Any], prefix: str, errors: list[str]) -> Any:
-    """The section as an instance of the schema; None, and errors, where it does not fit.
+    """Make an instance of the schema of a section; None, and errors, where the section does not fit.
 
     Args:
         section: plain values.
         schema: a dataclass.
-        prefix: of its keys in messages: `dataset.`.
-        errors: to be added to.
+        prefix: beginning of its keys in messages, such as `dataset.`.
+        errors: the list that errors are added to.
     """
     num_errors = len(errors)
     known = {spec.name for spec in fields(schema)}
@@ -98,5 +98,5 @@ def typed_section(section: Mapping[str, Any], schema: type[Any], prefix: str, er
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says first."""
+    """The first line of an error's message."""
     return next(iter(str(error).splitlines()), type(error).__name__)

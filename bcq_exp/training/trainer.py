@@ -2,11 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from bcq_exp.engine.population import Population
@@ -14,62 +12,35 @@ from bcq_exp.envs.evaluation import AtOnce, Evaluation
 from bcq_exp.io.checkpoint import clear_partial_checkpoints, keep_checkpoints, newest_states, save_checkpoint
 from bcq_exp.io.files import clear_partials, write_json
 from bcq_exp.io.interruption import Watch, watching
-from bcq_exp.io.logger import CSVLogger, Logger, Loggers
+from bcq_exp.io.loggers.csv import CSVLogger
+from bcq_exp.io.loggers.form import Loggers
 from bcq_exp.io.progress import Progress
-
-EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score", "eval/cut_episodes")
+from bcq_exp.training.member import EVAL_METRICS, Member
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Member:
-    """One run: a member of the population, and what is its own beside the weights.
-
-    Args:
-        run_dir: of `metrics.csv`, `summary.json` and `checkpoints/`.
-        facts: what identifies the run, the first keys of `summary.json`.
-        evaluate: the policy's returns, as a function of its weights alone; takes `on_step` of `evaluation.evaluate`.
-        take_weights: brings the weights as they are now to where `evaluate` reads them; it is called first.
-        weights: reads the weights there, for a checkpoint while they are evaluated.
-        give_weights: writes them there again.
-        score: a return in per cent of the reference returns, or None where there are none.
-        loggers: sinks of metrics besides `metrics.csv`.
-        release: lets other processes into `run_dir`; called at the end.
-        last_evaluation: metrics of the last one.
-    """
-
-    run_dir: Path
-    facts: Mapping[str, Any]
-    evaluate: Callable[[Callable[[int, int], object]], Evaluation]
-    take_weights: Callable[[], object]
-    weights: Callable[[], Mapping[str, Any]]
-    give_weights: Callable[[Mapping[str, Any]], object]
-    score: Callable[[float], float | None]
-    loggers: Sequence[Logger]
-    release: Callable[[], object]
-    last_evaluation: dict[str, float] = field(default_factory=dict)
-
-
 class Trainer:
-    """Drives a population through its updates; all periods count updates, and the last update is always an event.
+    """The training schedule of a population: update, log, evaluate, checkpoint.
 
-    A member whose loss is not finite ends as failed with the next event of any kind; the others go on.
+    Periods count updates. At the last update everything is due: a row, an evaluation and a checkpoint.
 
-    A signal (`interruption.SIGNALS`) ends the run after the update that it came in, wherever in the schedule, with a
-    checkpoint; an evaluation is given up, and made again when the run goes on, which ends as if it had not stopped.
-    Where the last checkpoint holds all that was done, as before the first update is compiled, the run ends at once.
+    A member whose loss is not finite is stopped as failed at the next event of any kind; the others continue.
 
-    Members may be evaluated beside the updates that follow. What is logged meanwhile is held back, so that every sink
-    gets its rows in order and whole, and a checkpoint waits, so that what it resumes has all that came before it.
+    A signal (`interruption.SIGNALS`) ends the run after the current update with a checkpoint. A running evaluation is
+    abandoned and repeated on resuming, so the resumed run equals one that never stopped. Where the last checkpoint is
+    of the current update, as before the first update, the run ends at once.
+
+    Members may be evaluated while later updates run. Rows logged meanwhile are held back, so loggers get whole rows in
+    order, and a checkpoint waits for the evaluations, so a resumed run has all rows before it.
 
     Args:
-        population: what makes the updates.
+        population: the policies and their updates.
         members: one for each policy of the population, in its order.
         num_updates: of the whole run.
         eval_freq, log_freq, checkpoint_freq: updates between two events of a kind.
-        num_checkpoints: how many are kept.
-        evaluates_beside: evaluate in a thread while the device goes on with updates; `evaluate` must then read other
+        num_checkpoints: the newest checkpoints that are kept.
+        evaluates_beside: evaluate in a thread while the device continues with updates; `evaluate` must then read other
             tensors than the updates write.
     """
 
@@ -90,20 +61,20 @@ class Trainer:
         self.freqs = {"log": log_freq, "eval": eval_freq, "checkpoint": checkpoint_freq}
         columns = [f"train/{name}" for name in population.metric_names] + list(EVAL_METRICS)
         self.csvs = [CSVLogger(member.run_dir / "metrics.csv", columns) for member in self.members]
-        self.loggers = [Loggers(csv, *member.loggers) for csv, member in zip(self.csvs, self.members, strict=True)]
+        self.loggers = [Loggers(csv, member.logger) for csv, member in zip(self.csvs, self.members, strict=True)]
         self.failed_at: list[int | None] = population.failures()
         self.seconds, self.saved_at = 0.0, 0
         self.evaluates_beside, self._watch, self._is_over = evaluates_beside, Watch(), False
-        self._are_events_due = False  # those of the last update that was made
-        self._evaluations: dict[int, Future[Evaluation]] = {}  # by member: those that nobody has waited for
+        self._are_events_due = False  # at the current update
+        self._evaluations: dict[int, Future[Evaluation]] = {}  # by member: not yet settled
         self._held: list[tuple[int, list[dict[str, float]]]] = []  # updates and each member's metrics, not yet logged
-        self._evaluated: list[Any] = [None for _ in members]  # weights whose evaluation a checkpoint has not waited for
+        self._evaluated: list[Any] = [None for _ in members]  # weights under evaluation at the checkpoint
 
     def resume(self) -> None:
-        """Continue from the newest checkpoint that all members have, undamaged; without any, from the beginning.
+        """Resume from the newest whole checkpoint that all members have; without any, begin.
 
         Raises:
-            ValueError: as `newest_states`, or checkpoints or `metrics.csv` are of another configuration.
+            ValueError: as `newest_states`, or a checkpoint or `metrics.csv` is of another configuration.
         """
         run_dirs = [member.run_dir for member in self.members]
         for run_dir in run_dirs:
@@ -117,11 +88,10 @@ class Trainer:
         for csv, member, text in zip(self.csvs, self.members, texts, strict=True):
             csv.begin(text)
             for update, metrics in csv.rows():
-                for logger in member.loggers:
-                    logger.log(update, metrics)
+                member.logger.log(update, metrics)
 
     def _take(self, states: Sequence[Mapping[str, Any]]) -> list[str | None]:
-        """Take each member's state; what its `metrics.csv` held."""
+        """Load each member's state; returns the content of each `metrics.csv`."""
         first = states[0]
         self.population.load_state([state["learner"] for state in states])
         self.seconds, self.saved_at = first["seconds"], self.population.num_updates
@@ -139,10 +109,10 @@ class Trainer:
         """Train to the end.
 
         Returns:
-            What each member's `summary.json` holds.
+            The members' summaries, as in `summary.json`.
 
         Raises:
-            Interrupted: a signal has come, and the run is saved.
+            Interrupted: a signal came; the run is saved.
         """
         facts = self.members[0].facts
         description = f"{facts['algorithm']} on {facts['dataset']}"
@@ -164,7 +134,7 @@ class Trainer:
         raise AssertionError("only a signal ends a run before its end")
 
     def _drive(self, evaluator: Executor, progress: Progress) -> bool:
-        """Train to the end, or until a signal has come; whether to the end."""
+        """Train to the end or until a signal; returns whether the end was reached."""
         for index, weights in enumerate(self._evaluated):
             if weights is not None:
                 self.members[index].give_weights(weights)
@@ -184,7 +154,7 @@ class Trainer:
         return True
 
     def _advance(self) -> None:
-        """Update until the next event of any kind, or until a signal has come, and see who has failed."""
+        """Update until the next event or a signal, then look for failed members."""
         done = self.population.num_updates
         following = min((done // freq + 1) * freq for freq in self.freqs.values())
         start, compiling = time.perf_counter(), self.population.compile_seconds
@@ -206,9 +176,9 @@ class Trainer:
         return done % self.freqs[event] == 0 or done == self.num_updates
 
     def _events(self, evaluator: Executor, progress: Progress) -> dict[str, float]:
-        """Evaluate and log where it is time; the first member's metrics, for people.
+        """Evaluate and log what is due; returns the first member's metrics, for the progress line.
 
-        An evaluation that a signal ends leaves all as if no event had begun.
+        Where a signal ends an evaluation, the events stay due.
         """
         metrics: list[dict[str, float]] = [{} for _ in self.members]
         alive = self._alive()
@@ -228,7 +198,7 @@ class Trainer:
         return metrics[0]
 
     def _evaluation(self, index: int, evaluator: Executor, progress: Progress) -> Future[Evaluation]:
-        """A member's evaluation, begun; it raises CancelledError where nobody waits for it any more."""
+        """Begin a member's evaluation; it raises CancelledError once the run is over."""
 
         def on_step(num_ended: int, num_steps: int) -> None:
             if self._is_over or self._watch.is_over():
@@ -239,25 +209,18 @@ class Trainer:
         return evaluator.submit(self.members[index].evaluate, on_step)
 
     def _settle(self) -> None:
-        """Wait for the evaluations that go on, and log what was held back for them."""
+        """Wait for the running evaluations, then log the rows that were held back."""
         for index, evaluation in self._evaluations.items():
             _, metrics = self._held[0]
-            metrics[index] |= self._measured(self.members[index], evaluation.result())
+            metrics[index] |= self.members[index].take_evaluation(evaluation.result())
         for update, metrics in self._held:
             for logger, values in zip(self.loggers, metrics, strict=True):
                 if values:
                     logger.log(update, values)
         self._evaluations, self._held = {}, []
 
-    def _measured(self, member: Member, evaluation: Evaluation) -> dict[str, float]:
-        score, num_cut = member.score(evaluation.mean), evaluation.num_cut or None
-        figures = (evaluation.mean, evaluation.std, evaluation.mean_length, score, num_cut)
-        named = zip(EVAL_METRICS, figures, strict=True)
-        member.last_evaluation = {name: value for name, value in named if value is not None}
-        return member.last_evaluation
-
     def _checkpoint(self) -> None:
-        """Save all members, then remove what is too old: at no moment is there no update that all of them have."""
+        """Save all members, then remove old checkpoints, so that all members share one at any moment."""
         done = self.population.num_updates
         for index, member in enumerate(self.members):
             is_evaluated = self.evaluates_beside and index in self._evaluations

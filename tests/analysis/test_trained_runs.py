@@ -49,6 +49,16 @@ def changed(sweep: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sweep, tmp_path / "sweep"))
 
 
+def test_a_run_is_read_where_its_loggers_package_is_missing(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("bcq_exp.io.loggers.tensorboard.find_spec", lambda name: None)
+    path = changed(sweep, tmp_path) / "a" / ".hydra" / "config.yaml"
+    path.write_text(path.read_text().replace("name: csv", "name: tensorboard"))
+    (run,) = trained_runs(path.parents[1], "cpu")
+    assert run.cfg.logger.name == "csv"  # nothing is logged
+
+
 def test_a_failed_run_is_left_out(sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     path = changed(sweep, tmp_path)
     for name in ("a", "b"):

@@ -46,7 +46,7 @@ def test_a_saved_configuration_reads_nothing_from_the_environment(
 
 def test_a_typed_value_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CANARY", "own-project")
-    assert check(composed("logger.project=${oc.env:CANARY}")).logger.project == "own-project"
+    assert check(composed("logger=wandb", "logger.project=${oc.env:CANARY}")).logger.project == "own-project"
 
 
 def test_secrets_that_are_typed_are_in_no_file_of_the_run(

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -30,6 +30,7 @@ trees = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(trees)
 def test_what_omegaconf_writes_is_read_as_omegaconf_reads_it(tmp_path_factory: pytest.TempPathFactory, tree: dict):
     path = tmp_path_factory.mktemp("plain") / "config.yaml"

@@ -12,6 +12,7 @@ import pixels
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.behaviours.agents import Behaviour
 from bcq_exp.envs.environments import spaces
+from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy
 from bcq_exp.training.config import CONF_DIR, check
 from cases import checked, composed
@@ -34,11 +35,23 @@ def test_every_algorithm_composes_to_its_schema(name: str):
     assert cfg.algorithm.name == name
 
 
-@pytest.mark.parametrize("group", ["network", "optimizer", "logger"])
+@pytest.mark.parametrize("group", ["network", "optimizer"])
 def test_every_choice_of_a_group_composes_under_its_own_name(group: str):
     for choice in choices(group):
         fitting = ["dataset=h5", "dataset.path=x", f"dataset.env={pixels.ENV}"] if choice == "nature_cnn" else []
         assert getattr(checked(f"{group}={choice}", *fitting), group).name == choice
+
+
+def test_every_logger_of_the_registry_has_its_yaml_and_no_yaml_lacks_one():
+    assert choices("logger") == sorted(LOGGERS)
+
+
+@pytest.mark.parametrize("name", sorted(LOGGERS))
+def test_every_logger_composes_to_its_schema(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(LOGGERS[name], "errors", lambda self: [])  # packages need not be installed
+    logger = checked(f"logger={name}").logger
+    assert type(logger) is LOGGERS[name]
+    assert logger.name == name
 
 
 MADE_HERE = [name for name in choices("dataset") if name not in ("h5", "d4rl", "minari", "atari-replay")]
@@ -154,7 +167,9 @@ def test_the_yaml_states_every_documented_default(name: str):
         (["dataset=d4rl", "dataset.id={a: b}"], ["dataset.id={'a': 'b'} is no text"]),
         (["dataset.env='..x:X-v0'"], ["environment '..x:X-v0' cannot be made: it is no id"]),
         (["dataset.ref_max=inf"], ["ref_max=inf"]),
-        (["logger.project=${oc.env:BCQ_EXP_ABSENT}"], ["cannot be resolved: ", "BCQ_EXP_ABSENT"]),
+        (["logger=wandb", "logger.project=${oc.env:BCQ_EXP_ABSENT}"], ["cannot be resolved: ", "BCQ_EXP_ABSENT"]),
+        (["+logger.project=mine"], ["logger.project is not a key of CSVLoggerConfig"]),
+        (["logger=wandb", "logger.name=printer"], ["logger.name=printer is none of csv, "]),
         (["storage=disk"], ["storage=disk is none of auto, memory, mmap"]),
         (["storage=mmap", "device=meta"], ["storage=mmap is for device=cpu, not device=meta; give storage=memory"]),
     ],

@@ -14,7 +14,7 @@ from cases import composed, random_walk
 
 def resolved(*typed: str) -> dict[str, Any]:
     found: Any = OmegaConf.to_container(
-        composed("dataset=h5", "dataset.path=a.h5", "dataset.env=E", *typed), resolve=True
+        composed("dataset=h5", "dataset.path=a.h5", "dataset.env=E", "logger=wandb", *typed), resolve=True
     )
     return found
 

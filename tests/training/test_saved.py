@@ -66,3 +66,24 @@ def test_modules_are_allowed_by_a_list_of_names(value: object):
     with pytest.raises(ValueError, match=r"allow_modules=.* is no list of modules' names"):
         allowed_modules(OmegaConf.create({"allow_modules": value}))
     assert allowed_modules(OmegaConf.create({"allow_modules": ["a", "b.c"]})) == ["a", "b.c"]
+
+
+WANDB_KEYS = {"project": "bcq_exp", "group": None, "tags": [], "job_type": "train"}
+
+
+@pytest.mark.parametrize(("name", "kept"), [("csv", {}), ("wandb", WANDB_KEYS), ("gone", WANDB_KEYS)])
+def test_a_logger_of_an_earlier_release_keeps_the_keys_that_its_kind_has(tmp_path: Path, name: str, kept: dict):
+    """Those releases gave every logger the keys of W&B, and no other kind read them."""
+    path = saved(tmp_path) / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(path)
+    cfg.logger = {"name": name, **WANDB_KEYS}
+    OmegaConf.save(cfg, path)
+    assert saved_config(tmp_path).logger == {"name": name, **kept}
+
+
+@pytest.mark.parametrize("name", ["csv", "wandb"])
+def test_a_key_that_no_release_gave_a_logger_stays_and_is_refused(tmp_path: Path, name: str):
+    path = saved(tmp_path, f"logger={name}") / ".hydra" / "config.yaml"
+    path.write_text(path.read_text().replace(f"  name: {name}\n", f"  name: {name}\n  colour: red\n"))
+    with pytest.raises(ValueError, match=r"logger\.colour is not a key of"):
+        check(saved_config(tmp_path))

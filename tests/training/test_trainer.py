@@ -23,7 +23,8 @@ from bcq_exp.io.checkpoint import common_checkpoints, load_checkpoint, save_chec
 from bcq_exp.io.files import read_json
 from bcq_exp.io.interruption import Interrupted
 from bcq_exp.training.experiment import make_population
-from bcq_exp.training.trainer import Member, Trainer
+from bcq_exp.training.member import Member
+from bcq_exp.training.trainer import Trainer
 from cases import checked, random_walk
 
 SMALL = ("network.hidden_sizes=[8]", "batch_size=16", "algorithm.target_update_freq=7", "compile=never")
@@ -79,7 +80,7 @@ def trainer_of(
             weights=lambda recorder=recorder: {"taken": recorder.evaluated[-1]},
             give_weights=lambda weights, recorder=recorder: recorder.evaluated.append(weights["taken"]),
             score=lambda value: None,
-            loggers=[recorder],
+            logger=recorder,
             release=lambda: None,
         )
         for seed, (run_dir, recorder) in enumerate(zip(run_dirs, recorders, strict=True))

@@ -1,0 +1,49 @@
+"""A run as a member of a population: its directory, its evaluation and its logger."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bcq_exp.envs.evaluation import Evaluation
+from bcq_exp.io.loggers.form import Logger
+
+EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score", "eval/cut_episodes")
+
+
+@dataclass
+class Member:
+    """One run of a population, with all that is its own but its weights.
+
+    Args:
+        run_dir: of `metrics.csv`, `summary.json` and `checkpoints/`.
+        facts: what identifies the run, the first keys of `summary.json`.
+        evaluate: plays episodes with the weights that `take_weights` took; its argument is `on_step` of
+            `evaluation.evaluate`.
+        take_weights: copies the current weights to where `evaluate` reads them.
+        weights: reads the weights that are being evaluated, for a checkpoint.
+        give_weights: restores such weights from a checkpoint.
+        score: the normalised score of a return, in per cent; None where there are no reference returns.
+        logger: sink of metrics besides `metrics.csv`.
+        release: unlocks `run_dir`; called at the end.
+        last_evaluation: metrics of the last evaluation, empty before the first.
+    """
+
+    run_dir: Path
+    facts: Mapping[str, Any]
+    evaluate: Callable[[Callable[[int, int], object]], Evaluation]
+    take_weights: Callable[[], object]
+    weights: Callable[[], Mapping[str, Any]]
+    give_weights: Callable[[Mapping[str, Any]], object]
+    score: Callable[[float], float | None]
+    logger: Logger
+    release: Callable[[], object]
+    last_evaluation: dict[str, float] = field(default_factory=dict)
+
+    def take_evaluation(self, evaluation: Evaluation) -> dict[str, float]:
+        """Keep an evaluation as the last one; its metrics, without a score or cut episodes where there are none."""
+        score, num_cut = self.score(evaluation.mean), evaluation.num_cut or None
+        figures = (evaluation.mean, evaluation.std, evaluation.mean_length, score, num_cut)
+        named = zip(EVAL_METRICS, figures, strict=True)
+        self.last_evaluation = {name: value for name, value in named if value is not None}
+        return self.last_evaluation

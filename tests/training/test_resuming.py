@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from bcq_exp.training.resuming import resumed
+from cases import composed
+
+
+def begun(run_dir: Path, *typed: str) -> Path:
+    (run_dir / ".hydra").mkdir(parents=True)
+    OmegaConf.save(composed(*typed), run_dir / ".hydra" / "config.yaml")
+    OmegaConf.save(list(typed), run_dir / ".hydra" / "overrides.yaml")
+    return run_dir
+
+
+def test_a_key_of_the_logger_is_typed_with_a_plus_where_the_default_logger_lacks_it(tmp_path: Path):
+    run_dir = begun(tmp_path / "run", "logger=wandb", "logger.project=mine", "seed=3")
+    typed = [f"resume={run_dir}", "+logger.group=late"]
+    cfg, overrides = resumed(run_dir, composed(*typed), typed)
+    assert cfg.logger == {"name": "wandb", "project": "mine", "group": "late", "tags": [], "job_type": "train"}
+    assert overrides == ["logger=wandb", "logger.project=mine", "seed=3"]  # the logger changes no result
+
+
+def test_another_logger_takes_the_first_ones_place(tmp_path: Path):
+    run_dir = begun(tmp_path / "run", "logger=wandb", "logger.project=mine")
+    cfg, _ = resumed(run_dir, composed("logger=csv"), ["logger=csv"])
+    assert cfg.logger == {"name": "csv"}
+
+
+def test_a_key_that_the_runs_logger_lacks_is_named(tmp_path: Path):
+    run_dir = begun(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"has no key logger\.group: drop \+logger\.group=late"):
+        resumed(run_dir, composed("+logger.group=late"), ["+logger.group=late"])
