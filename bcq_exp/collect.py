@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,11 +12,9 @@ from rich.table import Column, Table
 from bcq_exp.analysis import convert, inspection
 from bcq_exp.behaviours import training as agents
 from bcq_exp.io.endings import in_one_line, refuse_pickles
-from bcq_exp.io.files import read_json
 from bcq_exp.io.masking import masked_words
-from bcq_exp.training.config import CONF_DIR, checked_dataset, checked_training
-from bcq_exp.training.datasets import with_absolute_paths
-from bcq_exp.training.experiment import read_dataset
+from bcq_exp.training.config import CONF_DIR, checked_training
+from bcq_exp.training.datasets import checked_dataset, with_absolute_paths
 
 COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; all else is an override
 
@@ -25,10 +22,8 @@ COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; al
 def make_dataset(config: DictConfig) -> None:
     """Makes the configured dataset, where the cache has it not, and says where it lies and what it is."""
     dataset = checked_dataset(with_absolute_paths(config, Path.cwd()))
-    transitions = read_dataset(dataset, allow_code_change=config.allow_code_change)
-    returns = transitions.episode_returns
-    account = Path(transitions.source).with_suffix(".json")
-    facts: dict[str, Any] = read_json(account) if account.exists() else {}
+    transitions = dataset.read(allow_code_change=config.allow_code_change)
+    returns, facts = transitions.episode_returns, dataset.account(transitions)
     facts |= {"num_transitions": len(transitions), "num_episodes": len(returns), "return_mean": returns.mean()}
     table = Table("", Column(transitions.source, overflow="fold"), title=config.dataset.name)
     for key, value in facts.items():

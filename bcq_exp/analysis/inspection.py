@@ -16,8 +16,7 @@ from rich.table import Table
 from bcq_exp.analysis.convert import LIMIT_HELP
 from bcq_exp.data import Transitions, read_transitions
 from bcq_exp.data.columns import Array
-from bcq_exp.data.formats import layouts
-from bcq_exp.data.formats.readers import read_columns
+from bcq_exp.data.formats import layouts, readers
 from bcq_exp.data.frames import distinct
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.io.files import replacing
@@ -75,10 +74,8 @@ def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
 
 def read_flags(path: Path) -> dict[str, Array]:
     """Those of `FLAGS` that a dataset file has, as bool; raises like `read_transitions`."""
-    if path.is_dir():
-        return {}
-    found = read_columns(path, FLAGS)
-    return {key: found[key].astype(np.bool_) for key in FLAGS if key in found}
+    columns = readers.read_columns(path, FLAGS)
+    return {key: columns[key].astype(np.bool_) for key in FLAGS if key in columns}
 
 
 def count_duplicates(transitions: Transitions) -> int:
@@ -238,15 +235,17 @@ def _plot_observations(axes: "Axes", obs: Array) -> None:
 
 
 def print_layouts() -> None:
-    """Print what is read, and what columns are called there; those in brackets may be missing."""
-    found = Table(
-        "layout", "columns", "", title="Layouts of .npz archives, HDF5 files and folders", box=box.SIMPLE_HEAD
-    )
+    """Print the formats that are read, and the names that columns have; those in brackets may be missing."""
+    table = Table("format", "content", "", title="Files and folders that are read", box=box.SIMPLE_HEAD)
+    for row in readers.table():
+        table.add_row(*map(escape, row))
+    Console().print(table)
+    table = Table("layout", "columns", "", title="Layouts of names", box=box.SIMPLE_HEAD)
     masks = (f"{', '.join(others)} too" for _, *others in layouts.MASKS.values())
-    found.caption = escape("[...] may be missing. mask may be called {}; mask_next {}.".format(*masks))
+    table.caption = escape("[...] may be missing. mask may be called {}; mask_next {}.".format(*masks))
     for row in layouts.table():
-        found.add_row(*map(escape, row))
-    Console().print(found)
+        table.add_row(*map(escape, row))
+    Console().print(table)
 
 
 def main(arguments: Sequence[str]) -> None:

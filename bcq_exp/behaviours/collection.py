@@ -11,8 +11,9 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -22,9 +23,11 @@ from rich.progress import track
 
 from bcq_exp.behaviours.agents import Behaviour, Noise, make_noise
 from bcq_exp.data.formats.h5 import read_h5, write_h5
+from bcq_exp.data.schema import DatasetConfig, raised
 from bcq_exp.data.transitions import REQUIRED, Transitions, episode_sums
 from bcq_exp.envs.environments import make_env, packages
 from bcq_exp.envs.observations import MASK
+from bcq_exp.fields import within
 from bcq_exp.io.files import FULL, cache_folder, clear_partials, read_json, sha256, write_json
 from bcq_exp.io.masking import masked_words
 from bcq_exp.io.source import source_digest
@@ -33,6 +36,45 @@ VERSION = 1  # of what `collect` does: raised with every change of its output, s
 LEG = 100_000  # transitions; a part of that output
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class CachedDatasetConfig(DatasetConfig):
+    """A dataset that is made on first use, as `cached` does."""
+
+    num_transitions: int = within(1)
+
+    def account(self, transitions: Transitions) -> dict[str, Any]:
+        """The JSON file that `keep` writes."""
+        return read_json(Path(transitions.source).with_suffix(".json"))
+
+
+@dataclass(kw_only=True)
+class CollectedDatasetConfig(CachedDatasetConfig):
+    """A dataset that a behaviour agent collects; keys are the arguments of `embedded_dataset`."""
+
+    file_keys: ClassVar[tuple[str, ...]] = ("behaviour",)
+
+    behaviour: str
+    seed: int = within(0)
+    noise: dict[str, Any]
+
+    def read(self, *, allow_code_change: bool = False) -> Transitions:
+        """See `embedded_dataset`."""
+        return embedded_dataset(
+            name=self.name,
+            env=self.env,
+            behaviour=self.behaviour,
+            noise=self.noise,
+            num_transitions=self.num_transitions,
+            seed=self.seed,
+            allow_code_change=allow_code_change,
+        )
+
+    def errors(self) -> list[str]:
+        """An agent or a noise that there is not, too."""
+        agent = raised(lambda: Behaviour.load(self.behaviour))
+        return super().errors() + agent + raised(lambda: make_noise(**self.noise))
 
 
 def collect(

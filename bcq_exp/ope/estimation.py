@@ -9,7 +9,7 @@ Shape suffixes: N rows of the dataset, E episodes, A number of actions or action
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,7 @@ from bcq_exp.ope.offline import Task, check_fit
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.training.config import RunConfig
-from bcq_exp.training.datasets import DatasetConfig
-from bcq_exp.training.experiment import optimizer_of, read_dataset
+from bcq_exp.training.experiment import optimizer_of
 
 # Keys that say nothing of how an estimate was made.
 NOT_KEPT = ("run", "ope", "episodes", "eval_max_steps", "allow_modules")
@@ -59,11 +58,9 @@ Array = NDArray[np.float64]
 
 def by_dataset(runs: Sequence[TrainedRun]) -> list[list[TrainedRun]]:
     """Runs that are judged on the same recording, in the order of their first ones."""
-    preprocessing = {spec.name for spec in fields(DatasetConfig)} - {"format", "env"}
     found: dict[str, list[TrainedRun]] = {}
     for run in runs:
-        recorded = {key: value for key, value in asdict(run.cfg.dataset).items() if key not in preprocessing}
-        found.setdefault(repr(recorded), []).append(run)
+        found.setdefault(repr(run.cfg.dataset.recording), []).append(run)
     return list(found.values())
 
 
@@ -107,9 +104,7 @@ class Recording:
 
     def __init__(self, cfg: RunConfig, task: Task) -> None:
         self.task, self.settings, self.name = task, task.settings, cfg.dataset.name
-        data = check_against(
-            read_dataset(cfg.dataset), cfg.observation_space, cfg.action_space, self.settings.batch_size
-        )
+        data = check_against(cfg.dataset.read(), cfg.observation_space, cfg.action_space, self.settings.batch_size)
         is_mapped = should_map("auto", data, self.settings.device)
         data = in_files(data) if is_mapped else data
         # No scaling: runs may map their own units to the environment's in different ways.

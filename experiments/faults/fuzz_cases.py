@@ -36,7 +36,8 @@ from bcq_exp.ope.offline import checked_task
 from bcq_exp.sweeps.group import Group
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.training import experiment
-from bcq_exp.training.config import CONF_DIR, RunConfig, check, checked_dataset, checked_training
+from bcq_exp.training.config import CONF_DIR, RunConfig, check, checked_training
+from bcq_exp.training.datasets import checked_dataset
 from bcq_exp.training.job import Job
 from bcq_exp.training.saved import allowed_modules, saved_config, saved_overrides
 from bcq_exp.training.sections import plain

@@ -1,6 +1,5 @@
-"""The HDF5 layouts of d3rlpy's versions 1 and 2."""
+"""The HDF5 files of d3rlpy's version 2, where each episode has columns of its own."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,51 +10,33 @@ import numpy as np
 
 from bcq_exp.data.columns import Array, as_flag, check_keys, typed
 from bcq_exp.data.formats import layouts
-from bcq_exp.data.formats.hdf5 import dataset, names, open_h5, read_datasets
+from bcq_exp.data.formats.file_format import FileFormat, refuse_limit
+from bcq_exp.data.formats.hdf5 import SIGNATURE, dataset, names, open_h5, read_datasets
 from bcq_exp.data.steps import STEP
 from bcq_exp.data.transitions import Transitions
 
 VERSION_2 = "2.1"
 EPISODE = {**layouts.D4RL.names, "terminated": "terminated"}  # with the episode's number behind each
 
-logger = logging.getLogger(__name__)
 
+class D3rlpy2(FileFormat):
+    """Files that `dump` of a replay buffer of d3rlpy's version 2 wrote."""
 
-def transitions_of_d3rlpy(columns: Mapping[str, Array], source: str, keys: Mapping[str, str]) -> Transitions:
-    """Transitions of columns in the layout of version 1.
+    title = "d3rlpy 2"
+    content = "observations_i, actions_i, rewards_i, terminated_i of each episode i, num_episodes, version"
+    note = "what `dump` writes"
 
-    Episodes end where `episode_terminals` is set. `terminals` counts only there: some recorders also set it one row
-    before the end of each terminated episode, which is passed over; other settings inside an episode are passed over
-    with a warning. A file that ends inside an episode is one cut short: that episode is truncated, with a warning.
+    def matches(self, path: Path, head: bytes) -> bool:
+        """Whether it is HDF5 with the names of version 2, be it with some missing."""
+        if not head.startswith(SIGNATURE):
+            return False
+        found = names(path)
+        return "num_episodes" in found or {"columns", "version"} <= set(found)
 
-    Raises:
-        ValueError: a value is bad, naming the source, the key and the first bad row.
-    """
-    columns = dict(columns)
-    flag = columns.pop("discrete_action").reshape(-1)[:1]
-    is_discrete = as_flag(flag, "discrete_action", source).item()
-    found = typed(columns, source, keys, is_discrete=is_discrete)
-    terminals, ends = found["terminated"], found["ends"].copy()
-    terminated = terminals & ends
-    if not ends[-1]:
-        logger.warning(
-            "%s: episode_terminals row %d is 0; the episode cut there is read as truncated", source, len(ends) - 1
-        )
-        ends[-1] = True
-    stray = terminals & ~ends & ~np.append(terminated[1:], False)
-    if stray.any():
-        logger.warning(
-            "%s: terminals is 1 inside an episode in %d rows, first in row %d; passed over",
-            source,
-            stray.sum(),
-            stray.argmax(),
-        )
-    return Transitions.from_typed({**found, "terminated": terminated, "ends": ends}, source, keys)
-
-
-def is_d3rlpy_2(found: Collection[str]) -> bool:
-    """Whether the names in a file are those of version 2, be it with some missing."""
-    return "num_episodes" in found or {"columns", "version"} <= set(found)
+    def read(self, path: Path, max_episode_steps: int | None) -> Transitions:
+        """See `read_d3rlpy_2`."""
+        refuse_limit(path, max_episode_steps)
+        return read_d3rlpy_2(path)
 
 
 def read_d3rlpy_2(path: str | Path) -> Transitions:

@@ -1,4 +1,4 @@
-"""HDF5 files, of which nothing is read but arrays that lie in the file itself and that its bytes can make."""
+"""HDF5 files: only arrays are read that lie in the file itself and are no larger than its bytes can make."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -10,13 +10,38 @@ import h5py
 import numpy as np
 
 from bcq_exp.data.columns import Array, check_numbers, said_of_type
+from bcq_exp.data.formats.file_format import ColumnsFile
 from bcq_exp.data.storage import check_declared, chunks, is_large, new_mapped
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"  # that a file begins with
 INNER = "infos"  # the group whose datasets have names too, `infos/action_mask`, as D4RL and Minari write them
 
 
 class Refused(ValueError):
     """What a sound file asks for and does not get."""
+
+
+class HDF5(ColumnsFile):
+    """HDF5 files with a dataset for each column."""
+
+    title = "HDF5 file"
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """Whether a file has HDF5's signature."""
+        return head.startswith(SIGNATURE)
+
+    def names(self, path: Path) -> list[str]:
+        """See the function `names`."""
+        return names(path)
+
+    def read_columns(self, path: Path, keys: Iterable[str]) -> dict[str, Array]:
+        """See `read_datasets`."""
+        return read_datasets(path, keys)
+
+    def env(self, path: Path) -> str | None:
+        """The root attribute `env`."""
+        (found,) = read_attrs(path, "env")
+        return found if isinstance(found, str) else None
 
 
 @contextmanager

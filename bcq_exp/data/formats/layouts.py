@@ -1,10 +1,16 @@
-"""What the columns of a recording are called: the layouts that are read, and how to get there from other names."""
+"""Layouts: the names that columns have in files, and how to get there from other names."""
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from bcq_exp.data.columns import Array, shown
+import numpy as np
+
+from bcq_exp.data.columns import Array, as_flag, shown, typed
 from bcq_exp.data.steps import STEP
+from bcq_exp.data.transitions import Transitions
+
+log = logging.getLogger(__name__)
 
 MASKS: Mapping[str, tuple[str, ...]] = {
     "mask": ("mask", "action_mask", "action_masks", "infos/action_mask", "infos/action_masks"),
@@ -28,6 +34,7 @@ class Layout(NamedTuple):
         required: those without which nothing can be read.
         marks: names of which any one shows that a file is of this layout.
         note: what there is to say of it beyond the names.
+        rule: makes transitions of the columns; arguments as for `Transitions.from_columns`.
     """
 
     title: str
@@ -35,6 +42,49 @@ class Layout(NamedTuple):
     required: tuple[str, ...]
     marks: frozenset[str]
     note: str
+    rule: Callable[..., Transitions] = Transitions.from_columns
+
+
+def d3rlpy_1_transitions(
+    columns: Mapping[str, Array], source: str, keys: Mapping[str, str], *, max_episode_steps: int | None
+) -> Transitions:
+    """Make transitions of columns in the layout of d3rlpy's version 1.
+
+    Episodes end where `episode_terminals` is set. `terminals` counts only there: some recorders also set it one row
+    before the end of each terminated episode, which is passed over; other settings inside an episode are passed over
+    with a warning. A file that ends inside an episode is one cut short: that episode is truncated, with a warning.
+
+    Args:
+        columns: those of `D3RLPY`.
+        source: file or name that messages begin with.
+        keys: key in the file of each column, where it differs from the column's name.
+        max_episode_steps: None, since `episode_terminals` says where episodes end.
+
+    Raises:
+        ValueError: a value is bad, naming the source, the key and the first bad row.
+    """
+    columns = dict(columns)
+    flag = columns.pop("discrete_action").reshape(-1)[:1]
+    is_discrete = as_flag(flag, "discrete_action", source).item()
+    steps = typed(columns, source, keys, is_discrete=is_discrete)
+    terminals, ends = steps["terminated"], steps["ends"].copy()
+    terminated = terminals & ends
+    if not ends[-1]:
+        log.warning(
+            "%s: episode_terminals row %d is 0; the episode cut there is read as truncated", source, len(ends) - 1
+        )
+        ends[-1] = True
+    stray = terminals & ~ends & ~np.append(terminated[1:], False)
+    if stray.any():
+        log.warning(
+            "%s: terminals is 1 inside an episode in %d rows, first in row %d; passed over",
+            source,
+            stray.sum(),
+            stray.argmax(),
+        )
+    return Transitions.from_typed(
+        {**steps, "terminated": terminated, "ends": ends}, source, keys, max_episode_steps=max_episode_steps
+    )
 
 
 _ENDS_NOTE = "of {} and {} one may be missing: either says where episodes end"
@@ -69,27 +119,9 @@ D3RLPY = Layout(
     (*STEP, "ends", "discrete_action"),
     frozenset({"episode_terminals", "discrete_action"}),
     "discrete_action: whether actions are discrete",
+    d3rlpy_1_transitions,
 )
 LAYOUTS = (OWN, D3RLPY, D4RL)  # those whose marks are rarer first
-
-# Files of more than columns, in the words of the same table.
-OTHERS = (
-    (
-        "d3rlpy 2",
-        "observations_i, actions_i, rewards_i, terminated_i of each episode i, num_episodes, version",
-        "what `dump` writes",
-    ),
-    (
-        "Minari",
-        "a folder with data/main_data.hdf5 and data/metadata.json",
-        "masks: infos/action_mask, or the part action_mask of Dict observations",
-    ),
-    (
-        "DQN replay",
-        "a folder with $store$_observation_ckpt.N.gz and so on",
-        "Atari's frames; no masks",
-    ),
-)
 
 # What columns are called elsewhere.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -179,10 +211,10 @@ def unknown(source: str, what: str, found: Sequence[str]) -> str:
 
 
 def table() -> list[tuple[str, str, str]]:
-    """Title, columns and note of everything that is read; columns that may be missing stand in brackets."""
+    """Title, columns and note of each layout; columns that may be missing stand in brackets."""
     rows = []
     for layout in LAYOUTS:
         optional = [key for name, key in layout.names.items() if name not in (*layout.required, *MASKS)]
         columns = [*(layout.names[name] for name in layout.required), *(f"[{key}]" for key in optional)]
         rows.append((layout.title, ", ".join([*columns, "[mask]", "[mask_next]"]), layout.note))
-    return [*rows, *OTHERS]
+    return rows

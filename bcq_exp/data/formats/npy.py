@@ -1,16 +1,20 @@
-"""NumPy's `.npy` content, read without ever unpickling: plain numbers whose bytes are there."""
+"""NumPy's `.npy` content, plain or in gzip'd files: arrays of plain numbers; nothing is ever unpickled."""
 
+import gzip
 import math
 import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from bcq_exp.data.columns import Array
-from bcq_exp.data.storage import CHUNK, check_memory
+from bcq_exp.data.storage import CHUNK, check_declared, check_memory
 
 DAMAGED = (  # what numpy, zipfile and zlib raise for bytes that were changed
     OSError,
@@ -77,3 +81,38 @@ def read_array(file: Readable) -> Array:
     if file.read(1):  # the checksum is looked at where the content ends
         raise ValueError("it goes on behind its array")
     return found.reshape(shape[::-1]).T if is_fortran else found.reshape(shape)
+
+
+def read_gzipped(path: Path) -> Array:
+    """The array of a gzip'd file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, of another kind, or declares more than its bytes can hold.
+    """
+    read_gzipped_header(path)
+    with opened_gzip(path) as file:
+        return read_array(file)
+
+
+def read_gzipped_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array of a gzip'd file; raises like `read_gzipped`."""
+    with opened_gzip(path) as file:
+        shape, is_fortran, dtype = read_header(file)
+        if is_fortran and len(shape) > 1:
+            raise ValueError("its array is in Fortran's order")
+        check_declared(num_bytes(shape, dtype), path.stat().st_size)
+        return shape, dtype
+
+
+@contextmanager
+def opened_gzip(path: Path) -> Iterator[gzip.GzipFile]:
+    """A gzip'd file, open to read; whatever goes wrong inside the block becomes one line that names the file."""
+    try:
+        with gzip.open(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except DAMAGED as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a readable gzip'd .npy file, truncated or damaged ({said})") from None
