@@ -86,9 +86,13 @@ def _check_unnamed(env: str | None, dataset: Any) -> None:
 def dataset_errors(dataset: DatasetConfig) -> list[str]:
     """A line for each thing that is wrong with a typed dataset."""
     errors: list[str] = []
+    wrong = dataset.errors()
     for key, (section, schema) in dataset.sections().items():
-        typed_section(section, schema, f"dataset.{key}.", errors)
-    return errors + [f"dataset: {line}" for line in dataset.errors()]
+        try:
+            typed_section(section, schema, f"dataset.{key}.", errors)
+        except ValueError as error:
+            wrong.append(str(error))
+    return errors + [f"dataset: {line}" for line in wrong]
 
 
 def checked_dataset(cfg: DictConfig) -> DatasetConfig:
