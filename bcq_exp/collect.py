@@ -20,7 +20,7 @@ COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; al
 
 
 def make_dataset(config: DictConfig) -> None:
-    """Makes the configured dataset, where the cache has it not, and says where it lies and what it is."""
+    """Make the configured dataset unless the cache has it, and print its path and a summary."""
     dataset = checked_dataset(with_absolute_paths(config, Path.cwd()))
     transitions = dataset.read(allow_code_change=config.allow_code_change)
     returns, facts = transitions.episode_returns, dataset.account(transitions)
@@ -32,7 +32,7 @@ def make_dataset(config: DictConfig) -> None:
 
 
 def train_agents(config: DictConfig) -> None:
-    """Trains the configured agents; their weights and descriptions are written to the run directory."""
+    """Train the configured agents; their weights and descriptions are written to the run directory."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     cfg, seeds = checked_training(config)
@@ -43,7 +43,7 @@ def train_agents(config: DictConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="collect")
 def run(config: DictConfig) -> None:
-    """Does what the overrides ask for."""
+    """Train agents or make a dataset, as the overrides ask for."""
     chosen = HydraConfig.get().runtime.choices
     try:
         if (chosen["dataset"] is None) == (chosen["behaviour"] is None):
@@ -55,7 +55,7 @@ def run(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Runs one of `COMMANDS`, or what the overrides ask for."""
+    """Run one of `COMMANDS`, or `run` for anything else."""
     if {*sys.argv[1:2]} & COMMANDS.keys():
         with in_one_line():
             COMMANDS[sys.argv[1]](sys.argv[2:])

@@ -1,4 +1,4 @@
-"""Datasets of any known layout, rewritten in the project's own: `python -m bcq_exp.collect convert PATH OUT.h5`."""
+"""Conversion of datasets to the project's own layout: `python -m bcq_exp.collect convert PATH OUT.h5`."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ LIMIT_HELP = "length of the time limit, for a file that does not say where episo
 
 
 def convert(path: Path, out: Path, env: str | None, max_episode_steps: int | None = None) -> int:
-    """Rewrites a dataset in the project's layout, with where it came from as its manifest.
+    """Write a dataset in the project's layout; the manifest names the file that it came from.
 
     Args:
         path: a dataset of any known layout.

@@ -1,4 +1,4 @@
-"""What is in a dataset, as a table and a PNG: `python -m bcq_exp.collect inspect PATH`."""
+"""Inspection of a dataset, as a table and a PNG: `python -m bcq_exp.collect inspect PATH`."""
 
 import argparse
 import hashlib
@@ -24,22 +24,22 @@ from bcq_exp.io.files import replacing
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FLAGS = ("terminals", "timeouts", "episode_terminals")  # as they stand in a file, before a reader has judged them
+FLAGS = ("terminals", "timeouts", "episode_terminals")  # keys of flags in files, before a reader has interpreted them
 SHOWN = 8  # dimensions of actions, and observations that are named in a warning
-SAMPLED = 10_000_000  # numbers, in rows evenly spaced, behind means and deviations of observations
-SHARED = 0.01  # share of episodes or rewards that are all at one extreme, from which this is no chance
+SAMPLED = 10_000_000  # numbers of which means and deviations of observations are taken, in evenly spaced rows
+SHARED = 0.01  # share of episodes or rewards at one extreme that is too large for chance
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found: names and values in the order of the table, and what looks wrong."""
+    """The result of `inspect`: facts by name, in the order of the table, and warnings."""
 
     facts: Mapping[str, str]
     warnings: Sequence[str]
 
 
 def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
-    """Counts, distributions and warnings.
+    """Count a dataset, summarise its distributions and look for common faults.
 
     Args:
         transitions: the dataset, as it was read.
@@ -73,13 +73,13 @@ def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
 
 
 def read_flags(path: Path) -> dict[str, Array]:
-    """Those of `FLAGS` that a dataset file has, as bool; raises like `read_transitions`."""
-    columns = readers.read_columns(path, FLAGS)
+    """Read those of `FLAGS` that a dataset file has, as bool; raises like `read_transitions`."""
+    columns = readers.format_of(path).read_columns(path, FLAGS)
     return {key: columns[key].astype(np.bool_) for key in FLAGS if key in columns}
 
 
 def count_duplicates(transitions: Transitions) -> int:
-    """How many rows have an equal one before them: observations, action, reward and flags."""
+    """Count rows that repeat an earlier one in observations, action, reward and flags."""
     columns = [getattr(transitions, key) for key in ("obs", "act", "rew", "terminated", "truncated", "obs_next")]
     digests = set()
     for row in zip(*columns, strict=True):
@@ -91,7 +91,7 @@ def count_duplicates(transitions: Transitions) -> int:
 
 
 def spread(values: Array) -> str:
-    """Mean, deviation, extremes and quartiles in words."""
+    """Describe values by mean, deviation, extremes and quartiles."""
     low, first, middle, third, high = np.quantile(values.astype(np.float64), (0, 0.25, 0.5, 0.75, 1))
     mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
     return f"{mean:.4g} ± {std:.3g}; {low:.4g} to {high:.4g}, quartiles {first:.4g}, {middle:.4g}, {third:.4g}"
@@ -113,26 +113,26 @@ def _action_facts(act: Array) -> dict[str, str]:
 
 def _flag_warnings(transitions: Transitions, flags: Mapping[str, Array], lengths: Array) -> list[str]:
     """Terminal flags that are set twice for one end."""
-    found = []
+    warnings = []
     terminals = flags.get("terminals", transitions.terminated)
     if "episode_terminals" in flags:
         early = terminals & ~flags["episode_terminals"]
         if early.any():
-            found.append(
+            warnings.append(
                 f"terminals set twice: they are 1 in {early.sum():,} rows that do not end an episode, first in row "
                 f"{early.argmax()}; the reader here goes by episode_terminals, one that does not would cut episodes"
             )
     elif (twice := (transitions.terminated[1:] & transitions.terminated[:-1])).any() and lengths.max() > 1:
-        found.append(
+        warnings.append(
             f"terminals set twice: {twice.sum():,} episodes of one row terminate right behind a terminated one, first "
             f"in row {twice.argmax() + 1}"
         )
     both = terminals & flags["timeouts"] if "timeouts" in flags else transitions.terminated & transitions.truncated
     if both.any():
-        found.append(
+        warnings.append(
             f"{both.sum():,} rows are both terminal and a time limit, first row {both.argmax()}; they count as terminal"
         )
-    return found
+    return warnings
 
 
 def _limit_warnings(transitions: Transitions, lengths: Array) -> list[str]:
@@ -237,8 +237,8 @@ def _plot_observations(axes: "Axes", obs: Array) -> None:
 def print_layouts() -> None:
     """Print the formats that are read, and the names that columns have; those in brackets may be missing."""
     table = Table("format", "content", "", title="Files and folders that are read", box=box.SIMPLE_HEAD)
-    for row in readers.table():
-        table.add_row(*map(escape, row))
+    for each in readers.FORMATS:
+        table.add_row(*map(escape, (each.title, each.content, each.note)))
     Console().print(table)
     table = Table("layout", "columns", "", title="Layouts of names", box=box.SIMPLE_HEAD)
     masks = (f"{', '.join(others)} too" for _, *others in layouts.MASKS.values())
@@ -264,15 +264,16 @@ def main(arguments: Sequence[str]) -> None:
     png = options.png or Path("outputs", "inspect", f"{options.path.stem}.png")
     try:
         transitions = read_transitions(options.path, options.max_episode_steps)
-        found = inspect(transitions, read_flags(options.path))
+        inspection = inspect(transitions, read_flags(options.path))
         png.parent.mkdir(parents=True, exist_ok=True)
         plot(transitions, png)
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     console, table = Console(), Table(title=str(options.path), box=box.SIMPLE_HEAD, show_header=False)
-    for row in found.facts.items():
+    for row in inspection.facts.items():
         table.add_row(*row)
     console.print(table)
-    for warning in found.warnings or ["none"]:
-        console.print(f"warning: {warning}" if found.warnings else "warnings: none", style="yellow", soft_wrap=True)
+    for warning in inspection.warnings or ["none"]:
+        line = f"warning: {warning}" if inspection.warnings else "warnings: none"
+        console.print(line, style="yellow", soft_wrap=True)
     console.print(f"plots: {png}", soft_wrap=True)

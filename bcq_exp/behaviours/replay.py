@@ -1,4 +1,4 @@
-"""What an agent's training has seen as a dataset: the final buffer of arXiv:1812.02900, section 3."""
+"""Datasets of all that an agent saw in its training: the final buffer of arXiv:1812.02900, section 3."""
 
 import shutil
 from collections.abc import Mapping
@@ -54,14 +54,14 @@ class ReplayDatasetConfig(CachedDatasetConfig):
 
     def errors(self) -> list[str]:
         """A growth that cannot be, or one of a part of the dataset, too."""
-        found = super().errors() + raised(lambda: self.growth)
+        errors = super().errors() + raised(lambda: self.growth)
         is_whole = self.fraction == self.top_return_fraction == 1 and not self.normalize_obs
-        if not found and self.growth and not is_whole:
-            found.append(
+        if not errors and self.growth and not is_whole:
+            errors.append(
                 "rows_per_update is for whole datasets in the order of their recording; give fraction=1 and "
                 "top_return_fraction=1, and normalize_obs=false, whose statistics would be of rows to come"
             )
-        return found
+        return errors
 
     @property
     def growth(self) -> Growth | None:
@@ -85,15 +85,15 @@ def final_buffer(
     seed: int,
     allow_code_change: bool,
 ) -> Transitions:
-    """Every transition of an agent's training, from its first random steps on (arXiv:1812.02900, section 3).
+    """Read every transition of an agent's training, from its first random steps on (arXiv:1812.02900, section 3).
 
-    The training stays beside the dataset until that is whole, and goes on from its checkpoint where it was killed, to
-    the same transitions.
+    The agent is trained first where the cache lacks the dataset. A training that was killed resumes from its
+    checkpoint, which lies beside the dataset, to the same transitions.
 
     Args:
         name: of the dataset.
         env: see `make_env`.
-        training: keys of `BehaviourConfig`; how long it takes and what it keeps is decided here.
+        training: keys of `BehaviourConfig`; `env`, `max_steps`, `clip_rewards` and the buffer's size are set here.
         num_transitions: N, the steps of the training.
         seed: of the training.
         allow_code_change: whether a training that other code began may go on.

@@ -1,4 +1,4 @@
-"""Downloads of files: they go on where a connection broke, and leave a hash beside what has come."""
+"""Downloads of files, which resume where a connection broke; the hash of each file is written beside it."""
 
 import logging
 import shutil
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 def fetch(url: str, path: Path) -> None:
-    """Downloads a file unless it is there; its sha256 is left beside it, in the form that `sha256sum -c` reads.
+    """Download a file unless it is there; its sha256 is written beside it, in the form that `sha256sum -c` reads.
 
-    What has come over a connection that breaks is kept in `PATH.part`, where this call, or the next, goes on.
+    Bytes from a connection that breaks are kept in `PATH.part`; this call, or the next one, resumes there.
 
     Raises:
         ValueError: it cannot be downloaded or written, naming the file, its address and where to put it.
@@ -46,7 +46,7 @@ def fetch(url: str, path: Path) -> None:
 
 
 def _is_whole(url: str, part: Path) -> bool:
-    """Whether one connection brings what `part` lacks; raises OSError or HTTPException where it brings nothing."""
+    """Whether one connection completes `part`; raises OSError or HTTPException where it brings nothing."""
     begun = _size(part)
     request = Request(url, headers={"Range": f"bytes={begun}-"} if begun else {})
     try:

@@ -69,10 +69,10 @@ class DatasetConfig(ABC):
 
     def errors(self) -> list[str]:
         """A sentence for each thing that is wrong with values which are of the right types and in their ranges."""
-        found, clip = raised(lambda: normalized_score(0, self.ref_min, self.ref_max)), self.reward_clip
+        errors, clip = raised(lambda: normalized_score(0, self.ref_min, self.ref_max)), self.reward_clip
         if clip is not None and not (len(clip) == 2 and all(map(math.isfinite, clip)) and clip[0] < clip[1]):
-            found.append(f"reward_clip={list(clip)}; allowed: null, or two finite numbers, the lower one first")
-        return found
+            errors.append(f"reward_clip={list(clip)}; allowed: null, or two finite numbers, the lower one first")
+        return errors
 
     def observation_errors(self, space: gym.Space[Any]) -> list[str]:
         """A sentence where the environment's observations cannot be preprocessed as the keys say."""

@@ -26,7 +26,7 @@ STACK = 4  # frames of an observation; the memory has one blank row less before 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The checked rows of one checkpoint that its own round of the memory wrote.
+    """The checked rows of one checkpoint, those of its own round of the memory only.
 
     Args:
         frames_file: the gzip'd frames.
@@ -47,11 +47,11 @@ class Checkpoint:
 
     @property
     def is_blank(self) -> Array:
-        """Whether a row stands behind an episode's last one, before the next episode's first, (T,) bool."""
-        found = np.zeros(len(self), np.bool_)
+        """Whether a row lies between two episodes, (T,) bool."""
+        is_blank = np.zeros(len(self), np.bool_)
         for distance in range(1, STACK):
-            found[distance:] |= self.terminal[:-distance]
-        return found
+            is_blank[distance:] |= self.terminal[:-distance]
+        return is_blank
 
 
 def check_choice(checkpoints: Any) -> None:
@@ -68,18 +68,18 @@ def check_choice(checkpoints: Any) -> None:
 def choose(folder: Path, checkpoints: float | Sequence[int]) -> list[int]:
     """The numbers of the checkpoints to read; arguments and errors as for `load_atari_replay`."""
     pattern = re.compile(re.escape(FRAMES) + r"_ckpt\.(\d+)\.gz")
-    found = sorted(int(match[1]) for path in folder.glob("*.gz") if (match := pattern.fullmatch(path.name)))
-    if not found:
+    numbers = sorted(int(match[1]) for path in folder.glob("*.gz") if (match := pattern.fullmatch(path.name)))
+    if not numbers:
         names = ", ".join(_file(folder, name, "N").name for name in (FRAMES, *NAMES.values(), COUNT))
         inside = next(folder.rglob(f"{FRAMES}_ckpt.*.gz"), None) if folder.is_dir() else None
         hint = f"; there are some in {inside.parent}" if inside is not None else ""
         raise ValueError(f"{folder}: no checkpoint here; expected files: {names}{hint}")
     if isinstance(checkpoints, float):
-        num = max(1, round(checkpoints * len(found)))
-        return [found[(2 * i + 1) * len(found) // (2 * num)] for i in range(num)]
-    if missing := sorted(set(checkpoints) - set(found)):
+        num = max(1, round(checkpoints * len(numbers)))
+        return [numbers[(2 * i + 1) * len(numbers) // (2 * num)] for i in range(num)]
+    if missing := sorted(set(checkpoints) - set(numbers)):
         raise ValueError(
-            f"{folder}: no {_file(folder, FRAMES, missing[0]).name}; checkpoints here: {', '.join(map(str, found))}"
+            f"{folder}: no {_file(folder, FRAMES, missing[0]).name}; checkpoints here: {', '.join(map(str, numbers))}"
         )
     return sorted(set(checkpoints))
 
@@ -87,8 +87,9 @@ def choose(folder: Path, checkpoints: float | Sequence[int]) -> list[int]:
 def read_checkpoint(folder: Path, number: int) -> Checkpoint:
     """Read and check all of a checkpoint but its frames.
 
-    Of the memory's rows those before its cursor are of the round that the checkpoint closes; the others, one in all but
-    the last checkpoint of a run, are of the round before, and in the checkpoint before too.
+    The memory is a ring. Rows before its cursor are of the round that this checkpoint closes; the rows behind it are of
+    the round before, so they are in the checkpoint before, too, and left out here. They are one row, except in the last
+    checkpoint of a run.
 
     Raises:
         FileNotFoundError, ValueError: as `load_atari_replay`.
@@ -104,9 +105,9 @@ def read_checkpoint(folder: Path, number: int) -> Checkpoint:
     if dtype != np.uint8 or len(shape) != 3 or 0 in shape:
         raise ValueError(f"{frames_file}: {dtype} {shape}; allowed: uint8 (T, height, width)")
     lengths = {path: columns[key].shape for key, path in files.items()}
-    for path, found in lengths.items():
-        if found != shape[:1]:
-            raise ValueError(f"{path}: shape {found}; {frames_file.name} beside it has {shape[0]} rows")
+    for path, length in lengths.items():
+        if length != shape[:1]:
+            raise ValueError(f"{path}: shape {length}; {frames_file.name} beside it has {shape[0]} rows")
     count = read_gzipped(count_file)
     if count.shape != () or count.dtype.kind not in "iu" or count < 1:
         raise ValueError(f"{count_file}: {count.dtype} {count.shape}; allowed: one integer, at least 1")

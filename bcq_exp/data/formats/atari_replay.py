@@ -35,7 +35,7 @@ from bcq_exp.fields import within
 from bcq_exp.io.files import cache_folder, replacing
 
 MAX_EPISODE_STEPS = 27_000  # of the published recordings (dopamine/agents/dqn/configs/dqn.gin)
-CACHE_VERSION = 1  # of how frames are unpacked: part of the cache file's name
+CACHE_VERSION = 1  # part of the cache file's name; raised when frames are unpacked otherwise
 
 log = logging.getLogger(__name__)
 
@@ -99,15 +99,16 @@ def load_atari_replay(
 ) -> Transitions:
     """Read and check checkpoints; their frames are unpacked once, into a memory-mapped file of the cache.
 
-    What Dopamine samples is what becomes a transition: rows whose stack is of one episode and which have a next frame.
-    The first three rows of a checkpoint only serve as frames, and an episode that goes on behind its last row is
-    truncated. The memory has no flag for time limits: an episode of `max_episode_steps` rows ended by one, so its last
-    row is dropped, as it has no next frame, and the row before it is truncated. `episode_returns`, of clipped rewards,
-    are those of episodes that are there from beginning to end, if any are.
+    The transitions are those that Dopamine samples: rows whose stack is of one episode and which have a next frame. The
+    first three rows of a checkpoint serve as frames only. An episode that continues behind the last row is truncated.
+
+    The memory has no flag for time limits. An episode of `max_episode_steps` rows ended by one: its last row, which has
+    no next frame, is dropped, and the row before it is truncated. `episode_returns` are sums of clipped rewards over
+    the episodes that are there as a whole, or, without any, over all.
 
     Args:
         folder: where the files lie; `.../Pong/1/replay_logs` in the published layout.
-        checkpoints: their numbers, or which fraction of those in the folder, spread evenly, at least one.
+        checkpoints: a list of their numbers, or a fraction of those in the folder, evenly spread, at least one.
         max_episode_steps: length of the time limit; None where there was none.
 
     Raises:
@@ -121,8 +122,8 @@ def load_atari_replay(
         raise ValueError(f"{folder}: frames differ in shape: {', '.join(str(part.shape) for part in parts)}")
     frames = unpacked(parts)
     starts = np.cumsum([0, *map(len, parts)])
-    found = [_steps(part, frames[start : start + STACK], start) for part, start in zip(parts, starts, strict=False)]
-    column = {key: np.concatenate([steps[key] for steps in found]) for key in found[0]}
+    of_parts = [_steps(part, frames[start : start + STACK], start) for part, start in zip(parts, starts, strict=False)]
+    column = {key: np.concatenate([steps[key] for steps in of_parts]) for key in of_parts[0]}
 
     last = np.flatnonzero(column["ends"])
     is_whole_E = column["is_whole"][last]
@@ -143,9 +144,16 @@ def load_atari_replay(
 
 
 def _steps(part: Checkpoint, first_frames: Array, start: int) -> dict[str, Array]:
-    """The rows of a checkpoint that have a stack of frames; `obs` is the place of its last frame, from `start` on.
+    """The columns of a checkpoint's rows that have a stack of frames.
 
-    `is_whole` says of a row whether its episode began in this checkpoint.
+    Args:
+        part: the checkpoint.
+        first_frames: its first `STACK` frames.
+        start: place of its first frame among the frames of all checkpoints.
+
+    Returns:
+        Columns of `typed`, `obs` being the place of a stack's last frame; and `is_whole`, whether a row's episode began
+        in this checkpoint.
     """
     is_step, head = ~part.is_blank, slice(STACK - 1)
     is_step[head] = False
@@ -165,9 +173,9 @@ def _steps(part: Checkpoint, first_frames: Array, start: int) -> dict[str, Array
 
 
 def unpacked(parts: Sequence[Checkpoint]) -> Array:
-    """The frames of checkpoints one behind the other, (T, H, W) uint8, in a mapped file that is made where it is not.
+    """The frames of consecutive checkpoints, (T, H, W) uint8, from a mapped file of the cache, which is made first.
 
-    Its name holds a hash of the gzip'd files' places, sizes and dates.
+    The file's name holds a hash of the gzip'd files' paths, sizes and dates.
 
     Raises:
         ValueError: a file is damaged, has frames where it should be blank, or the cache cannot be written.

@@ -30,8 +30,8 @@ class D3rlpy2(FileFormat):
         """Whether it is HDF5 with the names of version 2, be it with some missing."""
         if not head.startswith(SIGNATURE):
             return False
-        found = names(path)
-        return "num_episodes" in found or {"columns", "version"} <= set(found)
+        keys = names(path)
+        return "num_episodes" in keys or {"columns", "version"} <= set(keys)
 
     def read(self, path: Path, max_episode_steps: int | None) -> Transitions:
         """See `read_d3rlpy_2`."""
@@ -42,15 +42,15 @@ class D3rlpy2(FileFormat):
 def read_d3rlpy_2(path: str | Path) -> Transitions:
     """Read and check a file that `dump` of a replay buffer of d3rlpy's version 2 wrote.
 
-    Each episode has datasets of its own, `observations_0` to `terminated_0` and so on, which one may add
-    `action_mask_0` and `next_observations_0` to. Observations must be one array a step, no tuple.
+    Each episode has datasets of its own: `observations_0`, ..., `terminated_0`. `action_mask_0` and
+    `next_observations_0` are read, too. Observations must be one array a step, no tuple.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged or holds bad values, naming the file, the key and the first bad row.
     """
-    source, found = str(path), names(path)
-    check_keys((key for key in found if "_" not in key or key == "num_episodes"), ("version", "num_episodes"), source)
+    source, stored = str(path), names(path)
+    check_keys((key for key in stored if "_" not in key or key == "num_episodes"), ("version", "num_episodes"), source)
     version, num_episodes = (_scalar(path, key) for key in ("version", "num_episodes"))
     if version.tolist() != VERSION_2.encode():
         raise ValueError(f"{source}: version is {version}; allowed: {VERSION_2}; dump it anew with d3rlpy 2.8")
@@ -58,7 +58,7 @@ def read_d3rlpy_2(path: str | Path) -> Transitions:
         raise ValueError(f"{source}: num_episodes is {num_episodes}; allowed: a whole number from 1")
 
     by_episode: dict[str, list[str]] = defaultdict(list)
-    for key in found:
+    for key in stored:
         by_episode[key.rpartition("_")[2]].append(key)
     chosen = [_keys(by_episode[str(i)], i, source) for i in range(int(num_episodes))]
     columns = read_datasets(path, [key for keys in chosen for key in keys.values()])
@@ -74,21 +74,21 @@ def read_d3rlpy_2(path: str | Path) -> Transitions:
 
 
 def _scalar(path: str | Path, key: str) -> Any:
-    """What stands in a dataset of one number or one text."""
+    """The value of a dataset of one number or one text."""
     with open_h5(path) as file:
-        found = dataset(file, key, Path(path).stat().st_size)
-        if found is None or (found.dtype.hasobject and (found.shape or not h5py.check_string_dtype(found.dtype))):
+        value = dataset(file, key, Path(path).stat().st_size)
+        if value is None or (value.dtype.hasobject and (value.shape or not h5py.check_string_dtype(value.dtype))):
             raise ValueError(f"{key} is no number and no text")
-        return np.asarray(found[()])
+        return np.asarray(value[()])
 
 
-def _keys(found: Collection[str], i: int, source: str) -> dict[str, str]:
+def _keys(stored: Collection[str], i: int, source: str) -> dict[str, str]:
     """The key in the file of each column of episode `i`."""
     known = {name: f"{key}_{i}" for name, key in EPISODE.items() if name != "ends"}
-    check_keys(found, [known[name] for name in STEP], source)
-    there = {name: key for name, key in known.items() if key in found}
+    check_keys(stored, [known[name] for name in STEP], source)
+    there = {name: key for name, key in known.items() if key in stored}
     for name, each in layouts.MASKS.items():
-        if (key := next((f"{mask}_{i}" for mask in each if f"{mask}_{i}" in found), None)) is not None:
+        if (key := next((f"{mask}_{i}" for mask in each if f"{mask}_{i}" in stored), None)) is not None:
             there[name] = key
     return there
 
@@ -102,10 +102,10 @@ def _episode(columns: Mapping[str, Array], keys: Mapping[str, str], source: str)
         raise ValueError(
             f"{source}: {keys['terminated']} has {has_terminated.size} values; allowed: one for the episode"
         )
-    found = typed({name: columns[key] for name, key in keys.items() if name != "terminated"}, source, keys)
-    ends = np.zeros(len(found["rew"]), np.bool_)
+    steps = typed({name: columns[key] for name, key in keys.items() if name != "terminated"}, source, keys)
+    ends = np.zeros(len(steps["rew"]), np.bool_)
     ends[-1] = True
-    return {**found, "terminated": ends & has_terminated, "ends": ends}
+    return {**steps, "terminated": ends & has_terminated, "ends": ends}
 
 
 def _check_alike(parts: Sequence[Array], keys: Sequence[str], source: str) -> None:

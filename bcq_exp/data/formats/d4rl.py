@@ -94,14 +94,14 @@ class D4RLDatasetConfig(DatasetConfig):
 
 
 def d4rl_folder() -> Path:
-    """Where D4RL keeps its files: $D4RL_DATASET_DIR, else ~/.d4rl/datasets."""
+    """The folder of D4RL's files: $D4RL_DATASET_DIR, else ~/.d4rl/datasets."""
     return Path(os.environ.get("D4RL_DATASET_DIR") or Path.home() / ".d4rl" / "datasets")
 
 
 def load_d4rl(
     dataset_id: str, path: str | None, *, terminate_on_end: bool, max_episode_steps: int | None
 ) -> Transitions:
-    """Reads a dataset by its name, from D4RL's folder; downloads it first where it is not there.
+    """Read a dataset by its name, from D4RL's folder; it is downloaded first where it is not there.
 
     A medium-expert dataset whose file is missing is put together from the medium and the expert one, in this order,
     where both are there.
@@ -135,16 +135,16 @@ def _files(known: CatalogueEntry) -> list[Path]:
 
 
 def read_d4rl(path: str | Path, *, terminate_on_end: bool, max_episode_steps: int | None) -> Transitions:
-    """Read and check a file by the rules of D4RL's `qlearning_dataset`, which holds for its own datasets, by name.
+    """Read and check a file by the rules of D4RL's `qlearning_dataset`.
 
-    The next observation of a row is the observation of the row behind it, also where the file has
-    `next_observations`; the last row of the file has none and is dropped. `terminals` become `terminated`. A row at a
-    time limit, where `timeouts` is set, is dropped, even if it is terminal, and the row before it becomes `truncated`.
+    The next observation of a row is the next row's observation, even where the file has `next_observations`; the last
+    row of the file has none and is dropped. `terminals` become `terminated`. A row at a time limit, where `timeouts` is
+    set, is dropped, even if it is terminal, and the row before it becomes `truncated`.
 
-    A file without `timeouts` has time limits where a count of rows reaches `max_episode_steps`. As in D4RL, the count
-    begins with 0 behind a dropped row and at the beginning, but with 1 behind a row that is kept.
+    A file without `timeouts` has a time limit where a count of rows reaches `max_episode_steps`. As in D4RL, the count
+    restarts from 0 after a dropped row, and from 1 after a kept row that ended an episode.
 
-    Of groups such as `infos` and `metadata` only masks of available actions are read.
+    Groups such as `infos` and `metadata` are not read, except masks of available actions.
 
     Args:
         path: the file.
@@ -161,7 +161,7 @@ def read_d4rl(path: str | Path, *, terminate_on_end: bool, max_episode_steps: in
 
 
 def _read(paths: Sequence[Path], terminate_on_end: bool, max_episode_steps: int | None) -> Transitions:
-    """The rows of files one behind the other, none of whose episodes go on in the next."""
+    """The rows of several files as one recording; no episode continues from one file to the next."""
     source = " followed by ".join(map(str, paths))
     parts = [_columns(path, terminate_on_end, max_episode_steps) for path in paths]
     for part in parts[:-1]:
@@ -197,23 +197,23 @@ def _read(paths: Sequence[Path], terminate_on_end: bool, max_episode_steps: int 
 
 
 def _columns(path: Path, terminate_on_end: bool, max_episode_steps: int | None) -> dict[str, Array]:
-    """The checked columns of one file, `ends`, which are its `timeouts`, among them."""
+    """The checked columns of one file; its `timeouts` are `ends`."""
     source = str(path)
     keys = layouts.keys(layouts.D4RL, hdf5.names(path), source)
     used = {name: key for name, key in keys.items() if name not in ("obs_next", "mask_next")}
-    found = typed(layouts.renamed(hdf5.read_datasets(path, used.values()), used), source, used)
-    if "ends" in found:
-        return found
+    columns = typed(layouts.renamed(hdf5.read_datasets(path, used.values()), used), source, used)
+    if "ends" in columns:
+        return columns
     if max_episode_steps is None:
         raise ValueError(
             f"{source}: missing dataset timeouts, so that nothing says where time limits are; give "
             "dataset.max_episode_steps=N, the length of its environment's time limit"
         )
-    return found | {"ends": _time_limits(found["terminated"], max_episode_steps, terminate_on_end)}
+    return columns | {"ends": _time_limits(columns["terminated"], max_episode_steps, terminate_on_end)}
 
 
 def _time_limits(terminals: Array, max_episode_steps: int, terminate_on_end: bool) -> Array:
-    """Where D4RL's count of rows reaches the time limit, (N,) bool."""
+    """Whether D4RL's count of rows reaches the time limit at a row, (N,) bool."""
     timeouts, terminal_rows = np.zeros_like(terminals), np.append(np.flatnonzero(terminals), len(terminals))
     row = count = 0
     while True:

@@ -65,11 +65,11 @@ class ColumnsFile(FileFormat):
 
     def read(self, path: Path, max_episode_steps: int | None) -> Transitions:
         """See `FileFormat.read`; raises ValueError where the names are of no layout, too."""
-        source, found = str(path), self.names(path)
-        layout = layouts.match(found)
+        source, names = str(path), self.names(path)
+        layout = layouts.match(names)
         if layout is None:
-            raise ValueError(layouts.unknown(source, "unknown layout with keys", found))
-        keys = layouts.keys(layout, found, source)
+            raise ValueError(layouts.unknown(source, "unknown layout with keys", names))
+        keys = layouts.keys(layout, names, source)
         columns = layouts.renamed(self.read_columns(path, keys.values()), keys)
         return layout.rule(columns, source, {**layout.names, **keys}, max_episode_steps=max_episode_steps)
 

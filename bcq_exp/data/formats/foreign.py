@@ -1,4 +1,4 @@
-"""Files that are not read: what they are, and what to write in their place."""
+"""Refusals of files that are not read, with their kind and what to write instead."""
 
 import csv
 from pathlib import Path
@@ -23,11 +23,11 @@ SNIFFED = 2**16  # bytes
 
 
 def head(path: Path) -> bytes:
-    """How a file begins.
+    """Read the first bytes of a file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or it is or may be a pickle, which is not read whatever it holds.
+        ValueError: it cannot be read, or it is or may be a pickle, which could run code.
     """
     try:
         with path.open("rb") as file:

@@ -109,7 +109,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
 def check_format(path: str | Path) -> None:
     """Raise ValueError unless the file states the project's layout in the version that is read here."""
     expected = {"format": FORMAT, "version": VERSION}
-    for (name, allowed), found in zip(expected.items(), read_attrs(path, *expected), strict=True):
+    for (name, allowed), stated in zip(expected.items(), read_attrs(path, *expected), strict=True):
         # As text, since an attribute of a foreign file may be an array, whose comparison is one too.
-        if str(found) != str(allowed):
-            raise ValueError(f"{path}: root attribute {name} is {found}; allowed: {allowed}")
+        if str(stated) != str(allowed):
+            raise ValueError(f"{path}: root attribute {name} is {stated}; allowed: {allowed}")

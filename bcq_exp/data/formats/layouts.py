@@ -33,7 +33,7 @@ class Layout(NamedTuple):
         names: of the columns in a file, by the names of `as_transitions`; masks have those of `MASKS` besides.
         required: those without which nothing can be read.
         marks: names of which any one shows that a file is of this layout.
-        note: what there is to say of it beyond the names.
+        note: a remark for users.
         rule: makes transitions of the columns; arguments as for `Transitions.from_columns`.
     """
 
@@ -50,9 +50,9 @@ def d3rlpy_1_transitions(
 ) -> Transitions:
     """Make transitions of columns in the layout of d3rlpy's version 1.
 
-    Episodes end where `episode_terminals` is set. `terminals` counts only there: some recorders also set it one row
-    before the end of each terminated episode, which is passed over; other settings inside an episode are passed over
-    with a warning. A file that ends inside an episode is one cut short: that episode is truncated, with a warning.
+    Episodes end where `episode_terminals` is set, and `terminals` counts only there. Some recorders also set it one row
+    before the end of each terminated episode: that is ignored. Anywhere else inside an episode it is ignored with a
+    warning. An episode that the file cuts short is truncated, with a warning.
 
     Args:
         columns: those of `D3RLPY`.
@@ -123,7 +123,7 @@ D3RLPY = Layout(
 )
 LAYOUTS = (OWN, D3RLPY, D4RL)  # those whose marks are rarer first
 
-# What columns are called elsewhere.
+# Names that columns have in other libraries, for advice in messages.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "obs": ("obs", "observations", "observation", "state", "states", "s"),
     "act": ("act", "actions", "action", "acts", "a", "u"),
@@ -153,25 +153,25 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def match(found: Collection[str]) -> Layout | None:
-    """The layout that a file's names are of, be it with some missing; None where they are of none."""
-    return next((layout for layout in LAYOUTS if layout.marks & set(found)), None)
+def match(names: Collection[str]) -> Layout | None:
+    """The layout of a file's names, which need not be complete; None where there is none."""
+    return next((layout for layout in LAYOUTS if layout.marks & set(names)), None)
 
 
-def keys(layout: Layout, found: Collection[str], source: str) -> dict[str, str]:
-    """The key in a file of each column of a layout that is there, masks among them.
+def keys(layout: Layout, names: Collection[str], source: str) -> dict[str, str]:
+    """The key in the file of each column of a layout that the file has, masks included.
 
     Raises:
         ValueError: a required one is missing, or a mask is there twice.
     """
-    if missing := [layout.names[name] for name in layout.required if layout.names[name] not in found]:
+    if missing := [layout.names[name] for name in layout.required if layout.names[name] not in names]:
         raise ValueError(
-            f"{source}: missing dataset {', '.join(missing)}; found: {shown(found)}; "
-            f"required: {', '.join(layout.names[name] for name in layout.required)}{renames(layout, found)}"
+            f"{source}: missing dataset {', '.join(missing)}; found: {shown(names)}; "
+            f"required: {', '.join(layout.names[name] for name in layout.required)}{renames(layout, names)}"
         )
-    chosen = {name: key for name, key in layout.names.items() if key in found}
+    chosen = {name: key for name, key in layout.names.items() if key in names}
     for name, known in MASKS.items():
-        there = [key for key in known if key in found]
+        there = [key for key in known if key in names]
         if len(there) > 1:
             raise ValueError(f"{source}: {' and '.join(there)} both hold masks; keep one of them")
         if there:
@@ -180,18 +180,18 @@ def keys(layout: Layout, found: Collection[str], source: str) -> dict[str, str]:
 
 
 def renamed(columns: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Array]:
-    """A file's columns by the names that the project has for them."""
+    """A file's columns by the project's names."""
     return {name: columns[key] for name, key in keys.items() if key in columns}
 
 
-def renames(layout: Layout, found: Collection[str]) -> str:
-    """What to rename, so that a file's columns are of a layout, as the end of a message; empty where nothing helps."""
-    lower = {name.lower(): name for name in found}
+def renames(layout: Layout, names: Collection[str]) -> str:
+    """The renames that would make a file's columns those of a layout, as the end of a message; empty without any."""
+    lower = {name.lower(): name for name in names}
     pairs = {}
     for name, aliases in ALIASES.items():
         wanted = layout.names.get(name) or layout.names.get("truncated", name)
         there = [lower[alias] for alias in aliases if alias in lower]
-        if wanted not in found and there:
+        if wanted not in names and there:
             pairs[there[0]] = wanted
     if not pairs:
         return ""
@@ -201,12 +201,12 @@ def renames(layout: Layout, found: Collection[str]) -> str:
     return said
 
 
-def unknown(source: str, what: str, found: Sequence[str]) -> str:
-    """The message for a file of none of the layouts: what was found in it, what is needed, and the way there."""
+def unknown(source: str, what: str, names: Sequence[str]) -> str:
+    """The message for a file of no layout: the names in it, the names that are needed, and what to rename."""
     needed = ", ".join(D4RL.names[name] for name in STEP)
     return (
-        f"{source}: {what} {shown(found)}; needed: {needed}, and timeouts or next_observations, in .npz or HDF5"
-        f"{renames(D4RL, found)}; `bcq-collect inspect --layouts` prints every layout that is known"
+        f"{source}: {what} {shown(names)}; needed: {needed}, and timeouts or next_observations, in .npz or HDF5"
+        f"{renames(D4RL, names)}; `bcq-collect inspect --layouts` prints every layout that is known"
     )
 
 

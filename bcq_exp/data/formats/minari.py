@@ -79,8 +79,8 @@ class Minari(FileFormat):
 
     def env(self, path: Path) -> str | None:
         """The one of `read_facts`."""
-        found: str | None = read_facts(path)["env"]
-        return found
+        env: str | None = read_facts(path)["env"]
+        return env
 
 
 def minari_name(id_: str | None, path: str | None) -> str:
@@ -109,9 +109,9 @@ def minari_folder(dataset_id: str | None, path: str | None) -> Path:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What the metadata say of the environment that policies are evaluated in: `env`, `ref_min` and `ref_max`.
+    """Read `env`, `ref_min` and `ref_max` of the environment that policies are evaluated in from the metadata.
 
-    What they do not say is None. The environment's id is well formed; whoever makes it asks `foreign_module` first.
+    None stands for what they do not say. The id is well formed; ask `foreign_module` before the environment is made.
 
     Raises:
         FileNotFoundError: there is no such dataset.
@@ -133,9 +133,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
 def read_minari(path: str | Path) -> Transitions:
     """Read and check a dataset that lies in a folder.
 
-    Observations are flattened by `flatten`. An episode of Minari holds one observation more than it has steps, so that
-    every step is a transition; an episode that ends without a flag is truncated there. Masks of available actions are
-    the part `action_mask` of Dict observations, or what the infos call so, which have one more row than steps too.
+    Observations are flattened by `flatten`. An episode of Minari has one observation more than steps, so that every
+    step is a transition; an episode that ends without a flag is truncated there. Masks of available actions are the
+    part `action_mask` of Dict observations or of the infos, with one row more than steps, too.
 
     Raises:
         FileNotFoundError: if there is no such dataset.
@@ -181,28 +181,28 @@ def _episode(
         raise ValueError(f"{source}: action space {action_space} is not supported; allowed: Discrete or Box")
     keys = {name: f"{prefix}/{key}" for name, key in KEYS.items()}
     steps = {name: np.asarray(getattr(episode, key)) for name, key in KEYS.items() if name != "obs"}
-    found = typed(steps, source, keys, is_discrete=isinstance(action_space, gym.spaces.Discrete))
+    columns = typed(steps, source, keys, is_discrete=isinstance(action_space, gym.spaces.Discrete))
     try:
         if isinstance(flat := flat_space(observation_space), gym.spaces.Box):
-            check_memory((len(found["rew"]) + 1) * math.prod(flat.shape) * flat.dtype.itemsize)
+            check_memory((len(columns["rew"]) + 1) * math.prod(flat.shape) * flat.dtype.itemsize)
         raw = flatten(observation_space, episode.observations)
     except ValueError as error:
         raise ValueError(f"{source}: {keys['obs']}, from row 0 on: {error}") from None
-    obs, num_steps = as_obs(raw, keys["obs"], source), len(found["rew"])
+    obs, num_steps = as_obs(raw, keys["obs"], source), len(columns["rew"])
     if len(obs) != num_steps + 1:
         raise ValueError(
             f"{source}: {keys['obs']} has {len(obs)} rows, {keys['rew']} has {num_steps}; "
             "there must be one observation more than there are steps"
         )
-    found |= {"obs": obs[:-1], "obs_next": obs[1:]}
+    columns |= {"obs": obs[:-1], "obs_next": obs[1:]}
     if (mask := _mask(episode, prefix, source)) is not None:
-        found["mask"] = mask[:num_steps]
+        columns["mask"] = mask[:num_steps]
         if len(mask) == num_steps + 1:
-            found["mask_next"] = mask[1:]
+            columns["mask_next"] = mask[1:]
         else:
-            check_lengths({keys["rew"]: found["rew"], f"{prefix}/{MASK}": mask}, source)
-    found["ends"][-1] = True
-    return found
+            check_lengths({keys["rew"]: columns["rew"], f"{prefix}/{MASK}": mask}, source)
+    columns["ends"][-1] = True
+    return columns
 
 
 def _mask(episode: Any, prefix: str, source: str) -> Array | None:

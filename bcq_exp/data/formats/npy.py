@@ -45,7 +45,7 @@ class Readable(Protocol):
 
 
 def read_header(file: Readable) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether in Fortran's order, and type of the array whose content comes next in an open `.npy`.
+    """Read shape, whether in Fortran's order, and type of the array in an open `.npy`, up to its content.
 
     Raises:
         ValueError: it is no header, or one of an array of objects; and any of `DAMAGED`.
@@ -64,15 +64,15 @@ def num_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def read_array(file: Readable) -> Array:
-    """The array of an open `.npy`, whose size has been held against that of its file.
+    """Read the array of an open `.npy`; its declared size must have been checked against the file's.
 
     Raises:
         ValueError: there is no memory for it, or bytes behind it; and any of `DAMAGED`.
     """
     shape, is_fortran, dtype = read_header(file)
     check_memory(num_bytes(shape, dtype))
-    found = np.empty(math.prod(shape), dtype)
-    content, filled = memoryview(found.data).cast("B") if found.nbytes else memoryview(b""), 0
+    array = np.empty(math.prod(shape), dtype)
+    content, filled = memoryview(array.data).cast("B") if array.nbytes else memoryview(b""), 0
     while filled < len(content):
         num = file.readinto(content[filled : filled + CHUNK])
         if not num:
@@ -80,11 +80,11 @@ def read_array(file: Readable) -> Array:
         filled += num
     if file.read(1):  # the checksum is looked at where the content ends
         raise ValueError("it goes on behind its array")
-    return found.reshape(shape[::-1]).T if is_fortran else found.reshape(shape)
+    return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
 
 
 def read_gzipped(path: Path) -> Array:
-    """The array of a gzip'd file.
+    """Read the array of a gzip'd file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -96,7 +96,7 @@ def read_gzipped(path: Path) -> Array:
 
 
 def read_gzipped_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the array of a gzip'd file; raises like `read_gzipped`."""
+    """Read shape and type of the array of a gzip'd file; raises like `read_gzipped`."""
     with opened_gzip(path) as file:
         shape, is_fortran, dtype = read_header(file)
         if is_fortran and len(shape) > 1:
@@ -107,7 +107,7 @@ def read_gzipped_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 @contextmanager
 def opened_gzip(path: Path) -> Iterator[gzip.GzipFile]:
-    """A gzip'd file, open to read; whatever goes wrong inside the block becomes one line that names the file."""
+    """Open a gzip'd file to read; an error inside the block becomes one line that names the file."""
     try:
         with gzip.open(path) as file:
             yield file

@@ -54,17 +54,17 @@ class Npz(ColumnsFile):
             check_memory(sum(size for _, size in kinds.values()))
         for key, (dtype, _) in kinds.items():
             check_numbers(dtype, key, str(path))
-        found = {}
+        columns = {}
         with opened(path) as archive:
             for key in present:
                 with _member(archive, key) as file:
-                    found[key] = npy.read_array(file)
-        return found
+                    columns[key] = npy.read_array(file)
+        return columns
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """An archive, open to read; whatever goes wrong inside the block becomes one line that names the file."""
+    """Open an archive to read; an error inside the block becomes one line that names the file."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -79,7 +79,7 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def _member(archive: zipfile.ZipFile, key: str) -> Iterator[zipfile.ZipExtFile]:
-    """An array's content, open to read; what goes wrong inside the block is said of its key."""
+    """Open an array's content to read; the message of an error inside the block names its key."""
     try:
         with archive.open(key + SUFFIX) as file:
             assert isinstance(file, zipfile.ZipExtFile)

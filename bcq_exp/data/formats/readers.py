@@ -1,12 +1,10 @@
 """Registry of the formats that datasets are read from, each told by the content of its files."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from bcq_exp.data.columns import Array
 from bcq_exp.data.formats import foreign
 from bcq_exp.data.formats.atari_replay import AtariReplay
 from bcq_exp.data.formats.d3rlpy import D3rlpy2
@@ -37,10 +35,10 @@ class H5DatasetConfig(DatasetConfig):
 
     def errors(self) -> list[str]:
         """A time limit of one step leaves no row with a successor."""
-        found = super().errors()
+        errors = super().errors()
         if self.max_episode_steps == 1:
-            found.append("max_episode_steps=1 is below 2; allowed: null, 2 and more, or 0 for none")
-        return found
+            errors.append("max_episode_steps=1 is below 2; allowed: null, 2 and more, or 0 for none")
+        return errors
 
 
 def read_transitions(path: str | Path, max_episode_steps: int | None = None) -> Transitions:
@@ -74,13 +72,3 @@ def format_of(path: Path) -> FileFormat:
             return format_
     foreign.refuse(path, head)
     return NPZ if path.suffix == ".npz" else HDF5_FILE
-
-
-def read_columns(path: Path, keys: Iterable[str]) -> dict[str, Array]:
-    """Read, unchecked, those of the named columns that a file has; none of a folder; raises like `format_of`."""
-    return format_of(path).read_columns(path, keys)
-
-
-def table() -> list[tuple[str, str, str]]:
-    """Title, content and note of each format."""
-    return [(each.title, each.content, each.note) for each in FORMATS]
