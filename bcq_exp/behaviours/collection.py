@@ -72,7 +72,7 @@ class CollectedDatasetConfig(CachedDatasetConfig):
         )
 
     def errors(self) -> list[str]:
-        """An agent or a noise that there is not, too."""
+        """See `DatasetConfig.errors`; an unknown agent and a wrong noise are errors, too."""
         agent = raised(lambda: Behaviour.load(self.behaviour))
         return super().errors() + agent + raised(lambda: make_noise(**self.noise))
 

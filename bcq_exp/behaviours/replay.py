@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class ReplayDatasetConfig(CachedDatasetConfig):
-    """All that an agent sees while it is trained; `training` are the keys of a `BehaviourConfig`.
+    """All transitions of an agent's training; `training` are the keys of a `BehaviourConfig`.
 
     `rows_at_start` and `rows_per_update` are null where all rows are there from the beginning: see `Growth`.
     """
@@ -53,7 +53,7 @@ class ReplayDatasetConfig(CachedDatasetConfig):
         return {"training": ({**self.training, **decided}, BehaviourConfig)}
 
     def errors(self) -> list[str]:
-        """A growth that cannot be, or one of a part of the dataset, too."""
+        """See `DatasetConfig.errors`; a wrong growth, and one of a preprocessed dataset, are errors, too."""
         errors = super().errors() + raised(lambda: self.growth)
         is_whole = self.fraction == self.top_return_fraction == 1 and not self.normalize_obs
         if not errors and self.growth and not is_whole:

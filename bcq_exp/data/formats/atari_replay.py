@@ -66,7 +66,7 @@ class AtariReplayDatasetConfig(DatasetConfig):
         return load_atari_replay(self.path, checkpoints=self.checkpoints, max_episode_steps=self.max_episode_steps)
 
     def errors(self) -> list[str]:
-        """See `check_choice`."""
+        """See `DatasetConfig.errors` and `check_choice`."""
         return super().errors() + raised(lambda: check_choice(self.checkpoints))
 
 

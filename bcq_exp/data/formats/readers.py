@@ -34,7 +34,7 @@ class H5DatasetConfig(DatasetConfig):
         return read_transitions(self.path, self.max_episode_steps)
 
     def errors(self) -> list[str]:
-        """A time limit of one step leaves no row with a successor."""
+        """See `DatasetConfig.errors`; a time limit of one step, which leaves no next observation, is one, too."""
         errors = super().errors()
         if self.max_episode_steps == 1:
             errors.append("max_episode_steps=1 is below 2; allowed: null, 2 and more, or 0 for none")
