@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -13,22 +12,18 @@ from rich.table import Column, Table
 from bcq_exp.analysis import convert, inspection
 from bcq_exp.behaviours import training as agents
 from bcq_exp.io.endings import in_one_line, refuse_pickles
-from bcq_exp.io.files import read_json
 from bcq_exp.io.masking import masked_words
-from bcq_exp.training.config import CONF_DIR, checked_dataset, checked_training
-from bcq_exp.training.datasets import with_absolute_paths
-from bcq_exp.training.experiment import read_dataset
+from bcq_exp.training.config import CONF_DIR, checked_training
+from bcq_exp.training.datasets import checked_dataset, with_absolute_paths
 
 COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; all else is an override
 
 
 def make_dataset(config: DictConfig) -> None:
-    """Makes the configured dataset, where the cache has it not, and says where it lies and what it is."""
+    """Make the configured dataset unless the cache has it, and print its path and a summary."""
     dataset = checked_dataset(with_absolute_paths(config, Path.cwd()))
-    transitions = read_dataset(dataset, allow_code_change=config.allow_code_change)
-    returns = transitions.episode_returns
-    account = Path(transitions.source).with_suffix(".json")
-    facts: dict[str, Any] = read_json(account) if account.exists() else {}
+    transitions = dataset.read(allow_code_change=config.allow_code_change)
+    returns, facts = transitions.episode_returns, dataset.account(transitions)
     facts |= {"num_transitions": len(transitions), "num_episodes": len(returns), "return_mean": returns.mean()}
     table = Table("", Column(transitions.source, overflow="fold"), title=config.dataset.name)
     for key, value in facts.items():
@@ -37,7 +32,7 @@ def make_dataset(config: DictConfig) -> None:
 
 
 def train_agents(config: DictConfig) -> None:
-    """Trains the configured agents; their weights and descriptions are written to the run directory."""
+    """Train the configured agents; their weights and descriptions are written to the run directory."""
     job = HydraConfig.get()
     folder = Path(job.runtime.output_dir)
     cfg, seeds = checked_training(config)
@@ -48,7 +43,7 @@ def train_agents(config: DictConfig) -> None:
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="collect")
 def run(config: DictConfig) -> None:
-    """Does what the overrides ask for."""
+    """Train agents or make a dataset, as the overrides ask for."""
     chosen = HydraConfig.get().runtime.choices
     try:
         if (chosen["dataset"] is None) == (chosen["behaviour"] is None):
@@ -60,7 +55,7 @@ def run(config: DictConfig) -> None:
 
 
 def main() -> None:
-    """Runs one of `COMMANDS`, or what the overrides ask for."""
+    """Run one of `COMMANDS`, or `run` for anything else."""
     if {*sys.argv[1:2]} & COMMANDS.keys():
         with in_one_line():
             COMMANDS[sys.argv[1]](sys.argv[2:])

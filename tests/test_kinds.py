@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from bcq_exp.ope.offline import ESTIMATORS
 
 import bcq_exp
 from bcq_exp.algorithms import REGISTRY
@@ -13,7 +14,6 @@ from bcq_exp.behaviours.agents import NOISES
 from bcq_exp.behaviours.training import ALGORITHMS
 from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
 from bcq_exp.networks.schema import NETWORKS
-from bcq_exp.ope.offline import ESTIMATORS
 from bcq_exp.sweeps.launch import PACKAGES
 from bcq_exp.training.datasets import FORMATS
 

@@ -5,12 +5,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from bcq_exp.data.formats.atari_replay import is_atari_replay
-from bcq_exp.data.formats.foreign import container
-from bcq_exp.data.formats.h5 import write_h5
-from bcq_exp.data.formats.hdf5 import read_attrs
-from bcq_exp.data.formats.minari import read_facts
-from bcq_exp.data.formats.readers import read_transitions
+from bcq_exp.data import read_transitions, write_h5
+from bcq_exp.data.formats.readers import format_of
 from bcq_exp.io.files import sha256
 
 LIMIT_HELP = "length of the time limit, for a file that does not say where episodes end; 0: there was none"
@@ -35,7 +31,7 @@ def convert(path: Path, out: Path, env: str | None, max_episode_steps: int | Non
     if out.exists() or not out.parent.is_dir() or out.suffix not in (".h5", ".hdf5"):
         raise ValueError(f"{out}: give the name of a new .h5 file in a folder that exists")
     transitions = read_transitions(path, max_episode_steps)
-    env = env or recorded_env(path)
+    env = env or format_of(path).env(path)
     if env is None:
         raise ValueError(f"{path}: the file names no environment; give its Gymnasium id: --env ID")
     manifest = {"converted_from": path.name, "bcq_exp_version": version("bcq_exp")}
@@ -43,17 +39,6 @@ def convert(path: Path, out: Path, env: str | None, max_episode_steps: int | Non
         manifest["sha256"] = sha256(path)
     write_h5(out, transitions, env, manifest)
     return len(transitions)
-
-
-def recorded_env(path: Path) -> str | None:
-    """The Gymnasium id that a dataset stores, None where it stores none; raises like `read_transitions`."""
-    if is_atari_replay(path):
-        return None
-    if path.is_dir():
-        env = read_facts(path)["env"]
-    else:
-        env = read_attrs(path, "env")[0] if container(path) == "hdf5" else None
-    return env if isinstance(env, str) else None
 
 
 def main(arguments: Sequence[str]) -> None:

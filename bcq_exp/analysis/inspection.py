@@ -16,8 +16,7 @@ from rich.table import Table
 from bcq_exp.analysis.convert import LIMIT_HELP
 from bcq_exp.data import Transitions, read_transitions
 from bcq_exp.data.columns import Array
-from bcq_exp.data.formats import layouts
-from bcq_exp.data.formats.readers import read_columns
+from bcq_exp.data.formats import layouts, readers
 from bcq_exp.data.frames import distinct
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.io.files import replacing
@@ -74,10 +73,8 @@ def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
 
 
 def read_flags(path: Path) -> dict[str, Array]:
-    """Read the columns of `FLAGS` that a dataset file has, as bool; raises like `read_transitions`."""
-    if path.is_dir():
-        return {}
-    columns = read_columns(path, FLAGS)
+    """Read those of `FLAGS` that a dataset file has, as bool; raises like `read_transitions`."""
+    columns = readers.format_of(path).read_columns(path, FLAGS)
     return {key: columns[key].astype(np.bool_) for key in FLAGS if key in columns}
 
 
@@ -238,10 +235,12 @@ def _plot_observations(axes: "Axes", obs: Array) -> None:
 
 
 def print_layouts() -> None:
-    """Print the layouts that are read and the names of their columns."""
-    table = Table(
-        "layout", "columns", "", title="Layouts of .npz archives, HDF5 files and folders", box=box.SIMPLE_HEAD
-    )
+    """Print the formats and the layouts that are read, with the names of their columns."""
+    table = Table("format", "content", "", title="Files and folders that are read", box=box.SIMPLE_HEAD)
+    for each in readers.FORMATS:
+        table.add_row(*map(escape, (each.title, each.content, each.note)))
+    Console().print(table)
+    table = Table("layout", "columns", "", title="Layouts of names", box=box.SIMPLE_HEAD)
     masks = (f"{', '.join(others)} too" for _, *others in layouts.MASKS.values())
     table.caption = escape("[...] may be missing. mask may be called {}; mask_next {}.".format(*masks))
     for row in layouts.table():

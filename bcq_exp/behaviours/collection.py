@@ -1,7 +1,7 @@
 """The embedded datasets: collected from a behaviour agent on first use, then read from a cache.
 
-A long recording is made in legs, each with streams and a file of its own: what is there stays there when the process
-dies, and the same command goes on with the next leg.
+A long recording is made in legs, each with random streams and a file of its own. Finished legs survive the end of the
+process; the same command resumes with the next leg.
 """
 
 import hashlib
@@ -11,8 +11,9 @@ import math
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -22,23 +23,64 @@ from rich.progress import track
 
 from bcq_exp.behaviours.agents import Behaviour, Noise, make_noise
 from bcq_exp.data.formats.h5 import read_h5, write_h5
+from bcq_exp.data.schema import DatasetConfig, raised
 from bcq_exp.data.transitions import REQUIRED, Transitions, episode_sums
 from bcq_exp.envs.environments import make_env, packages
 from bcq_exp.envs.observations import MASK
+from bcq_exp.fields import within
 from bcq_exp.io.files import FULL, cache_folder, clear_partials, read_json, sha256, write_json
 from bcq_exp.io.masking import masked_words
 from bcq_exp.io.source import source_digest
 
-VERSION = 1  # of what `collect` does: raised with every change of its output, since the cache is keyed by it
-LEG = 100_000  # transitions; a part of that output
+VERSION = 1  # part of the cache's key; raised with every change of the output of `collect`
+LEG = 100_000  # transitions of a leg; a change of it changes the output, too
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class CachedDatasetConfig(DatasetConfig):
+    """A dataset that is made on first use, as `cached` does."""
+
+    num_transitions: int = within(1)
+
+    def account(self, transitions: Transitions) -> dict[str, Any]:
+        """The JSON file that `keep` writes."""
+        return read_json(Path(transitions.source).with_suffix(".json"))
+
+
+@dataclass(kw_only=True)
+class CollectedDatasetConfig(CachedDatasetConfig):
+    """A dataset that a behaviour agent collects; keys are the arguments of `embedded_dataset`."""
+
+    file_keys: ClassVar[tuple[str, ...]] = ("behaviour",)
+
+    behaviour: str
+    seed: int = within(0)
+    noise: dict[str, Any]
+
+    def read(self, *, allow_code_change: bool = False) -> Transitions:
+        """See `embedded_dataset`."""
+        return embedded_dataset(
+            name=self.name,
+            env=self.env,
+            behaviour=self.behaviour,
+            noise=self.noise,
+            num_transitions=self.num_transitions,
+            seed=self.seed,
+            allow_code_change=allow_code_change,
+        )
+
+    def errors(self) -> list[str]:
+        """See `DatasetConfig.errors`; an unknown agent and a wrong noise are errors, too."""
+        agent = raised(lambda: Behaviour.load(self.behaviour))
+        return super().errors() + agent + raised(lambda: make_noise(**self.noise))
 
 
 def collect(
     behaviour: Behaviour, noise: Noise, env_id: str, num_transitions: int, seed: np.random.SeedSequence
 ) -> Transitions:
-    """Records a noisy agent in one environment, episode after episode.
+    """Record a noisy agent in one environment, episode after episode.
 
     The last episode, if `num_transitions` cuts it short, is marked as truncated, and its return is left out of
     `episode_returns`. Resets and noise have random streams of their own.
@@ -87,7 +129,7 @@ def collect(
 
 
 def _empty(env: gym.Env[Any, Any], num_rows: int) -> dict[str, Any]:
-    """Columns to be filled in the types of `Transitions`; rewards are summed to returns before they are rounded."""
+    """Empty columns for a recording; rewards are float64, so that returns are summed before rounding."""
     obs, act = env.observation_space, env.action_space
     types: dict[str, Any] = {"obs": obs.dtype, "obs_next": obs.dtype, "act": act.dtype, "rew": np.float64}
     shapes = {"obs": obs.shape, "obs_next": obs.shape, "act": act.shape}
@@ -104,7 +146,7 @@ def embedded_dataset(
     seed: int,
     allow_code_change: bool,
 ) -> Transitions:
-    """Reads the dataset from the cache; collects it first where it is not there, or not as it was written.
+    """Read the dataset from the cache; it is collected first where it is missing or damaged.
 
     Args:
         name: of the dataset.
@@ -149,16 +191,16 @@ def embedded_dataset(
 
 
 def cached(name: str, origin: Mapping[str, Any], make: Callable[[Path], Transitions]) -> Transitions:
-    """Reads a dataset from the cache; makes it first where it is not there, or not as it was written.
+    """Read a dataset from the cache; it is made first where it is missing or damaged.
 
-    The file's name holds a hash of all that decides its content; the file's own hash lies in a JSON file beside it.
-    Of several processes one makes it, and the others wait.
+    The file's name holds a hash of `origin`; the hash of the file itself is in a JSON file beside it. Of several
+    processes one makes the dataset, and the others wait.
 
     Args:
         name: of the dataset.
-        origin: what decides its content, as JSON can hold it; `env` among it.
-        make: gets the file's path, beside which it may keep what it will not make again; files whose names begin with
-            the path's stem and a dot are removed in the end.
+        origin: everything that decides the content, as JSON can hold it; `env` is one of its keys.
+        make: makes the transitions. It gets the file's path, beside which it may keep legs, `STEM.leg*`: they are
+            removed in the end.
 
     Raises:
         ValueError: as `make`, or the cache is not writable.
@@ -184,7 +226,7 @@ def cached(name: str, origin: Mapping[str, Any], make: Callable[[Path], Transiti
 
 
 def check_code(leg: Path) -> None:
-    """Raise ValueError where a part of a collection was made by other code than this."""
+    """Raise ValueError where a leg of a collection was made by other code than this."""
     begun = read_json(leg.with_suffix(".json"))["source_sha256"]
     if begun != source_digest():
         raise ValueError(
@@ -194,7 +236,7 @@ def check_code(leg: Path) -> None:
 
 
 def keep(path: Path, transitions: Transitions, env: str, origin: Mapping[str, Any]) -> None:
-    """Writes transitions with what there is to know about them, in the file itself and in a JSON file beside it."""
+    """Write transitions with an account of how they came about, in the file itself and in a JSON file beside it."""
     returns = transitions.episode_returns
     account = {
         **origin,
@@ -209,7 +251,7 @@ def keep(path: Path, transitions: Transitions, env: str, origin: Mapping[str, An
 
 
 def is_intact(path: Path, origin: Mapping[str, Any]) -> bool:
-    """Whether the file is there, as it was written and from this origin."""
+    """Whether the file exists, is undamaged and is of this origin."""
     beside = path.with_suffix(".json")
     if not (path.exists() and beside.exists()):
         return False
@@ -221,7 +263,7 @@ def is_intact(path: Path, origin: Mapping[str, Any]) -> bool:
 
 
 def joined(parts: Sequence[Transitions]) -> Transitions:
-    """Recordings behind each other, of equal shapes."""
+    """Concatenate recordings of equal shapes."""
     keys = (*REQUIRED, "episode_returns")
     columns: dict[str, Any] = {key: np.concatenate([getattr(part, key) for part in parts]) for key in keys}
     return Transitions(**columns, source=parts[0].source)

@@ -1,7 +1,8 @@
-"""What an agent's training has seen as a dataset: the final buffer of arXiv:1812.02900, section 3."""
+"""Datasets of all that an agent saw in its training: the final buffer of arXiv:1812.02900, section 3."""
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,70 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 import numpy as np
 
-from bcq_exp.behaviours.collection import cached
-from bcq_exp.behaviours.training import INSTALL, BehaviourConfig, learn, new_agent, one_thread
+from bcq_exp.behaviours.collection import CachedDatasetConfig, cached
+from bcq_exp.behaviours.training import INSTALL, LAST_SEED, BehaviourConfig, learn, new_agent, one_thread
 from bcq_exp.behaviours.training_state import ROWS, go_on
 from bcq_exp.data import Transitions
+from bcq_exp.data.growth import Growth
+from bcq_exp.data.schema import raised
 from bcq_exp.data.transitions import episode_sums
 from bcq_exp.envs.environments import packages
+from bcq_exp.fields import within
 
 if TYPE_CHECKING:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+
+@dataclass(kw_only=True)
+class ReplayDatasetConfig(CachedDatasetConfig):
+    """All transitions of an agent's training; `training` are the keys of a `BehaviourConfig`.
+
+    `rows_at_start` and `rows_per_update` are null where all rows are there from the beginning: see `Growth`.
+    """
+
+    training: dict[str, Any]
+    seed: int = within(0, LAST_SEED)
+    rows_at_start: int | None
+    rows_per_update: float | None
+
+    def read(self, *, allow_code_change: bool = False) -> Transitions:
+        """See `final_buffer`."""
+        return final_buffer(
+            name=self.name,
+            env=self.env,
+            training=self.training,
+            num_transitions=self.num_transitions,
+            seed=self.seed,
+            allow_code_change=allow_code_change,
+        )
+
+    def sections(self) -> dict[str, tuple[Mapping[str, Any], type[Any]]]:
+        """The training, whose environment and length are the dataset's."""
+        decided = {"env": self.env, "max_steps": self.num_transitions}
+        return {"training": ({**self.training, **decided}, BehaviourConfig)}
+
+    def errors(self) -> list[str]:
+        """See `DatasetConfig.errors`; a wrong growth, and one of a preprocessed dataset, are errors, too."""
+        errors = super().errors() + raised(lambda: self.growth)
+        is_whole = self.fraction == self.top_return_fraction == 1 and not self.normalize_obs
+        if not errors and self.growth and not is_whole:
+            errors.append(
+                "rows_per_update is for whole datasets in the order of their recording; give fraction=1 and "
+                "top_return_fraction=1, and normalize_obs=false, whose statistics would be of rows to come"
+            )
+        return errors
+
+    @property
+    def growth(self) -> Growth | None:
+        """See `DatasetConfig.growth`; raises ValueError for keys that say no growth."""
+        start, rate = self.rows_at_start, self.rows_per_update
+        if start is None and rate is None:
+            return None
+        if start is None or rate is None or start < 1 or rate <= 0:
+            raise ValueError(
+                f"rows_at_start={start}, rows_per_update={rate}; allowed: both null, or 1 and more, and more than 0"
+            )
+        return Growth(start, rate)
 
 
 def final_buffer(
@@ -29,15 +85,15 @@ def final_buffer(
     seed: int,
     allow_code_change: bool,
 ) -> Transitions:
-    """Every transition of an agent's training, from its first random steps on (arXiv:1812.02900, section 3).
+    """Read every transition of an agent's training, from its first random steps on (arXiv:1812.02900, section 3).
 
-    The training stays beside the dataset until that is whole, and goes on from its checkpoint where it was killed, to
-    the same transitions.
+    The agent is trained first where the cache lacks the dataset. A training that was killed resumes from its
+    checkpoint, which lies beside the dataset, to the same transitions.
 
     Args:
         name: of the dataset.
         env: see `make_env`.
-        training: keys of `BehaviourConfig`; how long it takes and what it keeps is decided here.
+        training: keys of `BehaviourConfig`; `env`, `max_steps`, `clip_rewards` and the buffer's size are set here.
         num_transitions: N, the steps of the training.
         seed: of the training.
         allow_code_change: whether a training that other code began may go on.

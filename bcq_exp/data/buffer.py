@@ -15,8 +15,8 @@ from bcq_exp.data.storage import is_mapped, new_mapped
 from bcq_exp.data.transitions import MASKS, REQUIRED, Transitions
 
 COLUMNS = REQUIRED + MASKS
-FIRST = ("obs", "act", "mask")  # of a window's first row; all else is of its last
-ROWS = 2**20  # whose places in their episodes are found at once
+FIRST = ("obs", "act", "mask")  # columns that a window takes from its first row; the others are of its last row
+PIECE_ROWS = 2**20  # rows whose steps to the end are counted at once
 
 
 class ReplayBuffer:
@@ -25,8 +25,8 @@ class ReplayBuffer:
     Rows are in the order of their recording, episode after episode; an episode ends where `terminated | truncated`
     and at the last row. Floating-point columns take torch's default dtype; uint8 observations stay.
 
-    Columns are copied into the device's memory. With `stays_mapped` those that lie in files stay there, and what is
-    taken from them is read then; it is for the CPU.
+    Columns are copied into the device's memory. With `stays_mapped`, for the CPU only, columns that lie in files stay
+    there, and rows are read when they are sampled.
 
     Args:
         obs: observations, (N, *S); stacks of frames are made when they are taken.
@@ -201,21 +201,28 @@ class ReplayBuffer:
 def window(
     columns: Mapping[str, Any], steps_to_end: Tensor, indices: Tensor, num_steps: int, fields: Collection[str]
 ) -> dict[str, Tensor]:
-    """What `ReplayBuffer.window` returns, from its columns and `steps_to_end`; a compiler can follow it."""
+    """Do the work of `ReplayBuffer.window`, as a function of tensors that torch.compile can trace.
+
+    Args:
+        columns: those of a buffer, by name.
+        steps_to_end: of that buffer, (N,) int64.
+        indices: see `ReplayBuffer.window`, as for `num_steps` and `fields`.
+    """
     steps = steps_to_end[indices].clamp(max=num_steps)
     offsets = torch.arange(num_steps, device=indices.device).expand(len(indices), -1)
     is_inside = offsets < steps[:, None]
     last = indices + steps - 1
-    found = {name: column[indices if name in FIRST else last] for name, column in columns.items()}
-    found["rew"] = torch.where(is_inside, columns["rew"][indices[:, None] + torch.where(is_inside, offsets, 0)], 0.0)
-    found["num_steps"] = steps
+    batch = {name: column[indices if name in FIRST else last] for name, column in columns.items()}
+    batch["rew"] = torch.where(is_inside, columns["rew"][indices[:, None] + torch.where(is_inside, offsets, 0)], 0.0)
+    batch["num_steps"] = steps
     for name in ("obs", "obs_next"):
-        # A compiler makes what is strided anew first: each network that reads images would take them pixel by pixel.
-        found[name] = found[name].as_strided(found[name].shape, found[name].stride())
+        # Explicit strides make the compiler store this result: otherwise each network that reads the images would
+        # gather them again, pixel by pixel.
+        batch[name] = batch[name].as_strided(batch[name].shape, batch[name].stride())
     if "act_next" in fields:
-        found["has_act_next"] = steps_to_end[last] > 1
-        found["act_next"] = columns["act"][last + found["has_act_next"].long()]
-    return found
+        batch["has_act_next"] = steps_to_end[last] > 1
+        batch["act_next"] = columns["act"][last + batch["has_act_next"].long()]
+    return batch
 
 
 def _tensor(column: NDArray[Any] | Tensor, *, stays_mapped: bool) -> Tensor:
@@ -238,8 +245,8 @@ def _steps_to_end(terminated: Tensor, truncated: Tensor, *, is_in_file: bool) ->
     else:
         steps = torch.empty(num_rows, dtype=torch.int64, device=terminated.device)
     last_row = torch.full((1,), num_rows - 1, device=terminated.device)
-    for stop in range(num_rows, 0, -ROWS):
-        piece = slice(max(0, stop - ROWS), stop)
+    for stop in range(num_rows, 0, -PIECE_ROWS):
+        piece = slice(max(0, stop - PIECE_ROWS), stop)
         rows = torch.arange(piece.start, stop, device=terminated.device)
         last_rows = torch.cat([rows[terminated[piece] | truncated[piece]], last_row])
         steps[piece] = last_rows[torch.searchsorted(last_rows, rows)] - rows + 1

@@ -1,4 +1,4 @@
-"""Columns of a recording: checked, and converted to the types of `Transitions`, alike for every layout."""
+"""Columns of a recording, checked and converted to the types of `Transitions`; the same for every layout."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -17,7 +17,7 @@ SHOWN = 20  # names in a message
 def typed(
     columns: Mapping[str, Array], source: str, keys: Mapping[str, str], *, is_discrete: bool | None = None
 ) -> dict[str, Array]:
-    """The columns in the types of `Transitions`.
+    """Check columns, and convert them to the types of `Transitions`.
 
     A column of one number a row may be (N,) or (N, 1). Observations of bytes stay bytes, all others become float32.
 
@@ -31,27 +31,27 @@ def typed(
         ValueError: naming source, key and first bad row.
     """
     check_lengths({keys.get(name, name): columns[name] for name in columns if name != "episode_returns"}, source)
-    found = {}
+    made = {}
     for name, column in columns.items():
         key = keys.get(name, name)
         if name in ("obs", "obs_next"):
-            found[name] = as_obs(column, key, source)
+            made[name] = as_obs(column, key, source)
         elif name == "act":
-            found[name] = as_act(column, key, source, is_discrete=is_discrete)
+            made[name] = as_act(column, key, source, is_discrete=is_discrete)
         elif name in ("mask", "mask_next"):
-            found[name] = as_flag(column, key, source, (2,), "(N, A)")
+            made[name] = as_flag(column, key, source, (2,), "(N, A)")
         elif name == "rew":
-            found[name] = as_float(flat(column), key, source, (1,), ONE)
+            made[name] = as_float(flat(column), key, source, (1,), ONE)
         elif name == "episode_returns":
             check_array(column, key, source, (1,), "(E,)")
             reject_rows(_is_not_finite, column, key, source, "finite numbers")
-            found[name] = column.astype(np.float64)
+            made[name] = column.astype(np.float64)
         else:
-            found[name] = as_flag(flat(column), key, source)
-    for name in {"obs", "mask"} & found.keys():
-        if (following := found.get(f"{name}_next")) is not None:
-            _check_alike(following, found[name], keys.get(f"{name}_next", f"{name}_next"), keys.get(name, name), source)
-    return found
+            made[name] = as_flag(flat(column), key, source)
+    for name in {"obs", "mask"} & made.keys():
+        if (following := made.get(f"{name}_next")) is not None:
+            _check_alike(following, made[name], keys.get(f"{name}_next", f"{name}_next"), keys.get(name, name), source)
+    return made
 
 
 def flat(column: Array) -> Array:
@@ -67,12 +67,12 @@ def shown(names: Iterable[str]) -> str:
     return ", ".join(printed) + more if names else "none"
 
 
-def check_keys(found: Iterable[str], required: Iterable[str], source: str) -> None:
+def check_keys(names: Iterable[str], required: Iterable[str], source: str) -> None:
     """Raise ValueError for the required keys that are not found."""
-    found = list(found)
-    if missing := [key for key in required if key not in found]:
+    names = list(names)
+    if missing := [key for key in required if key not in names]:
         raise ValueError(
-            f"{source}: missing dataset {', '.join(missing)}; found: {shown(found)}; required: {', '.join(required)}"
+            f"{source}: missing dataset {', '.join(missing)}; found: {shown(names)}; required: {', '.join(required)}"
         )
 
 
@@ -111,7 +111,7 @@ def check_numbers(dtype: np.dtype[Any], key: str, source: str) -> None:
 
 
 def said_of_type(dtype: np.dtype[Any], key: str) -> str:
-    """What is said of a column whose type is none of real numbers."""
+    """The message for a column whose type is none of real numbers."""
     return f"{key} has dtype {dtype}, from row 0 on; allowed: real numbers"
 
 
@@ -190,9 +190,9 @@ def as_obs(column: Array, key: str, source: str) -> Array:
 def as_act(column: Array, key: str, source: str, *, is_discrete: bool | None = None) -> Array:
     """Convert actions to int64 (N,) if discrete, else to float32 (N, A); (N,) and (N, 1) are the same.
 
-    Where the recording does not say whether they are discrete, whole numbers by type, one a row, are kept as such. They
-    are what a Box of one dimension has too, as whole floats may be what a Discrete space has: which of them they are,
-    `check_against` decides by the environment's space.
+    Where the recording does not say whether they are discrete, one integer (by type) a row is kept as an integer. A Box
+    of one dimension may be recorded so too, and a Discrete space as whole floats; `check_against` decides by the
+    environment's space.
     """
     check_array(column, key, source, (1, 2), "(N,) or (N, A)")
     column = flat(column)

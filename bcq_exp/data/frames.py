@@ -1,4 +1,4 @@
-"""Observations that are stacks of the last frames, where each frame is kept once and stacks are made when taken."""
+"""Observations that are stacks of the last K frames: each frame is kept once, stacks are made when they are taken."""
 
 import math
 from dataclasses import dataclass, replace
@@ -31,17 +31,17 @@ class FrameStacks:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the array which this stands for."""
+        """Shape of the whole array, (N, K, H, W)."""
         return (len(self.newest), self.num_frames, *self.frames.shape[1:])
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of a frame."""
+        """Type of a frame."""
         return self.frames.dtype
 
     @property
     def nbytes(self) -> int:
-        """Of the array which this stands for."""
+        """Bytes of the whole array, in which a frame stands K times."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -62,12 +62,12 @@ class FrameStacks:
 
 
 def distinct(column: Array | FrameStacks) -> Array:
-    """What values of a column may be looked for in: the frames of stacks, each once, or the column itself."""
+    """The array that holds a column's distinct values: a stack's frames, or the column itself."""
     return column.frames if isinstance(column, FrameStacks) else column
 
 
 class StackedFrames:
-    """The tensors of a `FrameStacks`: what is taken from it at an index tensor is stacked there and then.
+    """The tensors of a `FrameStacks`; stacks are made of the rows that an index tensor takes.
 
     Args:
         frames: (T, H, W).
@@ -86,7 +86,7 @@ class StackedFrames:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of a frame."""
+        """Type of a frame."""
         return self.frames.dtype
 
     def __getitem__(self, rows: Tensor) -> Tensor:

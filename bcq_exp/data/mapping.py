@@ -1,4 +1,4 @@
-"""Transitions whose columns lie in memory-mapped files, and what transitions take."""
+"""Transitions in memory-mapped files, and the size of transitions."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,12 +16,12 @@ def should_map(storage: str, transitions: Transitions, device: str) -> bool:
 
 
 def held_bytes(transitions: Transitions) -> int:
-    """What the columns take, in memory or in files; frames that `obs` and `obs_next` share count once."""
+    """Bytes of the columns, in memory or in files; frames that `obs` and `obs_next` share count once."""
     return sum(array.nbytes for array in _arrays(transitions).values())
 
 
 def in_files(transitions: Transitions) -> Transitions:
-    """The same transitions with every column memory-mapped; raises like `new_mapped`."""
+    """Memory-map every column of transitions; raises like `new_mapped`."""
     columns: dict[str, Any] = {name: mapped(array) for name, array in _arrays(transitions).items()}
     if isinstance(transitions.obs, FrameStacks):
         frames, num_frames = columns.pop("frames"), transitions.obs.num_frames
@@ -31,11 +31,11 @@ def in_files(transitions: Transitions) -> Transitions:
 
 def _arrays(transitions: Transitions) -> dict[str, Array]:
     """The arrays behind the columns; those of stacks are the place of each one's last frame, and `frames`."""
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     for name in REQUIRED + MASKS:
         column = getattr(transitions, name)
         if isinstance(column, FrameStacks):
-            found |= {name: column.newest, "frames": column.frames}
+            arrays |= {name: column.newest, "frames": column.frames}
         elif column is not None:
-            found[name] = column
-    return found
+            arrays[name] = column
+    return arrays

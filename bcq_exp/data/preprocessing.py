@@ -1,4 +1,4 @@
-"""What is done to a dataset before it is learned from: episodes left out, rewards in other units, statistics.
+"""Preprocessing of a dataset: episodes left out, rewards in other units, statistics of observations.
 
 Shape suffixes: N transitions, E episodes, S an observation.
 """
@@ -15,12 +15,12 @@ from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions
 
 
 def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_fraction: float) -> Transitions:
-    """Whole episodes of a dataset, in the order of their recording.
+    """Select whole episodes of a dataset; they stay in the order of their recording.
 
-    First the episodes of a random order, then, among those, the ones of highest return; of either order as many from
-    the front as have no more than that fraction of the transitions, and at least one. The second is how percentile
-    behavioural cloning chooses: by return, and counted in transitions (arXiv:2106.01345, section 5.1). Of equal returns
-    the one recorded first comes first.
+    Two steps, each of which keeps leading episodes of an order: `fraction` of a random order, then
+    `top_return_fraction` of the order by return, highest first. A step keeps episodes until their transitions would
+    exceed the fraction; at least one episode is kept. The second step is that of percentile behavioural cloning
+    (arXiv:2106.01345, section 5.1). Of equal returns the one recorded first comes first.
 
     Args:
         transitions: in the environment's units; they come back untouched where both fractions are 1.
@@ -36,8 +36,8 @@ def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_f
     chosen = leading(chosen[np.argsort(-returns_E[chosen], kind="stable")], lengths_E, top_return_fraction)
     is_kept_E = np.isin(np.arange(len(lengths_E)), chosen)
     rows = np.flatnonzero(np.repeat(is_kept_E, lengths_E))
-    found = {name: getattr(transitions, name) for name in REQUIRED + MASKS}
-    taken: dict[str, Any] = {name: _taken(column, rows) for name, column in found.items() if column is not None}
+    columns = {name: getattr(transitions, name) for name in REQUIRED + MASKS}
+    taken: dict[str, Any] = {name: _taken(column, rows) for name, column in columns.items() if column is not None}
     return replace(
         transitions,
         **taken,
@@ -47,14 +47,14 @@ def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_f
 
 
 def leading(order: Array, lengths_E: Array, fraction: float) -> Array:
-    """The first episodes of an order, as many as have that fraction of its transitions at most, and at least one."""
+    """The leading episodes of an order, until their transitions would exceed the fraction; at least one."""
     num_transitions = np.cumsum(lengths_E[order])
     limit = round(fraction * int(num_transitions[-1]))
     return order[: max(1, np.searchsorted(num_transitions, limit, side="right"))]
 
 
 def episode_lengths(transitions: Transitions) -> Array:
-    """Transitions of each episode, (E,) int64; an episode without any has none."""
+    """Number of transitions of each episode, (E,) int64; episodes without transitions are not counted."""
     ends = np.flatnonzero(transitions.terminated | transitions.truncated)
     return np.diff(ends, prepend=-1)
 
@@ -62,8 +62,7 @@ def episode_lengths(transitions: Transitions) -> Array:
 def episode_returns(transitions: Transitions) -> Array:
     """The undiscounted return of each episode that has transitions, (E,) float64.
 
-    As recorded where there is one for each; a recording that has more or fewer cannot be told apart by episode, and the
-    returns are then the sums of the transitions' rewards.
+    The recorded returns, where there is one for each of these episodes; else the sums of the transitions' rewards.
     """
     sums_E = episode_sums(transitions.rew, transitions.terminated | transitions.truncated)
     recorded = transitions.episode_returns
@@ -71,7 +70,7 @@ def episode_returns(transitions: Transitions) -> Array:
 
 
 def transform_rewards(rew: Array, *, clip: tuple[float, float] | None, scale: float, shift: float) -> Array:
-    """scale * clip(r) + shift, (N,) float32; values that change nothing give back the rewards themselves.
+    """Transform rewards to scale * clip(r) + shift, (N,) float32; the input itself where the values change nothing.
 
     Args:
         rew: rewards in the environment's units, (N,) float32.

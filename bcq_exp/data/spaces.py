@@ -1,4 +1,4 @@
-"""Transitions against an environment's spaces: what only these can tell of a column, and what does not fit them."""
+"""Checks and conversions of transitions that need the environment's spaces."""
 
 import itertools
 import math
@@ -56,24 +56,24 @@ def check_against(
 
 
 def _observed_in(transitions: Transitions, space: gym.Space[Any]) -> Transitions:
-    """The transitions with observations of a space's shape and type."""
-    source, found = transitions.source, transitions.obs
+    """Convert observations to a space's type; raise ValueError where their shape is another."""
+    source, obs = transitions.source, transitions.obs
     key = transitions.keys.get("obs", "obs")
-    if isinstance(space, OneHot) and found.shape[1:] == (1,) and space.shape != (1,):
+    if isinstance(space, OneHot) and obs.shape[1:] == (1,) and space.shape != (1,):
         obs, obs_next = (_one_hot(transitions, name, space) for name in ("obs", "obs_next"))
         return replace(transitions, obs=obs, obs_next=obs_next)
-    if found.shape[1:] != space.shape:
+    if obs.shape[1:] != space.shape:
         raise ValueError(
-            f"{source}: {key} has shape {found.shape[1:]} a row; the environment's observation space has {space.shape};"
-            " " + _remedy(found.shape[1:], space.shape, key)
+            f"{source}: {key} has shape {obs.shape[1:]} a row; the environment's observation space has {space.shape};"
+            " " + _remedy(obs.shape[1:], space.shape, key)
         )
     is_image_of_bytes = space.dtype == np.uint8 and len(space.shape) > 1
-    if is_image_of_bytes and found.dtype != np.uint8:
+    if is_image_of_bytes and obs.dtype != np.uint8:
         raise ValueError(
-            f"{source}: {key} is {found.dtype}; the environment's images are uint8, 0 to 255; store such ones, times "
+            f"{source}: {key} is {obs.dtype}; the environment's images are uint8, 0 to 255; store such ones, times "
             "255 if yours are 0 to 1"
         )
-    if is_image_of_bytes or found.dtype != np.uint8:
+    if is_image_of_bytes or obs.dtype != np.uint8:
         return transitions
     obs, obs_next = (_floats(transitions, name, space) for name in ("obs", "obs_next"))
     return replace(transitions, obs=obs, obs_next=obs_next)
@@ -104,17 +104,17 @@ def _floats(transitions: Transitions, name: str, space: gym.Space[Any]) -> Array
     return converted(column, np.float32)
 
 
-def _remedy(found: tuple[int, ...], wanted: tuple[int, ...] | None, key: str) -> str:
-    """What to do with observations of one shape where the environment's have another."""
+def _remedy(shape: tuple[int, ...], wanted: tuple[int, ...] | None, key: str) -> str:
+    """The advice for observations whose shape is not the environment's, as the end of a message."""
     wanted = wanted or ()
-    orders = (order for order in itertools.permutations(range(len(found))) if len(found) == len(wanted))
+    orders = (order for order in itertools.permutations(range(len(shape))) if len(shape) == len(wanted))
     for order in orders:
-        if tuple(found[axis] for axis in order) == wanted:
+        if tuple(shape[axis] for axis in order) == wanted:
             axes = ", ".join(str(axis + 1) for axis in order)
             return f"their axes are in another order: store {key}.transpose(0, {axes})"
-    if math.prod(found) == math.prod(wanted):
+    if math.prod(shape) == math.prod(wanted):
         return f"store {key}.reshape(-1, {', '.join(map(str, wanted))})"
-    if len(found) == len(wanted) == 3:
+    if len(shape) == len(wanted) == 3:
         return (
             "store images of that size and that many channels (cv2.resize, one image at a time), or give the "
             "environment whose images these are: dataset.env=ID"

@@ -1,4 +1,4 @@
-"""Recorded steps as transitions: where episodes end, and what comes after each step."""
+"""The rule that turns recorded steps into transitions: where episodes end, and which step follows which."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,16 +14,17 @@ STEP = ("obs", "act", "rew", "terminated")
 def as_transitions(
     columns: Mapping[str, Array], source: str, keys: Mapping[str, str], max_episode_steps: int | None = None
 ) -> dict[str, Any]:
-    """The columns of `Transitions`, from those of a recording, by one rule for every layout.
+    """Make the columns of `Transitions` from those of a recording, by one rule for every layout.
 
-    Episodes end at `terminated`, and at `truncated` or `ends`. Where there is neither, they end where `obs_next` is not
-    the observation of the next row, or, without that too, at the time limit. A recording that ends inside an episode is
-    one cut short: that episode is truncated.
+    Episodes end at `terminated`, and at `truncated` or `ends`. Without both columns they end where `obs_next` differs
+    from the next row's observation, or, without `obs_next`, at the time limit. An episode that the recording cuts short
+    is truncated there.
 
-    The next observation of a row is its `obs_next`; without that column it is the next row's observation, and so it is
-    with masks. Each row that has a successor is a transition, and each that terminated its episode, whose successor no
-    target uses; where the recording has none, its own stands there. Any other row, the last of an episode that did not
-    terminate, is dropped, and the row before it becomes `truncated`. `episode_returns` count dropped rows too.
+    The next observation of a row is its `obs_next`; without that column it is the next row's observation. Masks follow
+    the same rule. A row is a transition if it has a next observation, or if it terminated: no target uses the next
+    observation of a terminal row, so its own stands there where the recording has none. The last row of an episode that
+    did not terminate has none without `obs_next`: it is dropped, and the row before it becomes `truncated`.
+    `episode_returns` count dropped rows too.
 
     Args:
         columns: in the types of `typed`: `obs`, `act`, `rew`, `terminated`, and where the recording has them
@@ -44,11 +45,11 @@ def as_transitions(
     if not (truncated | terminated)[-1]:
         truncated = np.append(truncated[:-1], True)
     returns = columns.get("episode_returns")
-    found: dict[str, Any] = {"episode_returns": episode_sums(rew, ends) if returns is None else returns}
+    made: dict[str, Any] = {"episode_returns": episode_sums(rew, ends) if returns is None else returns}
     followed = [name for name in ("obs", "mask") if name in columns]
     if all(f"{name}_next" in columns for name in followed):
         kept = [*STEP, *followed[1:], *(f"{name}_next" for name in followed)]
-        return found | {name: columns[name] for name in kept} | {"truncated": truncated}
+        return made | {name: columns[name] for name in kept} | {"truncated": truncated}
 
     is_dropped = ends & ~terminated
     rows = np.flatnonzero(~is_dropped)
@@ -56,12 +57,12 @@ def as_transitions(
         raise ValueError(
             f"{source}: {keys.get('obs', 'obs')} has no row 1 of any episode, so no next observation; two rows needed"
         )
-    found |= {name: taken(columns[name], rows) for name in (*STEP, *followed[1:])}
+    made |= {name: taken(columns[name], rows) for name in (*STEP, *followed[1:])}
     following = rows + ~terminated[rows]
     for name in followed:
         after = columns.get(f"{name}_next")
-        found[f"{name}_next"] = taken(columns[name], following) if after is None else taken(after, rows)
-    return found | {"truncated": (np.append(is_dropped[1:], False) & ~ends)[rows], "rows": rows}
+        made[f"{name}_next"] = taken(columns[name], following) if after is None else taken(after, rows)
+    return made | {"truncated": (np.append(is_dropped[1:], False) & ~ends)[rows], "rows": rows}
 
 
 def episode_sums(rew: Array, ends: Array) -> Array:
@@ -101,10 +102,10 @@ def _ends(columns: Mapping[str, Array], source: str, keys: Mapping[str, str], ma
 
 def _breaks(obs: Array, obs_next: Array) -> Array:
     """Where the next row begins with another observation than the one that was reached, (N,) bool."""
-    found, axes = np.zeros(len(obs), np.bool_), tuple(range(1, obs.ndim))
+    is_break, axes = np.zeros(len(obs), np.bool_), tuple(range(1, obs.ndim))
     for part in chunks(obs[1:]):
-        found[part] = (obs_next[part] != obs[part.start + 1 : part.stop + 1]).any(axis=axes)
-    return found
+        is_break[part] = (obs_next[part] != obs[part.start + 1 : part.stop + 1]).any(axis=axes)
+    return is_break
 
 
 def _at_limit(terminated: Array, max_episode_steps: int) -> Array:

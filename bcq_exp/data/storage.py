@@ -1,4 +1,4 @@
-"""Columns that lie in memory, or in files that are mapped into it and of which the kernel keeps what is in use."""
+"""Columns in memory, or in memory-mapped files, of which the kernel keeps the pages in use."""
 
 import math
 import mmap
@@ -16,26 +16,27 @@ from bcq_exp.io.files import cache_folder
 
 Array = NDArray[Any]
 
-# Of the machine's memory. A dataset in memory is there twice for a while: as it was read, and as tensors.
+# Share of the machine's memory above which a dataset is large. In memory it is there twice for a while: as it was read,
+# and as tensors.
 SHARE = 0.25
 STORAGES = ("auto", "memory", "mmap")
 CHUNK = 2**26  # bytes that are worked on at once
-PACKED = 1100  # deflate makes at most 1032 bytes of one; more is not in a file of that size, whatever its header says
+PACKED = 1100  # bytes that one stored byte can unpack to, at most; deflate reaches 1032
 
 
 def is_large(num_bytes: int) -> bool:
-    """Whether a dataset of that size is memory-mapped where nothing else is asked for."""
+    """Whether `storage=auto` memory-maps a dataset of that size."""
     return num_bytes > SHARE * int(psutil.virtual_memory().total)
 
 
 def check_declared(num_bytes: int, stored: int) -> None:
-    """Raise ValueError for a size, of those that a file's headers declare, that its stored bytes cannot make."""
+    """Raise ValueError where a header declares more bytes than the stored ones can unpack to."""
     if num_bytes > CHUNK and num_bytes > PACKED * stored:
         raise ValueError(f"its header declares {num_bytes / 1e9:,.1f} GB, which {stored:,} stored bytes cannot hold")
 
 
 def check_memory(num_bytes: int) -> None:
-    """Raise ValueError for a size that the machine has no memory for now."""
+    """Raise ValueError for more bytes than the machine has free memory."""
     if num_bytes > (free := int(psutil.virtual_memory().available)):
         raise ValueError(
             f"{num_bytes / 1e9:,.1f} GB of memory are needed, {free / 1e9:,.1f} GB are free; write the columns to "
@@ -51,7 +52,7 @@ def is_mapped(column: Any) -> bool:
 
 
 def new_mapped(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-    """An array of zeros in a file of the cache folder that has no name: it is gone with the last use of the array.
+    """Make an array of zeros in a nameless file of the cache folder, which is gone with the last use of the array.
 
     Raises:
         ValueError: the folder cannot be written, or its disk has too little room.
@@ -69,7 +70,7 @@ def new_mapped(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
 
 
 def mapped(column: Array) -> Array:
-    """The column itself if it lies in a file, else a copy that does."""
+    """Copy a column into a file; one that lies in a file already is returned as it is."""
     if is_mapped(column):
         return column
     copy = new_mapped(column.shape, column.dtype)
@@ -79,7 +80,7 @@ def mapped(column: Array) -> Array:
 
 
 def taken(column: Array, rows: Array) -> Array:
-    """A copy of a column's rows, in a file if the column lies in one."""
+    """Copy rows of a column, into a file if the column lies in one."""
     made = room(column, len(rows))
     for part in chunks(made):
         made[part] = column[rows[part]]
@@ -87,13 +88,13 @@ def taken(column: Array, rows: Array) -> Array:
 
 
 def room(column: Array, num_rows: int) -> Array:
-    """An array of so many rows for what is made of a column: in a file, if the column lies in one."""
+    """Make an empty array like a column, of `num_rows` rows: in a file, if the column lies in one."""
     shape = (num_rows, *column.shape[1:])
     return new_mapped(shape, column.dtype) if is_mapped(column) else np.empty(shape, column.dtype)
 
 
 def chunks(column: Any) -> Iterator[slice]:
-    """Rows of a column, one piece of at most `CHUNK` bytes behind the other."""
+    """Cut a column into consecutive slices of at most `CHUNK` bytes (of one row, where that is larger)."""
     num_rows = len(column)
     step = max(1, CHUNK * num_rows // max(column.nbytes, 1))
     for start in range(0, num_rows, step):

@@ -14,7 +14,7 @@ __all__ = ["MASKS", "REQUIRED", "Array", "Transitions", "episode_sums"]
 REQUIRED = ("obs", "act", "rew", "terminated", "truncated", "obs_next")
 MASKS = ("mask", "mask_next")
 COLUMNS = (*REQUIRED, *MASKS, "episode_returns")
-SAME: Mapping[str, str] = MappingProxyType({})  # keys of columns that are called as they are called here
+SAME: Mapping[str, str] = MappingProxyType({})  # for columns whose keys in the file are their names here
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +65,7 @@ class Transitions:
         is_discrete: bool | None = None,
         max_episode_steps: int | None = None,
     ) -> Self:
-        """Check and convert raw columns, and make transitions of them: what every reader of every layout calls.
+        """Check and convert raw columns, and make transitions of them; every reader ends here or in `from_typed`.
 
         Args:
             columns: by the names of `as_transitions`.

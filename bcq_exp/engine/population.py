@@ -19,9 +19,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from bcq_exp.algorithms.form import Stage, check_same_program
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.data.buffer import window
+from bcq_exp.data.growth import Growth
 from bcq_exp.engine.stacked_adam import StackedAdam
 from bcq_exp.engine.stacking import Stack, expand, stack
-from bcq_exp.engine.streams import Growth, Streams
+from bcq_exp.engine.streams import Streams
 from bcq_exp.policies import Policy
 
 Tensors = dict[str, Tensor]

@@ -3,36 +3,16 @@
 Shape suffixes: P members, B batch, K updates of a block.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bcq_exp.algorithms.form import Stage
+from bcq_exp.data.growth import Growth
 
 BLOCK = 64  # updates drawn at once; constant, since what a stream yields depends on the size of the draw
-
-
-@dataclass(frozen=True)
-class Growth:
-    """A dataset that is recorded while it is learned from: the concurrent setting of arXiv:1812.02900, section 3.
-
-    The recording does not depend on the learner, so a finished one is handed out as it grew.
-
-    Args:
-        start: rows that are there before the first update, 1 or more.
-        rate: rows that each update adds, above 0.
-    """
-
-    start: int
-    rate: float
-
-    def num_rows(self, update: int) -> int:
-        """Rows that an update, counted from 0, may draw from."""
-        return self.start + math.floor(self.rate * update)
 
 
 class Streams:

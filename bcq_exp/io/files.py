@@ -166,6 +166,15 @@ def read_json(path: Path, remedy: str = "restore it from a copy, or remove it") 
     raise ValueError(f"{path} {wrong}, so it was damaged after it was written; {remedy}")
 
 
+def json_object(text: Any) -> dict[str, Any] | None:
+    """The object that a JSON text holds; None where there is no text, no JSON or no object."""
+    try:
+        content = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def cache_folder() -> Path:
     """The folder of collected and mapped datasets: the environment variable BCQ_EXP_CACHE, else in the user's cache."""
     if folder := os.environ.get("BCQ_EXP_CACHE"):

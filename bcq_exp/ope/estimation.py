@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +13,6 @@ from bcq_exp.ope.candidate import candidates
 from bcq_exp.ope.recording import Recording
 from bcq_exp.ope.request import Request, check_fit
 from bcq_exp.training.config import RunConfig
-from bcq_exp.training.datasets import DatasetConfig
 
 # Keys that do not change an estimate.
 NOT_KEPT = ("run", "ope", "episodes", "eval_max_steps", "allow_modules")
@@ -22,11 +20,9 @@ NOT_KEPT = ("run", "ope", "episodes", "eval_max_steps", "allow_modules")
 
 def by_dataset(runs: Sequence[TrainedRun]) -> list[list[TrainedRun]]:
     """Group runs that learned from the same recording, however they preprocessed it; in the order of their first."""
-    preprocessing = {spec.name for spec in fields(DatasetConfig)} - {"format", "env"}
     groups: dict[str, list[TrainedRun]] = {}
     for run in runs:
-        recorded = {key: value for key, value in asdict(run.cfg.dataset).items() if key not in preprocessing}
-        groups.setdefault(repr(recorded), []).append(run)
+        groups.setdefault(repr(run.cfg.dataset.recording), []).append(run)
     return list(groups.values())
 
 

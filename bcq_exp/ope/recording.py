@@ -33,7 +33,7 @@ from bcq_exp.ope.schema import EvaluationConfig
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.training.config import OptimizerConfig, RunConfig
-from bcq_exp.training.experiment import optimizer_of, read_dataset
+from bcq_exp.training.experiment import optimizer_of
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Recording:
         self, cfg: RunConfig, settings: EvaluationConfig, network: NetworkConfig, optimizer: OptimizerConfig
     ) -> None:
         self.settings, self.network, self.name = settings, network, cfg.dataset.name
-        data = check_against(read_dataset(cfg.dataset), cfg.observation_space, cfg.action_space, settings.batch_size)
+        data = check_against(cfg.dataset.read(), cfg.observation_space, cfg.action_space, settings.batch_size)
         is_mapped = should_map("auto", data, settings.device)
         data = in_files(data) if is_mapped else data
         # Unscaled: each run has its own map between policy units and the environment's.

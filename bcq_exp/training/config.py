@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.schema import AlgorithmConfig
 from bcq_exp.behaviours.training import BehaviourConfig, Seeds
+from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.data.storage import STORAGES
 from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
 from bcq_exp.envs.environments import spaces
@@ -29,7 +30,7 @@ from bcq_exp.io.loggers.form import LoggerConfig
 from bcq_exp.networks import SMALLEST_SIDE
 from bcq_exp.networks.schema import NETWORKS, MLPNetworkConfig, NetworkConfig
 from bcq_exp.policies.actions import ActionMap
-from bcq_exp.training.datasets import FORMATS, DatasetConfig, completed, dataset_errors, observation_errors
+from bcq_exp.training.datasets import DATASETS, completed, dataset_errors
 from bcq_exp.training.identity import FREE
 from bcq_exp.training.sections import MISSING, chosen_type, first_line, plain, typed_section
 
@@ -159,7 +160,7 @@ def check(cfg: DictConfig) -> RunConfig:
     algorithms = {name: entry.config for name, entry in REGISTRY.items()}
     algorithm_type = chosen_type(values, "algorithm.name", algorithms, errors)
     network_type = chosen_type(values, "network.kind", NETWORKS, errors)
-    dataset_type = chosen_type(values, "dataset.format", FORMATS, errors)
+    dataset_type = chosen_type(values, "dataset.format", DATASETS, errors)
     logger_type = chosen_type(values, "logger.name", LOGGERS, errors)
     if errors:
         raise ValueError("\n".join(errors))
@@ -182,29 +183,14 @@ def check(cfg: DictConfig) -> RunConfig:
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
         errors += network_errors(parts["network"], parts["algorithm"], found_spaces[0])
-        errors += observation_errors(parts["dataset"], found_spaces[0])
+        errors += parts["dataset"].observation_errors(found_spaces[0])
     if found_spaces is None or errors:
         raise ValueError("\n".join(errors))
     return RunConfig(**parts, observation_space=found_spaces[0], action_space=found_spaces[1])
 
 
-def checked_dataset(cfg: DictConfig) -> DatasetConfig:
-    """The typed section `dataset`; raises ValueError with all that is wrong, a line each."""
-    errors: list[str] = []
-    values = plain(cfg)
-    schema = chosen_type(values, "dataset.format", FORMATS, errors)
-    dataset = None if errors else typed_section(completed(values["dataset"]), schema, "dataset.", errors)
-    if dataset is not None and not errors:
-        errors += dataset_errors(dataset)
-        _spaces(dataset.env, errors)
-    if errors:
-        raise ValueError("\n".join(errors))
-    assert isinstance(dataset, DatasetConfig)
-    return dataset
-
-
 def checked_training(cfg: DictConfig) -> tuple[BehaviourConfig, Seeds]:
-    """The typed section `behaviour` and the seeds of an agent's training; raises ValueError as `checked_dataset`."""
+    """The typed section `behaviour` and the seeds of an agent's training; raises ValueError as `check`."""
     errors: list[str] = []
     values = plain(cfg)
     section = values.get("behaviour")

@@ -12,14 +12,10 @@ from torch.optim import Optimizer
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.form import rare_copies
-from bcq_exp.behaviours.collection import embedded_dataset
-from bcq_exp.behaviours.replay import final_buffer
-from bcq_exp.data import ReplayBuffer, Transitions, check_against, read_transitions
-from bcq_exp.data.formats.atari_replay import load_atari_replay
-from bcq_exp.data.formats.d4rl import load_d4rl
-from bcq_exp.data.formats.minari import minari_folder, read_minari
+from bcq_exp.data import ReplayBuffer, Transitions, check_against
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
 from bcq_exp.data.preprocessing import observation_statistics, subset, transform_rewards
+from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.engine.machine import checked_precision, prepare_process, should_compile
 from bcq_exp.engine.optim import make_optimizer, make_schedule
 from bcq_exp.engine.population import Population
@@ -33,15 +29,6 @@ from bcq_exp.policies.actions import ActionMap
 from bcq_exp.policies.factory import make_policy
 from bcq_exp.policies.normalization import normalize_observations
 from bcq_exp.training.config import OptimizerConfig, RunConfig
-from bcq_exp.training.datasets import (
-    AtariReplayDatasetConfig,
-    CollectedDatasetConfig,
-    D4RLDatasetConfig,
-    DatasetConfig,
-    H5DatasetConfig,
-    MinariDatasetConfig,
-    ReplayDatasetConfig,
-)
 from bcq_exp.training.directories import Claim, claim
 from bcq_exp.training.identity import dataset_digest
 from bcq_exp.training.job import Job
@@ -145,50 +132,12 @@ def _member(job: Job, policy: Policy, transitions: Transitions, claimed: Claim, 
 
 def load_transitions(cfg: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:
     """The dataset that a configuration names, preprocessed; all but the rewards in environment units."""
-    whole = read_dataset(cfg, allow_code_change=allow_code_change)
+    whole = cfg.read(allow_code_change=allow_code_change)
     kept = subset(whole, fraction=cfg.fraction, seed=cfg.fraction_seed, top_return_fraction=cfg.top_return_fraction)
     if kept is not whole:
         log.info("%d of %d transitions are left, %d episodes", len(kept), len(whole), len(kept.episode_returns))
     rew = transform_rewards(kept.rew, clip=cfg.reward_clip, scale=cfg.reward_scale, shift=cfg.reward_shift)
     return replace(kept, rew=rew)
-
-
-def read_dataset(cfg: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:
-    """The dataset that a configuration names, as it was recorded.
-
-    Args:
-        cfg: what names it.
-        allow_code_change: whether a collection that other code began may go on.
-    """
-    if isinstance(cfg, H5DatasetConfig):
-        return read_transitions(cfg.path, cfg.max_episode_steps)
-    if isinstance(cfg, D4RLDatasetConfig):
-        return load_d4rl(
-            cfg.id, cfg.path, terminate_on_end=cfg.terminate_on_end, max_episode_steps=cfg.max_episode_steps
-        )
-    if isinstance(cfg, MinariDatasetConfig):
-        return read_minari(minari_folder(cfg.id, cfg.path))
-    if isinstance(cfg, AtariReplayDatasetConfig):
-        return load_atari_replay(cfg.path, checkpoints=cfg.checkpoints, max_episode_steps=cfg.max_episode_steps)
-    if isinstance(cfg, ReplayDatasetConfig):
-        return final_buffer(
-            name=cfg.name,
-            env=cfg.env,
-            training=cfg.training,
-            num_transitions=cfg.num_transitions,
-            seed=cfg.seed,
-            allow_code_change=allow_code_change,
-        )
-    assert isinstance(cfg, CollectedDatasetConfig)
-    return embedded_dataset(
-        name=cfg.name,
-        env=cfg.env,
-        behaviour=cfg.behaviour,
-        noise=cfg.noise,
-        num_transitions=cfg.num_transitions,
-        seed=cfg.seed,
-        allow_code_change=allow_code_change,
-    )
 
 
 def _streams(seed: int) -> dict[str, int]:
@@ -230,7 +179,7 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
         batch_size=schedule.batch_size,
         is_compiled=is_compiled,
         precision=checked_precision(schedule.precision, device),
-        growth=cfg.dataset.growth if isinstance(cfg.dataset, ReplayDatasetConfig) else None,
+        growth=cfg.dataset.growth,
     )
 
 

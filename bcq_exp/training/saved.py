@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bcq_exp.envs.environments import foreign_module
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.plain import dereferenced, read_yaml
-from bcq_exp.training.datasets import minari_name
+from bcq_exp.training.datasets import RESOLVERS
 from bcq_exp.training.sections import MISSING, first_line, plain
 
 RESTORE = "restore it from a copy, or begin the run anew in another directory"
@@ -46,7 +46,7 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
     path = run_dir / ".hydra" / "config.yaml"
     if not path.exists():
         raise ValueError(f"there is no {path}, so {run_dir} is no run directory")
-    values = dereferenced(read_yaml(path), path, {"minari_name": minari_name})
+    values = dereferenced(read_yaml(path), path, RESOLVERS)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: cannot be read, damaged or altered (no mapping of keys to values); {RESTORE}")
     dataset = values.get("dataset")

@@ -36,7 +36,8 @@ from bcq_exp.ope.request import checked_request
 from bcq_exp.sweeps.group import Group
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.training import experiment
-from bcq_exp.training.config import CONF_DIR, RunConfig, check, checked_dataset, checked_training
+from bcq_exp.training.config import CONF_DIR, RunConfig, check, checked_training
+from bcq_exp.training.datasets import checked_dataset
 from bcq_exp.training.job import Job
 from bcq_exp.training.saved import allowed_modules, saved_config, saved_overrides
 from bcq_exp.training.sections import plain
@@ -493,7 +494,6 @@ CARTPOLE = gym.spaces.Box(-np.inf, np.inf, (4,)), gym.spaces.Discrete(2)
 PENDULUM = gym.spaces.Box(-np.inf, np.inf, (3,)), gym.spaces.Box(-2, 2, (1,))
 
 
-def dataset(rng: Rng, folder: Path) -> None:
 def dataset(rng: Rng, folder: Path) -> None:
     """Write a file of any format, read it and check it against an environment."""
     is_discrete, name = bool(rng.integers(2)), pick(rng, [*WRITERS, "minari"])

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from bcq_exp.analysis.inspection import count_duplicates, inspect, main, plot, read_flags
 from bcq_exp.data import Transitions, write_h5
-from bcq_exp.data.formats import layouts
+from bcq_exp.data.formats import layouts, readers
 from bcq_exp.data.preprocessing import episode_lengths
 from cases import random_walk, write_datasets
 
@@ -212,7 +212,7 @@ def test_the_columns_of_each_layout_are_printed(capsys: pytest.CaptureFixture[st
         assert layout.title in printed
         for name, key in layout.names.items():
             assert (key if name in layout.required else f"[{key}]") in printed
-    assert all(title in printed for title, _, _ in layouts.OTHERS)
+    assert all(each.title in printed for each in readers.FORMATS)
 
 
 def test_a_file_of_no_known_layout_points_to_them(tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_steps_to_the_end_do_not_depend_on_the_pieces(num_rows: int, monkeypatch
     made = random_walk(4, is_discrete=True)
     whole = ReplayBuffer.from_transitions(made).steps_to_end.tolist()
     assert whole == 4 * list(range(20, 0, -1))
-    monkeypatch.setattr(buffer, "ROWS", num_rows)
+    monkeypatch.setattr(buffer, "PIECE_ROWS", num_rows)
     assert ReplayBuffer.from_transitions(made).steps_to_end.tolist() == whole
     assert ReplayBuffer.from_transitions(in_files(made), stays_mapped=True).steps_to_end.tolist() == whole
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from bcq_exp.algorithms.form import Draw, Stage
-from bcq_exp.engine.streams import BLOCK, Growth, Streams
+from bcq_exp.data.growth import Growth
+from bcq_exp.engine.streams import BLOCK, Streams
 
 NOISE = {"eps": Draw("normal", (2,)), "z": Draw("uniform", ())}
 

@@ -13,7 +13,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from bcq_exp.behaviours.training import BehaviourConfig
-from bcq_exp.training.config import check, checked_dataset
+from bcq_exp.training.config import check
+from bcq_exp.training.datasets import checked_dataset
 from cases import composed
 from experiments.faults.kills import Tally, grid, report
 from experiments.faults.processes import PHASES, START, Hang, Process, changed, phase_of

@@ -17,6 +17,7 @@ from bcq_exp.io.files import (
     HeldLog,
     cache_folder,
     clear_partials,
+    json_object,
     read_json,
     refusal,
     replacing,
@@ -206,3 +207,12 @@ def test_what_is_logged_before_there_is_a_file_is_in_it_and_what_follows_too(tmp
     with HeldLog():
         logger.error("never written")
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+@pytest.mark.parametrize("text", [None, 3, "", "[1]", "{", "[" * 100_000, '"a"'])
+def test_a_text_without_an_object_has_none(text: object) -> None:
+    assert json_object(text) is None
+
+
+def test_the_object_of_a_text() -> None:
+    assert json_object(b'{"a": [1]}') == json_object('{"a": [1]}') == {"a": [1]}

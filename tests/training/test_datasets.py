@@ -11,9 +11,10 @@ from omegaconf import OmegaConf
 
 import pixels
 from bcq_exp.data import check_against
+from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.training.config import CONF_DIR
-from bcq_exp.training.datasets import DatasetConfig, completed
-from bcq_exp.training.experiment import load_transitions, read_dataset
+from bcq_exp.training.datasets import completed
+from bcq_exp.training.experiment import load_transitions
 from bcq_exp.training.sections import plain
 from cases import checked, composed
 
@@ -85,10 +86,10 @@ def test_an_environment_that_nobody_names_has_to_be_typed(folder: Path) -> None:
         ((*REPLAY, "dataset.checkpoints=[]"), r"checkpoints=\[\]; allowed"),
         ((*REPLAY, "dataset.checkpoints=[0,-1]"), r"checkpoints=\[0, -1\]; allowed"),
         ((*REPLAY, "dataset.checkpoints=[0.5]"), r"checkpoints=\[0\.5\]; allowed"),
-        ((*REPLAY, "dataset.max_episode_steps=1"), "max_episode_steps=1 is below 2"),
-        ((*REPLAY, "dataset.max_episode_steps=0"), "max_episode_steps=0 is below 2; allowed: null or 2 and more"),
+        ((*REPLAY, "dataset.max_episode_steps=1"), r"dataset\.max_episode_steps=1 is outside \[2, inf\)"),
+        ((*REPLAY, "dataset.max_episode_steps=0"), r"dataset\.max_episode_steps=0 is outside \[2, inf\)"),
         ((*FILE, "dataset.max_episode_steps=1"), "max_episode_steps=1 is below 2; .*, or 0 for none"),
-        ((*FILE, "dataset.max_episode_steps=-1"), "max_episode_steps=-1 is below 2"),
+        ((*FILE, "dataset.max_episode_steps=-1"), r"dataset\.max_episode_steps=-1 is outside \[0, inf\)"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(folder: Path, typed: tuple[str, ...], message: str) -> None:
@@ -157,7 +158,7 @@ def test_a_files_time_limit_is_read_from_its_key(tmp_path: Path) -> None:
     columns = {"observations": np.zeros((12, 4)), "actions": np.zeros(12, int), "rewards": np.ones(12)}
     np.savez(tmp_path / "a.npz", **columns, terminals=np.zeros(12))
     found = [
-        read_dataset(checked(*FILE, f"dataset.path={tmp_path / 'a.npz'}", f"dataset.max_episode_steps={limit}").dataset)
+        checked(*FILE, f"dataset.path={tmp_path / 'a.npz'}", f"dataset.max_episode_steps={limit}").dataset.read()
         for limit in (4, 0)
     ]
     assert [each.episode_returns.tolist() for each in found] == [[4, 4, 4], [12]]

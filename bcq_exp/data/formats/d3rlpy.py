@@ -1,6 +1,5 @@
-"""The HDF5 layouts of d3rlpy's versions 1 and 2."""
+"""The HDF5 files of d3rlpy's version 2, where each episode has columns of its own."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,65 +10,47 @@ import numpy as np
 
 from bcq_exp.data.columns import Array, as_flag, check_keys, typed
 from bcq_exp.data.formats import layouts
-from bcq_exp.data.formats.hdf5 import dataset, names, open_h5, read_datasets
+from bcq_exp.data.formats.file_format import FileFormat, refuse_limit
+from bcq_exp.data.formats.hdf5 import SIGNATURE, dataset, names, open_h5, read_datasets
 from bcq_exp.data.steps import STEP
 from bcq_exp.data.transitions import Transitions
 
 VERSION_2 = "2.1"
 EPISODE = {**layouts.D4RL.names, "terminated": "terminated"}  # with the episode's number behind each
 
-logger = logging.getLogger(__name__)
 
+class D3rlpy2(FileFormat):
+    """Files that `dump` of a replay buffer of d3rlpy's version 2 wrote."""
 
-def transitions_of_d3rlpy(columns: Mapping[str, Array], source: str, keys: Mapping[str, str]) -> Transitions:
-    """Transitions of columns in the layout of version 1.
+    title = "d3rlpy 2"
+    content = "observations_i, actions_i, rewards_i, terminated_i of each episode i, num_episodes, version"
+    note = "what `dump` writes"
 
-    Episodes end where `episode_terminals` is set. `terminals` counts only there: some recorders also set it one row
-    before the end of each terminated episode, which is passed over; other settings inside an episode are passed over
-    with a warning. A file that ends inside an episode is one cut short: that episode is truncated, with a warning.
+    def matches(self, path: Path, head: bytes) -> bool:
+        """Whether it is HDF5 with the names of version 2, be it with some missing."""
+        if not head.startswith(SIGNATURE):
+            return False
+        keys = names(path)
+        return "num_episodes" in keys or {"columns", "version"} <= set(keys)
 
-    Raises:
-        ValueError: a value is bad, naming the source, the key and the first bad row.
-    """
-    columns = dict(columns)
-    flag = columns.pop("discrete_action").reshape(-1)[:1]
-    is_discrete = as_flag(flag, "discrete_action", source).item()
-    found = typed(columns, source, keys, is_discrete=is_discrete)
-    terminals, ends = found["terminated"], found["ends"].copy()
-    terminated = terminals & ends
-    if not ends[-1]:
-        logger.warning(
-            "%s: episode_terminals row %d is 0; the episode cut there is read as truncated", source, len(ends) - 1
-        )
-        ends[-1] = True
-    stray = terminals & ~ends & ~np.append(terminated[1:], False)
-    if stray.any():
-        logger.warning(
-            "%s: terminals is 1 inside an episode in %d rows, first in row %d; passed over",
-            source,
-            stray.sum(),
-            stray.argmax(),
-        )
-    return Transitions.from_typed({**found, "terminated": terminated, "ends": ends}, source, keys)
-
-
-def is_d3rlpy_2(found: Collection[str]) -> bool:
-    """Whether the names in a file are those of version 2, be it with some missing."""
-    return "num_episodes" in found or {"columns", "version"} <= set(found)
+    def read(self, path: Path, max_episode_steps: int | None) -> Transitions:
+        """See `read_d3rlpy_2`."""
+        refuse_limit(path, max_episode_steps)
+        return read_d3rlpy_2(path)
 
 
 def read_d3rlpy_2(path: str | Path) -> Transitions:
     """Read and check a file that `dump` of a replay buffer of d3rlpy's version 2 wrote.
 
-    Each episode has datasets of its own, `observations_0` to `terminated_0` and so on, which one may add
-    `action_mask_0` and `next_observations_0` to. Observations must be one array a step, no tuple.
+    Each episode has datasets of its own: `observations_0`, ..., `terminated_0`. `action_mask_0` and
+    `next_observations_0` are read, too. Observations must be one array a step, no tuple.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is damaged or holds bad values, naming the file, the key and the first bad row.
     """
-    source, found = str(path), names(path)
-    check_keys((key for key in found if "_" not in key or key == "num_episodes"), ("version", "num_episodes"), source)
+    source, stored = str(path), names(path)
+    check_keys((key for key in stored if "_" not in key or key == "num_episodes"), ("version", "num_episodes"), source)
     version, num_episodes = (_scalar(path, key) for key in ("version", "num_episodes"))
     if version.tolist() != VERSION_2.encode():
         raise ValueError(f"{source}: version is {version}; allowed: {VERSION_2}; dump it anew with d3rlpy 2.8")
@@ -77,7 +58,7 @@ def read_d3rlpy_2(path: str | Path) -> Transitions:
         raise ValueError(f"{source}: num_episodes is {num_episodes}; allowed: a whole number from 1")
 
     by_episode: dict[str, list[str]] = defaultdict(list)
-    for key in found:
+    for key in stored:
         by_episode[key.rpartition("_")[2]].append(key)
     chosen = [_keys(by_episode[str(i)], i, source) for i in range(int(num_episodes))]
     columns = read_datasets(path, [key for keys in chosen for key in keys.values()])
@@ -93,21 +74,21 @@ def read_d3rlpy_2(path: str | Path) -> Transitions:
 
 
 def _scalar(path: str | Path, key: str) -> Any:
-    """What stands in a dataset of one number or one text."""
+    """The value of a dataset of one number or one text."""
     with open_h5(path) as file:
-        found = dataset(file, key, Path(path).stat().st_size)
-        if found is None or (found.dtype.hasobject and (found.shape or not h5py.check_string_dtype(found.dtype))):
+        value = dataset(file, key, Path(path).stat().st_size)
+        if value is None or (value.dtype.hasobject and (value.shape or not h5py.check_string_dtype(value.dtype))):
             raise ValueError(f"{key} is no number and no text")
-        return np.asarray(found[()])
+        return np.asarray(value[()])
 
 
-def _keys(found: Collection[str], i: int, source: str) -> dict[str, str]:
+def _keys(stored: Collection[str], i: int, source: str) -> dict[str, str]:
     """The key in the file of each column of episode `i`."""
     known = {name: f"{key}_{i}" for name, key in EPISODE.items() if name != "ends"}
-    check_keys(found, [known[name] for name in STEP], source)
-    there = {name: key for name, key in known.items() if key in found}
+    check_keys(stored, [known[name] for name in STEP], source)
+    there = {name: key for name, key in known.items() if key in stored}
     for name, each in layouts.MASKS.items():
-        if (key := next((f"{mask}_{i}" for mask in each if f"{mask}_{i}" in found), None)) is not None:
+        if (key := next((f"{mask}_{i}" for mask in each if f"{mask}_{i}" in stored), None)) is not None:
             there[name] = key
     return there
 
@@ -121,10 +102,10 @@ def _episode(columns: Mapping[str, Array], keys: Mapping[str, str], source: str)
         raise ValueError(
             f"{source}: {keys['terminated']} has {has_terminated.size} values; allowed: one for the episode"
         )
-    found = typed({name: columns[key] for name, key in keys.items() if name != "terminated"}, source, keys)
-    ends = np.zeros(len(found["rew"]), np.bool_)
+    steps = typed({name: columns[key] for name, key in keys.items() if name != "terminated"}, source, keys)
+    ends = np.zeros(len(steps["rew"]), np.bool_)
     ends[-1] = True
-    return {**found, "terminated": ends & has_terminated, "ends": ends}
+    return {**steps, "terminated": ends & has_terminated, "ends": ends}
 
 
 def _check_alike(parts: Sequence[Array], keys: Sequence[str], source: str) -> None:

@@ -1,11 +1,10 @@
-"""Files of other kinds than those that are read: what they are, and what to write in their place."""
+"""Refusals of files that are not read, with their kind and what to write instead."""
 
 import csv
 from pathlib import Path
 
-from bcq_exp.data.formats import layouts
+from bcq_exp.data.formats import hdf5, layouts
 
-NPZ, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".pt", ".pth")
 KINDS = {  # by how they begin
     b"\x93NUMPY": "an .npy file, which holds one array",
@@ -23,34 +22,39 @@ REMEDY = (
 SNIFFED = 2**16  # bytes
 
 
-def container(path: Path) -> str:
-    """What a file is by its first bytes, or by its suffix where it is too short to tell: `npz` or `hdf5`.
+def head(path: Path) -> bytes:
+    """Read the first bytes of a file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is of a kind that is not read, with what to do about it.
+        ValueError: it cannot be read, or it is or may be a pickle, which could run code.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(SNIFFED)
+            begin = file.read(SNIFFED)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except OSError as error:
         raise ValueError(f"{path}: not readable ({error.strerror})") from None
-    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+    if begin[:1] == b"\x80" and begin[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         raise ValueError(f"{path}: a pickle, which can run code as it is read, and is never read; {REMEDY}")
-    if path.suffix in PICKLES and not head.startswith(HDF5):
+    if path.suffix in PICKLES and not begin.startswith(hdf5.SIGNATURE):
         raise ValueError(f"{path}: {path.suffix} files hold pickles, which can run code, and are never read; {REMEDY}")
-    if head.startswith(NPZ):
-        return "npz"
-    if head.startswith(HDF5):
-        return "hdf5"
-    for begin, kind in KINDS.items():
-        if head.startswith(begin):
+    return begin
+
+
+def refuse(path: Path, begin: bytes) -> None:
+    """Raise ValueError for a file of a kind that is known and not read, with what to do about it.
+
+    Args:
+        path: of the file.
+        begin: its first bytes, as `head` gives them.
+    """
+    for signature, kind in KINDS.items():
+        if begin.startswith(signature):
             raise ValueError(f"{path}: {kind}; {REMEDY}")
-    if fields := _fields(head):
+    if fields := _fields(begin):
         raise ValueError(layouts.unknown(str(path), "a text file with columns", fields) + f"; {REMEDY}")
-    return "npz" if path.suffix == ".npz" else "hdf5"
 
 
 def _fields(head: bytes) -> list[str]:

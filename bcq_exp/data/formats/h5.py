@@ -11,13 +11,32 @@ import h5py
 import numpy as np
 
 from bcq_exp.data.formats import layouts
-from bcq_exp.data.formats.hdf5 import names, read_attrs, read_datasets
+from bcq_exp.data.formats.hdf5 import HDF5, names, open_h5, read_attrs, read_datasets
 from bcq_exp.data.storage import chunks
 from bcq_exp.data.transitions import COLUMNS, Transitions
-from bcq_exp.io.files import replacing
+from bcq_exp.io.files import json_object, replacing
 
 FORMAT = "bcq_exp"
 VERSION = 1
+
+
+class OwnHDF5(HDF5):
+    """HDF5 files that state the project's layout in their root attributes."""
+
+    title = "bcq_exp's HDF5"
+    note = "what `collect` and `convert` write, own names"
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """Whether an HDF5 file states the project's layout, in whatever version."""
+        if not super().matches(path, head):
+            return False
+        with open_h5(path) as file:
+            return str(file.attrs.get("format")) == FORMAT
+
+    def names(self, path: Path) -> list[str]:
+        """See `hdf5.names`; raises ValueError for a version that is not read here, too."""
+        check_format(path)
+        return super().names(path)
 
 
 def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Mapping[str, Any]) -> None:
@@ -81,24 +100,16 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     """Read the manifest of a file in the project's layout; raises like `read_h5`."""
     check_format(path)
     (text,) = read_attrs(path, "manifest")
-    try:
-        manifest = json.loads(text)
-    except (TypeError, ValueError):
-        manifest = None
-    if not isinstance(manifest, dict):
+    manifest = json_object(text)
+    if manifest is None:
         raise ValueError(f"{path}: root attribute manifest is no JSON object; write the file with write_h5")
     return manifest
-
-
-def is_h5(file: h5py.File) -> bool:
-    """Whether an open file is of the project's layout."""
-    return str(file.attrs.get("format")) == FORMAT
 
 
 def check_format(path: str | Path) -> None:
     """Raise ValueError unless the file states the project's layout in the version that is read here."""
     expected = {"format": FORMAT, "version": VERSION}
-    for (name, allowed), found in zip(expected.items(), read_attrs(path, *expected), strict=True):
+    for (name, allowed), stated in zip(expected.items(), read_attrs(path, *expected), strict=True):
         # As text, since an attribute of a foreign file may be an array, whose comparison is one too.
-        if str(found) != str(allowed):
-            raise ValueError(f"{path}: root attribute {name} is {found}; allowed: {allowed}")
+        if str(stated) != str(allowed):
+            raise ValueError(f"{path}: root attribute {name} is {stated}; allowed: {allowed}")

@@ -1,11 +1,11 @@
 """Datasets of Minari, from its local root or a folder; the library `minari` reads them."""
 
-import json
 import logging
 import math
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,15 @@ import gymnasium as gym
 import numpy as np
 
 from bcq_exp.data.columns import Array, as_flag, as_obs, check_lengths, typed
+from bcq_exp.data.formats.file_format import FileFormat, refuse_limit
 from bcq_exp.data.formats.hdf5 import check_file
+from bcq_exp.data.schema import DatasetConfig, text_of
 from bcq_exp.data.storage import check_memory
 from bcq_exp.data.transitions import Transitions
 from bcq_exp.envs.environments import foreign_module
 from bcq_exp.envs.observations import MASK, flat_space, flatten
+from bcq_exp.fields import file_name
+from bcq_exp.io.files import json_object
 
 DAMAGED = (
     OSError,
@@ -38,6 +42,50 @@ INFOS = (MASK, f"{MASK}s")  # what masks are called among an episode's infos
 ID = re.compile(r"[\w.-]+(/[\w.-]+)*")
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class MinariDatasetConfig(DatasetConfig):
+    """A dataset of Minari, by its id or its folder; `env` and references that are null are those of its metadata."""
+
+    id: str | None
+    path: str | None
+
+    @classmethod
+    def facts(cls, section: Mapping[str, Any]) -> dict[str, Any]:
+        """See `read_facts`."""
+        return read_facts(minari_folder(text_of(section, "id"), text_of(section, "path")))
+
+    def read(self, *, allow_code_change: bool = False) -> Transitions:
+        """See `read_minari`."""
+        return read_minari(minari_folder(self.id, self.path))
+
+
+class Minari(FileFormat):
+    """Folders that Minari writes."""
+
+    title = "Minari"
+    content = "a folder with data/main_data.hdf5 and data/metadata.json"
+    note = "masks: infos/action_mask, or the part action_mask of Dict observations"
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """Whether it is a folder."""
+        return path.is_dir()
+
+    def read(self, path: Path, max_episode_steps: int | None) -> Transitions:
+        """See `read_minari`."""
+        refuse_limit(path, max_episode_steps)
+        return read_minari(path)
+
+    def env(self, path: Path) -> str | None:
+        """The one of `read_facts`."""
+        env: str | None = read_facts(path)["env"]
+        return env
+
+
+def minari_name(id_: str | None, path: str | None) -> str:
+    """A name for run directories, where the slashes of an id would be folders."""
+    return file_name(str(id_ or path).strip("/"))
 
 
 def minari_folder(dataset_id: str | None, path: str | None) -> Path:
@@ -61,9 +109,9 @@ def minari_folder(dataset_id: str | None, path: str | None) -> Path:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """What the metadata say of the environment that policies are evaluated in: `env`, `ref_min` and `ref_max`.
+    """Read `env`, `ref_min` and `ref_max` of the environment that policies are evaluated in from the metadata.
 
-    What they do not say is None. The environment's id is well formed; whoever makes it asks `foreign_module` first.
+    None stands for what they do not say. The id is well formed; ask `foreign_module` before the environment is made.
 
     Raises:
         FileNotFoundError: there is no such dataset.
@@ -85,9 +133,9 @@ def read_facts(folder: Path) -> dict[str, Any]:
 def read_minari(path: str | Path) -> Transitions:
     """Read and check a dataset that lies in a folder.
 
-    Observations are flattened by `flatten`. An episode of Minari holds one observation more than it has steps, so that
-    every step is a transition; an episode that ends without a flag is truncated there. Masks of available actions are
-    the part `action_mask` of Dict observations, or what the infos call so, which have one more row than steps too.
+    Observations are flattened by `flatten`. An episode of Minari has one observation more than steps, so that every
+    step is a transition; an episode that ends without a flag is truncated there. Masks of available actions are the
+    part `action_mask` of Dict observations or of the infos, with one row more than steps, too.
 
     Raises:
         FileNotFoundError: if there is no such dataset.
@@ -133,28 +181,28 @@ def _episode(
         raise ValueError(f"{source}: action space {action_space} is not supported; allowed: Discrete or Box")
     keys = {name: f"{prefix}/{key}" for name, key in KEYS.items()}
     steps = {name: np.asarray(getattr(episode, key)) for name, key in KEYS.items() if name != "obs"}
-    found = typed(steps, source, keys, is_discrete=isinstance(action_space, gym.spaces.Discrete))
+    columns = typed(steps, source, keys, is_discrete=isinstance(action_space, gym.spaces.Discrete))
     try:
         if isinstance(flat := flat_space(observation_space), gym.spaces.Box):
-            check_memory((len(found["rew"]) + 1) * math.prod(flat.shape) * flat.dtype.itemsize)
+            check_memory((len(columns["rew"]) + 1) * math.prod(flat.shape) * flat.dtype.itemsize)
         raw = flatten(observation_space, episode.observations)
     except ValueError as error:
         raise ValueError(f"{source}: {keys['obs']}, from row 0 on: {error}") from None
-    obs, num_steps = as_obs(raw, keys["obs"], source), len(found["rew"])
+    obs, num_steps = as_obs(raw, keys["obs"], source), len(columns["rew"])
     if len(obs) != num_steps + 1:
         raise ValueError(
             f"{source}: {keys['obs']} has {len(obs)} rows, {keys['rew']} has {num_steps}; "
             "there must be one observation more than there are steps"
         )
-    found |= {"obs": obs[:-1], "obs_next": obs[1:]}
+    columns |= {"obs": obs[:-1], "obs_next": obs[1:]}
     if (mask := _mask(episode, prefix, source)) is not None:
-        found["mask"] = mask[:num_steps]
+        columns["mask"] = mask[:num_steps]
         if len(mask) == num_steps + 1:
-            found["mask_next"] = mask[1:]
+            columns["mask_next"] = mask[1:]
         else:
-            check_lengths({keys["rew"]: found["rew"], f"{prefix}/{MASK}": mask}, source)
-    found["ends"][-1] = True
-    return found
+            check_lengths({keys["rew"]: columns["rew"], f"{prefix}/{MASK}": mask}, source)
+    columns["ends"][-1] = True
+    return columns
 
 
 def _mask(episode: Any, prefix: str, source: str) -> Array | None:
@@ -173,28 +221,25 @@ def _data(folder: Path) -> Path:
 
 
 def _metadata(folder: Path) -> dict[str, Any]:
+    """The content of a dataset's `metadata.json`; raises like `read_facts`."""
     path = _data(folder) / "metadata.json"
     try:
-        metadata = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
             f"{folder}: no Minari dataset; fetch it with `minari download ID`, or name its folder with dataset.path"
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not readable, truncated or damaged ({error})") from None
-    if not isinstance(metadata, dict):
-        raise ValueError(f"{path}: not a JSON object")
+    if (metadata := json_object(text)) is None:
+        raise ValueError(f"{path}: not a JSON object, truncated or damaged")
     return metadata
 
 
 def _env_spec(metadata: dict[str, Any], folder: Path) -> dict[str, Any]:
     """The environment for evaluation, else the one of the recording, as Gymnasium writes it; empty where neither is."""
-    text = metadata.get("eval_env_spec") or metadata.get("env_spec") or "{}"
-    try:
-        spec = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        spec = None
-    if not isinstance(spec, dict) or not isinstance(spec.get("id") or "", str):
+    spec = json_object(metadata.get("eval_env_spec") or metadata.get("env_spec") or "{}")
+    if spec is None or not isinstance(spec.get("id") or "", str):
         raise ValueError(f"{_data(folder) / 'metadata.json'}: env_spec is no JSON object with an id in a string")
     return spec
 

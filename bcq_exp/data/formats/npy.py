@@ -1,16 +1,20 @@
-"""NumPy's `.npy` content, read without ever unpickling: plain numbers whose bytes are there."""
+"""NumPy's `.npy` content, plain or in gzip'd files: arrays of plain numbers; nothing is ever unpickled."""
 
+import gzip
 import math
 import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from bcq_exp.data.columns import Array
-from bcq_exp.data.storage import CHUNK, check_memory
+from bcq_exp.data.storage import CHUNK, check_declared, check_memory
 
 DAMAGED = (  # what numpy, zipfile and zlib raise for bytes that were changed
     OSError,
@@ -41,7 +45,7 @@ class Readable(Protocol):
 
 
 def read_header(file: Readable) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether in Fortran's order, and type of the array whose content comes next in an open `.npy`.
+    """Read shape, whether in Fortran's order, and type of the array in an open `.npy`, up to its content.
 
     Raises:
         ValueError: it is no header, or one of an array of objects; and any of `DAMAGED`.
@@ -60,15 +64,15 @@ def num_bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def read_array(file: Readable) -> Array:
-    """The array of an open `.npy`, whose size has been held against that of its file.
+    """Read the array of an open `.npy`; its declared size must have been checked against the file's.
 
     Raises:
         ValueError: there is no memory for it, or bytes behind it; and any of `DAMAGED`.
     """
     shape, is_fortran, dtype = read_header(file)
     check_memory(num_bytes(shape, dtype))
-    found = np.empty(math.prod(shape), dtype)
-    content, filled = memoryview(found.data).cast("B") if found.nbytes else memoryview(b""), 0
+    array = np.empty(math.prod(shape), dtype)
+    content, filled = memoryview(array.data).cast("B") if array.nbytes else memoryview(b""), 0
     while filled < len(content):
         num = file.readinto(content[filled : filled + CHUNK])
         if not num:
@@ -76,4 +80,39 @@ def read_array(file: Readable) -> Array:
         filled += num
     if file.read(1):  # the checksum is looked at where the content ends
         raise ValueError("it goes on behind its array")
-    return found.reshape(shape[::-1]).T if is_fortran else found.reshape(shape)
+    return array.reshape(shape[::-1]).T if is_fortran else array.reshape(shape)
+
+
+def read_gzipped(path: Path) -> Array:
+    """Read the array of a gzip'd file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, of another kind, or declares more than its bytes can hold.
+    """
+    read_gzipped_header(path)
+    with opened_gzip(path) as file:
+        return read_array(file)
+
+
+def read_gzipped_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read shape and type of the array of a gzip'd file; raises like `read_gzipped`."""
+    with opened_gzip(path) as file:
+        shape, is_fortran, dtype = read_header(file)
+        if is_fortran and len(shape) > 1:
+            raise ValueError("its array is in Fortran's order")
+        check_declared(num_bytes(shape, dtype), path.stat().st_size)
+        return shape, dtype
+
+
+@contextmanager
+def opened_gzip(path: Path) -> Iterator[gzip.GzipFile]:
+    """Open a gzip'd file to read; an error inside the block becomes one line that names the file."""
+    try:
+        with gzip.open(path) as file:
+            yield file
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except DAMAGED as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path}: not a readable gzip'd .npy file, truncated or damaged ({said})") from None

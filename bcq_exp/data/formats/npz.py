@@ -7,53 +7,64 @@ from pathlib import Path
 
 from bcq_exp.data.columns import Array, check_numbers
 from bcq_exp.data.formats import npy
+from bcq_exp.data.formats.file_format import ColumnsFile
 from bcq_exp.data.formats.npy import DAMAGED
 from bcq_exp.data.storage import check_declared, check_memory
 
+SIGNATURE = b"PK\x03\x04"  # that a file begins with
 SUFFIX = ".npy"  # of an archive's members
 
 
-def names(path: str | Path) -> list[str]:
-    """The names of an archive's arrays; raises like `read_columns`."""
-    with opened(path) as archive:
-        for member in archive.namelist():
-            archive.open(member).close()  # refuses a name that the archive's list has otherwise than the member
-        return [name.removesuffix(SUFFIX) for name in archive.namelist() if name.endswith(SUFFIX)]
+class Npz(ColumnsFile):
+    """Archives with an array for each column."""
 
+    title = ".npz archive"
 
-def read_columns(path: str | Path, keys: Iterable[str]) -> dict[str, Array]:
-    """Those of the named arrays that an archive has.
+    def matches(self, path: Path, head: bytes) -> bool:
+        """Whether a file has the signature of a zip archive."""
+        return head.startswith(SIGNATURE)
 
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the archive is damaged, an array is not of plain numbers, or declares more than its bytes can hold.
-    """
-    there, kinds = set(names(path)), {}
-    present = [key for key in keys if key in there]
-    with opened(path) as archive:
-        for key in present:
-            member = archive.getinfo(key + SUFFIX)
-            with _member(archive, key) as file:
-                shape, _, dtype = npy.read_header(file)
-                size = npy.num_bytes(shape, dtype)
-                if size > member.file_size - file.tell():
-                    raise ValueError(f"at the key {key}: its header declares {size:,} bytes, more than there are")
-            check_declared(member.file_size, min(member.compress_size, Path(path).stat().st_size))
-            kinds[key] = dtype, size
-        check_memory(sum(size for _, size in kinds.values()))
-    for key, (dtype, _) in kinds.items():
-        check_numbers(dtype, key, str(path))
-    found = {}
-    with opened(path) as archive:
-        for key in present:
-            with _member(archive, key) as file:
-                found[key] = npy.read_array(file)
-    return found
+    def names(self, path: Path) -> list[str]:
+        """The names of an archive's arrays; raises like `read_columns`."""
+        with opened(path) as archive:
+            for member in archive.namelist():
+                archive.open(member).close()  # refuses a name that the archive's list has otherwise than the member
+            return [name.removesuffix(SUFFIX) for name in archive.namelist() if name.endswith(SUFFIX)]
+
+    def read_columns(self, path: Path, keys: Iterable[str]) -> dict[str, Array]:
+        """Read those of the named arrays that an archive has.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the archive is damaged, an array is not of plain numbers, or it declares more than its bytes can
+                hold.
+        """
+        there, kinds = set(self.names(path)), {}
+        present = [key for key in keys if key in there]
+        with opened(path) as archive:
+            for key in present:
+                member = archive.getinfo(key + SUFFIX)
+                with _member(archive, key) as file:
+                    shape, _, dtype = npy.read_header(file)
+                    size = npy.num_bytes(shape, dtype)
+                    if size > member.file_size - file.tell():
+                        raise ValueError(f"at the key {key}: its header declares {size:,} bytes, more than there are")
+                check_declared(member.file_size, min(member.compress_size, path.stat().st_size))
+                kinds[key] = dtype, size
+            check_memory(sum(size for _, size in kinds.values()))
+        for key, (dtype, _) in kinds.items():
+            check_numbers(dtype, key, str(path))
+        columns = {}
+        with opened(path) as archive:
+            for key in present:
+                with _member(archive, key) as file:
+                    columns[key] = npy.read_array(file)
+        return columns
 
 
 @contextmanager
-def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
-    """An archive, open to read; whatever goes wrong inside the block becomes one line that names the file."""
+def opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open an archive to read; an error inside the block becomes one line that names the file."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
@@ -68,7 +79,7 @@ def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def _member(archive: zipfile.ZipFile, key: str) -> Iterator[zipfile.ZipExtFile]:
-    """An array's content, open to read; what goes wrong inside the block is said of its key."""
+    """Open an array's content to read; the message of an error inside the block names its key."""
     try:
         with archive.open(key + SUFFIX) as file:
             assert isinstance(file, zipfile.ZipExtFile)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from bcq_exp.analysis.convert import convert
 from bcq_exp.analysis.inspection import inspect, plot
 from bcq_exp.data import Transitions, read_transitions
-from bcq_exp.data.formats.atari_replay import MAX_EPISODE_STEPS, choose, load_atari_replay, scores
+from bcq_exp.data.formats.atari_checkpoint import choose
+from bcq_exp.data.formats.atari_replay import MAX_EPISODE_STEPS, load_atari_replay, scores
 from cases import composed
 
 SHAPE, CAPACITY = (6, 5), 40

@@ -57,6 +57,12 @@ def test_discrete_action_decides_the_kind_of_actions(tmp_path: Path) -> None:
     assert found.act.dtype == np.float32
 
 
+def test_a_time_limit_is_refused_where_episode_terminals_say_where_episodes_end(tmp_path: Path) -> None:
+    path = write(tmp_path / "data.h5")
+    with pytest.raises(ValueError, match=r"data\.h5: episode_terminals says where .* max_episode_steps=3 has nothing"):
+        read_transitions(path, 3)
+
+
 def test_terminated_episode_of_one_row_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "data.h5", terminals=[0, 1, 1, 0, 0, 0, 1])
     found = read_d3rlpy(path)

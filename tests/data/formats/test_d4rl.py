@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from bcq_exp.data import read_transitions
 from bcq_exp.data.formats import d4rl
-from bcq_exp.data.formats.d4rl import entries, load_d4rl, read_d4rl
+from bcq_exp.data.formats.d4rl import catalogue, load_d4rl, read_d4rl
 from bcq_exp.training.experiment import load_transitions
 from cases import checked, read_cut, write_datasets
 
@@ -213,7 +213,7 @@ def test_a_file_of_ones_own_keeps_more_than_d4rls_rule_does(tmp_path: Path) -> N
 
 
 def test_table_has_a_file_of_its_own_for_each_name() -> None:
-    table = entries()
+    table = catalogue()
     assert len({Path(known.file).name for known in table.values()}) == len(table) == 155
     assert table["hopper-medium-v2"] == (
         "Hopper-v5",
