@@ -123,9 +123,16 @@ class Policy(Acting):
         }
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Take a saved `training_state` back."""
+        """Restore a saved `training_state`.
+
+        Raises:
+            ValueError: it was saved with another number of optimizers.
+        """
+        optimizers = unique(self.optimizers.values())
+        if len(state["optimizers"]) != len(optimizers):
+            raise ValueError(f"the saved state has {len(state['optimizers'])} optimizers, the policy {len(optimizers)}")
         self.load_state_dict(state["module"])
-        for optimizer, saved in zip(unique(self.optimizers.values()), state["optimizers"], strict=True):
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         if self.lr_scheduler is not None:
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])
