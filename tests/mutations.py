@@ -68,9 +68,9 @@ MUTATIONS = (
     ),
     Mutation(
         "truncated_as_terminal",
-        "policies/door.py",
+        "policies/batches.py",
         '    num_steps = get(batch, "num_steps")\n',
-        '    num_steps = get(batch, "num_steps")\n    found["terminated"] = found["terminated"] | found["truncated"]\n',
+        '    num_steps = get(batch, "num_steps")\n    columns["terminated"] |= columns["truncated"]\n',
         (BCQ, DISCRETE_BCQ, DQN, TD3_BC),
     ),
     Mutation(

@@ -111,6 +111,7 @@ def discrete_from_config(cfg: DiscreteBCConfig, sizes: Sizes) -> Algorithm:
         targets={},
         act=most_probable_act,
         swept=DISCRETE_SWEPT,
+        recurrent=("imitator",),
     )
 
 

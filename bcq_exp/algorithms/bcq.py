@@ -10,7 +10,7 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
-from bcq_exp.algorithms.td3 import twin_critics, twin_regression
+from bcq_exp.algorithms.td3 import CRITICS, twin_critics, twin_regression
 from bcq_exp.fields import within
 from bcq_exp.networks import Decoder, Encoder, Perturbation
 from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
@@ -94,15 +94,16 @@ def build(*, num_sampled_action: int, forward_sampled_times: int, latent_dim: in
             vae_stage(latent_dim),
             Stage(
                 critic_loss,
-                trains=("critic1", "critic2"),
+                trains=CRITICS,
                 noise={"latent": Draw("normal", (num_sampled_action, latent_dim), LATENT_CLIP)},
             ),
             Stage(actor_loss, trains=("actor",), noise={"latent": Draw("normal", (latent_dim,), LATENT_CLIP)}),
         ),
-        targets={name: Target(name, rate="tau", every=1) for name in ("actor", "critic1", "critic2")},
+        targets={name: Target(name, rate="tau", every=1) for name in ("actor", *CRITICS)},
         act=act,
         act_noise={"latent": Draw("normal", (forward_sampled_times, latent_dim), LATENT_CLIP)},
         swept=SWEPT,
+        scalar=CRITICS,
     )
 
 

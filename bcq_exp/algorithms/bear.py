@@ -151,6 +151,7 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
         act=act,
         act_noise={"eps": Draw("normal", (cfg.forward_sampled_times, sizes.act_dim))},
         swept=SWEPT,
+        scalar=critics,
     )
 
 

@@ -154,6 +154,7 @@ def q_learning_algorithm(
         targets={"model": Target("model", rate=None, every=bootstrapping["target_update_freq"])},
         act=act,
         swept=swept,
+        recurrent=stage.trains,
         num_steps=bootstrapping["estimation_step"],
         prepare=return_statistics if is_normalized else None,
         statistics=("return_mean", "return_std") if is_normalized else (),

@@ -105,6 +105,9 @@ class Algorithm:
         act: the policy.
         act_noise: the policy's random inputs by name.
         swept: hyperparameters that losses and policy take as tensors, so that each member may have its own.
+        scalar: networks with one value a row; an output (B, 1) of theirs is taken as (B,).
+        recurrent: networks that may take a state as second input and return the pair (output, state); a policy reports
+            the state of the first.
         num_steps: rewards in a batch's window, K.
         fields: columns of a batch that `ReplayBuffer.window` makes on demand: `act_next`, which brings `has_act_next`.
         prepare: statistics of the dataset, computed once; they join the hyperparameters.
@@ -116,6 +119,8 @@ class Algorithm:
     act: Act
     swept: frozenset[str]
     act_noise: Mapping[str, Draw] = field(default_factory=dict)
+    scalar: tuple[str, ...] = ()
+    recurrent: tuple[str, ...] = ()
     num_steps: int = 1
     fields: tuple[str, ...] = ()
     prepare: Callable[[ReplayBuffer, Tensors], dict[str, Tensor]] | None = None

@@ -14,7 +14,7 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import AlgorithmConfig, ContinuousConfig
-from bcq_exp.algorithms.td3 import smallest_value, twin_critics, twin_regression
+from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_critics, twin_regression
 from bcq_exp.fields import within
 from bcq_exp.networks import Value
 from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
@@ -76,11 +76,12 @@ def from_config(cfg: IQLConfig, sizes: Sizes) -> Algorithm:
         stages=(
             Stage(value_loss, trains=("value",)),
             Stage(actor_loss, trains=("policy",)),
-            Stage(critic_loss, trains=("critic1", "critic2")),
+            Stage(critic_loss, trains=CRITICS),
         ),
-        targets={name: Target(name, rate="tau", every=1) for name in ("critic1", "critic2")},
+        targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=mean_act,
         swept=SWEPT,
+        scalar=CRITICS,
     )
 
 

@@ -72,6 +72,7 @@ def build(*, backup: str, clip_loss_grad: bool, target_update_freq: int) -> Algo
         targets={"model": Target("model", rate=None, every=target_update_freq)},
         act=dqn.greedy_act,
         swept=SWEPT,
+        recurrent=("model", "imitator"),
     )
 
 

@@ -17,13 +17,11 @@ from torch import Tensor, nn, no_grad
 from bcq_exp.algorithms import bcq, sac
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
-from bcq_exp.algorithms.td3 import smallest_value, twin_regression
+from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_regression
 from bcq_exp.fields import within
 from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import squashed_sample
 from bcq_exp.ops.td import n_step_target
-
-CRITICS = ("critic1", "critic2")
 
 SWEPT = frozenset({"gamma", "tau", "lmbda"})
 
@@ -87,6 +85,7 @@ def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=sac.mean_act(max_action),
         swept=SWEPT,
+        scalar=CRITICS,
     )
 
 

@@ -53,7 +53,7 @@ def critic_loss(max_action: float) -> Loss:
         is_known_B = batch["terminated"] | batch["has_act_next"]
         num_known = is_known_B.sum().clamp(min=1)
         losses = {}
-        for name in ("critic1", "critic2"):
+        for name in td3.CRITICS:
             error_B = (nets[name](batch["obs"], batch["act"]) - y_B).square()
             losses[f"{name}_loss"] = (is_known_B * error_B).sum() / num_known
         return losses["critic1_loss"] + losses["critic2_loss"], losses

@@ -17,6 +17,8 @@ from bcq_exp.networks import Actor, Critic
 from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
 from bcq_exp.ops.td import n_step_target
 
+CRITICS = ("critic1", "critic2")
+
 SWEPT = frozenset({"gamma", "tau", "policy_noise", "noise_clip"})
 
 
@@ -96,12 +98,13 @@ def build(
     """
     return Algorithm(
         stages=(
-            Stage(critic_loss, trains=("critic1", "critic2"), noise={"eps": Draw("normal", (act_dim,))}),
+            Stage(critic_loss, trains=CRITICS, noise={"eps": Draw("normal", (act_dim,))}),
             Stage(actor_loss, trains=("actor",), every=policy_freq),
         ),
-        targets={name: Target(name, rate="tau", every=policy_freq) for name in ("actor", "critic1", "critic2")},
+        targets={name: Target(name, rate="tau", every=policy_freq) for name in ("actor", *CRITICS)},
         act=deterministic_act,
         swept=swept,
+        scalar=CRITICS,
         fields=fields,
     )
 
@@ -109,8 +112,7 @@ def build(
 def twin_critics(network: MLPNetworkConfig, sizes: Sizes, *, has_layer_norm: bool = False) -> dict[str, nn.Module]:
     """Two critics with weights of their own, whose losses are `twin_regression`; the keyword is that of `Critic`."""
     return {
-        name: Critic(sizes.obs_dim, sizes.act_dim, has_layer_norm=has_layer_norm, **network.hidden)
-        for name in ("critic1", "critic2")
+        name: Critic(sizes.obs_dim, sizes.act_dim, has_layer_norm=has_layer_norm, **network.hidden) for name in CRITICS
     }
 
 

@@ -4,7 +4,7 @@ Shape suffixes: B batch, A number of discrete actions.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from bcq_exp.algorithms.form import Algorithm, Draw
 from bcq_exp.data import Batch
 from bcq_exp.ops.discrete import epsilon_greedy
-from bcq_exp.policies import door
 from bcq_exp.policies.actions import ActionMap
+from bcq_exp.policies.batches import check_masks, observation_columns
+from bcq_exp.policies.net import Net
 
 
 class Acting(nn.Module):
@@ -29,10 +30,6 @@ class Acting(nn.Module):
     Raises:
         ValueError: a hyperparameter is missing, or as `ActionMap`.
     """
-
-    scalar_nets: ClassVar[frozenset[str]] = frozenset({"critic1", "critic2"})
-    pair_nets: ClassVar[frozenset[str]] = frozenset({"encoder", "policy"})
-    recurrent_nets: ClassVar[frozenset[str]] = frozenset({"model", "imitator"})
 
     def __init__(
         self,
@@ -70,14 +67,19 @@ class Acting(nn.Module):
         """Start the stream of acting noise anew; learning noise goes on as it was."""
         self.acting_noise.manual_seed(seed)
 
-    def losses_view(self, state: Any = None) -> dict[str, door.Net]:
-        """The networks as losses see them; `state` is handed to recurrent ones."""
+    def losses_view(self, state: Any = None) -> dict[str, Net]:
+        """The networks as losses call them; recurrent ones get `state`."""
         return {name: self.view(name, module, state) for name, module in self.nets.items()}
 
-    def view(self, name: str, module: Callable[..., Any], state: Any = None) -> door.Net:
-        """One network as losses see it."""
-        state = state if name in self.recurrent_nets else None
-        return door.Net(module, is_scalar=name in self.scalar_nets, is_pair=name in self.pair_nets, state=state)
+    def view(self, name: str, module: Callable[..., Any], state: Any = None) -> Net:
+        """One network as losses call it."""
+        is_recurrent = name in self.algorithm.recurrent
+        return Net(
+            module,
+            is_scalar=name in self.algorithm.scalar,
+            is_recurrent=is_recurrent,
+            state=state if is_recurrent else None,
+        )
 
     @torch.inference_mode()
     def forward(self, batch: Any, state: Any = None, **kwargs: Any) -> Batch:
@@ -94,12 +96,13 @@ class Acting(nn.Module):
         Raises:
             ValueError: a mask, and the actions are continuous.
         """
-        columns, nets = door.observation(batch, "obs", self.device), self.losses_view(state)
-        door.check_masks(columns, is_discrete=self.action_map.is_discrete)
+        columns, nets = observation_columns(batch, "obs", self.device), self.losses_view(state)
+        check_masks(columns, is_discrete=self.action_map.is_discrete)
         num_rows = len(columns["obs"])
         noise = {key: draw.sample(num_rows, self.acting_noise) for key, draw in self.algorithm.act_noise.items()}
         out = self.algorithm.act(nets, columns, noise, self.hp)
-        return Batch(**out, state=next(iter(nets.values())).state_next)
+        states = [nets[name].state_next for name in self.algorithm.recurrent]
+        return Batch(**out, state=states[0] if states else None)
 
     def exploration_noise(self, act: Any, batch: Any) -> Any:
         """Discrete actions in evaluation mode: with probability `eval_eps` an available one at random; else `act`.
@@ -111,7 +114,7 @@ class Acting(nn.Module):
         if self.training or "eval_eps" not in self.algorithm.swept:
             return act
         greedy_B = torch.as_tensor(act, device=self.device)
-        mask_BA = door.observation(batch, "obs", self.device).get("mask")
+        mask_BA = observation_columns(batch, "obs", self.device).get("mask")
         uniform_B = Draw("uniform", ()).sample(len(greedy_B), self.acting_noise)
         uniform_BA = Draw("uniform", (self.action_map.act_dim,)).sample(len(greedy_B), self.acting_noise)
         explored_B = epsilon_greedy(greedy_B, self.hp["eval_eps"], uniform_B, uniform_BA, mask_BA)

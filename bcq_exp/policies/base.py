@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from bcq_exp.algorithms.form import Algorithm, Target
 from bcq_exp.data import Batch, ReplayBuffer
-from bcq_exp.policies import door
+from bcq_exp.policies import batches
 from bcq_exp.policies.acting import Acting
+from bcq_exp.policies.net import Net
 from bcq_exp.policies.optimizers import check_held, gradient_step, unique
 from bcq_exp.policies.schedulers import Scheduler
 from bcq_exp.policies.stats import TrainingStats
@@ -154,7 +155,9 @@ class Policy(Acting):
             ValueError: the batch lacks a column, or the policy needs the dataset's statistics and has none.
         """
         start = time.perf_counter()
-        columns = door.columns(batch, self.device, self.algorithm.fields, is_discrete=self.action_map.is_discrete)
+        columns = batches.training_columns(
+            batch, self.device, self.algorithm.fields, is_discrete=self.action_map.is_discrete
+        )
         losses = {name: float(value) for name, value in self.walk(columns).items()}
         for name, value in losses.items():
             self.smoothed_loss[name] = SMOOTHING * self.smoothed_loss.get(name, value) + (1 - SMOOTHING) * value
@@ -192,7 +195,7 @@ class Policy(Acting):
                 names.append(list(stage.loss(self.losses_view(), self.targets_view(), columns, noise, self.hp)[1]))
         return names
 
-    def targets_view(self) -> dict[str, door.Net]:
+    def targets_view(self) -> dict[str, Net]:
         """The target networks as losses see them; without a copy, the source itself."""
         modules = {
             name: self.targets[name] if target.every else self.nets[target.source]
@@ -224,10 +227,10 @@ class Policy(Acting):
 
         Args:
             sample_size: rows; 0 takes the whole buffer.
-            buffer: a `ReplayBuffer`, or one of another library that `door.drawn` takes; it raises for others.
+            buffer: a `ReplayBuffer`, or one of another library that `batches.sample` takes; it raises for others.
             **kwargs: passed on to `learn`.
         """
-        batch, indices = door.drawn(buffer, sample_size, self.algorithm.num_steps, self.algorithm.fields)
+        batch, indices = batches.sample(buffer, sample_size, self.algorithm.num_steps, self.algorithm.fields)
         if isinstance(buffer, ReplayBuffer):
             batch = self.process_fn(batch, buffer, indices)
         self.updating = True

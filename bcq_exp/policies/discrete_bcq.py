@@ -10,8 +10,8 @@ from torch.optim import Optimizer
 from bcq_exp.algorithms import discrete_bcq, dqn
 from bcq_exp.data import Batch, ReplayBuffer
 from bcq_exp.fields import violations
-from bcq_exp.policies import door
 from bcq_exp.policies.base import Policy
+from bcq_exp.policies.batches import training_columns
 from bcq_exp.policies.normalization import standardized
 from bcq_exp.policies.schedulers import Scheduler
 from bcq_exp.policies.stats import DiscreteBCQTrainingStats
@@ -100,7 +100,7 @@ class DiscreteBCQPolicy(Policy):
     @torch.no_grad()
     def process_fn(self, batch: Batch, buffer: ReplayBuffer, indices: Tensor) -> Batch:
         """The batch with `returns` (B,), its n-step targets in reward units."""
-        window = door.columns(buffer.window(indices, self.algorithm.num_steps), self.device, is_discrete=True)
+        window = training_columns(buffer.window(indices, self.algorithm.num_steps), self.device, is_discrete=True)
         batch_, nets, targets = standardized(window, self.hp), self.losses_view(), self.targets_view()
         y_B = discrete_bcq.bcq_target(nets, targets, batch_, self.hp, is_double=self.is_double)
         return Batch(**batch, returns=dqn.denormalize(y_B, self.hp))
