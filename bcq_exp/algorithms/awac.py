@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import gaussian_policy, log_likelihood, mean_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_critics, twin_regression
@@ -96,3 +97,6 @@ def networks(cfg: AWACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
         ),
         **twin_critics(network, sizes),
     }
+
+
+DEFINITION = Definition(AWACConfig, from_config, networks, SWEPT)

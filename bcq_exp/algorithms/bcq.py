@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, twin_critics, twin_regression
@@ -138,3 +139,6 @@ def generative_model(network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Mo
         "encoder": Encoder(obs_dim, act_dim, latent_dim=latent, **network.vae_hidden),
         "decoder": Decoder(obs_dim, act_dim, latent_dim=latent, max_action=sizes.max_action, **network.vae_hidden),
     }
+
+
+DEFINITION = Definition(BCQConfig, from_config, networks, SWEPT | {"phi"})

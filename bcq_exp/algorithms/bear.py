@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import bcq, sac
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of, within
@@ -170,3 +171,6 @@ def networks(cfg: BEARConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
         "encoder": Encoder(obs_dim, act_dim, latent_dim=latent_dim, **network.vae_hidden),
         "decoder": RawDecoder(obs_dim, act_dim, latent_dim=latent_dim, **network.vae_hidden),
     }
+
+
+DEFINITION = Definition(BEARConfig, from_config, networks, SWEPT)

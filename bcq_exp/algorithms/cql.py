@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import sac
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_regression
@@ -110,3 +111,6 @@ def networks(cfg: CQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     """SAC's networks, and with a threshold the multiplier of the penalty."""
     multiplier = {} if cfg.lagrange_threshold is None else {"multiplier": DualVariable()}
     return {**sac.networks(network, sizes), **multiplier}
+
+
+DEFINITION = Definition(CQLConfig, from_config, networks, SWEPT)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of, within
@@ -102,3 +103,6 @@ def networks(cfg: CRRConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
         "policy": gaussian_policy(network, sizes, has_state_std=True, log_std_range=LOG_STD_RANGE, std_bound="clip"),
         "critic": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
     }
+
+
+DEFINITION = Definition(CRRConfig, from_config, networks, SWEPT)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import deterministic_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import within
@@ -62,3 +63,6 @@ def networks(cfg: DDPGConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
         "critic": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
     }
+
+
+DEFINITION = Definition(DDPGConfig, from_config, networks, SWEPT)

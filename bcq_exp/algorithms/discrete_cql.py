@@ -9,6 +9,7 @@ from typing import Unpack
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn, qrdqn
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.fields import within
 from bcq_exp.networks.schema import NetworkConfig, Sizes
@@ -65,3 +66,6 @@ def from_config(cfg: DiscreteCQLConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: DiscreteCQLConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The critic, with raw linear outputs (A,), or (N A,) for N quantiles."""
     return network.heads({"model": qrdqn.critic_outputs(cfg.num_quantiles, sizes)}, sizes)
+
+
+DEFINITION = Definition(DiscreteCQLConfig, from_config, networks, SWEPT)

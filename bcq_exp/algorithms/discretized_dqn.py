@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import within
@@ -75,3 +76,6 @@ def from_config(cfg: DiscretizedDQNConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: DiscretizedDQNConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """One network with A K raw linear outputs."""
     return {"model": MLP(sizes.obs_dim, sizes.act_dim * cfg.num_bins, **network.hidden)}
+
+
+DEFINITION = Definition(DiscretizedDQNConfig, from_config, networks, SWEPT)

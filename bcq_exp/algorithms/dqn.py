@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
 from bcq_exp.data import ReplayBuffer
@@ -191,3 +192,6 @@ def from_config(cfg: DQNConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: DQNConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The Q network, with raw linear outputs (A,)."""
     return network.per_action(["model"], sizes)
+
+
+DEFINITION = Definition(DQNConfig, from_config, networks, SWEPT)

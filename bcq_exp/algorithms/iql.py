@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import AlgorithmConfig, ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_critics, twin_regression
@@ -92,3 +93,6 @@ def networks(cfg: IQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
         "value": Value(sizes.obs_dim, **network.hidden),
         **twin_critics(network, sizes),
     }
+
+
+DEFINITION = Definition(IQLConfig, from_config, networks, SWEPT)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
 from bcq_exp.fields import one_of, within
@@ -84,3 +85,6 @@ def from_config(cfg: KLControlConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: KLControlConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The Q network and the imitator, each with raw linear outputs (A,); on images they share the convolutions."""
     return network.per_action(["model", "imitator"], sizes)
+
+
+DEFINITION = Definition(KLControlConfig, from_config, networks, SWEPT)

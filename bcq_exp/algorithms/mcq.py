@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import bcq, sac
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_regression
@@ -92,3 +93,6 @@ def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: MCQConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """SAC's networks and the two halves of BCQ's generative model."""
     return {**sac.networks(network, sizes), **bcq.generative_model(network, sizes)}
+
+
+DEFINITION = Definition(MCQConfig, from_config, networks, SWEPT)

@@ -11,6 +11,7 @@ from typing import Unpack
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Tensors
 from bcq_exp.fields import within
 from bcq_exp.networks.schema import NetworkConfig, Sizes
@@ -97,3 +98,6 @@ def from_config(cfg: QRDQNConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: QRDQNConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The network of the quantiles, with N A raw linear outputs."""
     return network.heads({"model": critic_outputs(cfg.num_quantiles, sizes)}, sizes)
+
+
+DEFINITION = Definition(QRDQNConfig, from_config, networks, SWEPT)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import td3
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Loss, Nets, Tensors
 from bcq_exp.fields import within
 from bcq_exp.networks import Actor
@@ -88,3 +89,6 @@ def networks(cfg: ReBRACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
         **td3.twin_critics(network, sizes, has_layer_norm=True),
     }
+
+
+DEFINITION = Definition(ReBRACConfig, from_config, networks, SWEPT)

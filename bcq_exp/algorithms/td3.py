@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import deterministic_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Loss, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import within
@@ -133,3 +134,6 @@ def networks(cfg: TD3Config, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
         **twin_critics(network, sizes),
     }
+
+
+DEFINITION = Definition(TD3Config, from_config, networks, SWEPT)

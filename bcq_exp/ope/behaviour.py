@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.algorithms.bc import DiscreteBCConfig
+from bcq_exp.algorithms.bc_discrete import DiscreteBCConfig
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.networks.schema import Sizes
 from bcq_exp.ope.fitting import Fitting, seen
