@@ -12,8 +12,7 @@ from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of
-from bcq_exp.networks import Actor, StochasticActor
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Actor, MLPNetworkConfig, Sizes, StochasticActor
 from bcq_exp.ops.gaussian import log_prob
 
 LOG_STD_RANGE = (-5.0, 2.0)  # of a Gaussian policy: the published code of arXiv:2110.06169, policy.py, learner.py

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, masked_argmax
 
 SWEPT = frozenset({"eval_eps"})

@@ -13,8 +13,7 @@ from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensor
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, twin_critics, twin_regression
 from bcq_exp.fields import within
-from bcq_exp.networks import Decoder, Encoder, Perturbation
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Decoder, Encoder, MLPNetworkConfig, Perturbation, Sizes
 from bcq_exp.ops.gaussian import kl_to_standard_normal
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 

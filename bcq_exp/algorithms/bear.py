@@ -23,8 +23,7 @@ from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of, within
-from bcq_exp.networks import Critic, DualVariable, Encoder, RawDecoder
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Critic, DualVariable, Encoder, MLPNetworkConfig, RawDecoder, Sizes
 from bcq_exp.ops.mmd import KERNELS, squared_mmd
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 

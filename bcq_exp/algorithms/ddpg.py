@@ -17,8 +17,7 @@ from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import within
-from bcq_exp.networks import Actor, Critic
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Actor, Critic, MLPNetworkConfig, Sizes
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = frozenset({"gamma", "tau"})

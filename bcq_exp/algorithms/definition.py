@@ -8,7 +8,7 @@ from torch import nn
 
 from bcq_exp.algorithms.form import Algorithm
 from bcq_exp.algorithms.schema import AlgorithmConfig, DiscreteConfig
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import Sizes
 
 
 @dataclass(frozen=True)

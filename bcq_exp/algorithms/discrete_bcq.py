@@ -13,7 +13,7 @@ from bcq_exp.algorithms import dqn, qrdqn
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, likely_actions, masked_argmax
 
 SWEPT = frozenset({"gamma", "eval_eps", "unlikely_action_threshold", "imitation_logits_penalty"})

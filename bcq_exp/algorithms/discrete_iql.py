@@ -17,7 +17,7 @@ from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.discrete_crr import greedy_act
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, take_action
 
 SWEPT = iql.SWEPT | {"eval_eps"}

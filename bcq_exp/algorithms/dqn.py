@@ -14,7 +14,7 @@ from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 

@@ -17,8 +17,7 @@ from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import AlgorithmConfig, ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_critics, twin_regression
 from bcq_exp.fields import within
-from bcq_exp.networks import Value
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import MLPNetworkConfig, Sizes, Value
 from bcq_exp.ops.expectile import expectile_loss
 from bcq_exp.ops.td import n_step_target
 

@@ -19,7 +19,7 @@ from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
 from bcq_exp.fields import one_of, within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, take_action
 from bcq_exp.ops.td import n_step_target
 

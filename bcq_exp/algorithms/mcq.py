@@ -20,7 +20,7 @@ from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensor
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_regression
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import squashed_sample
 from bcq_exp.ops.td import n_step_target
 

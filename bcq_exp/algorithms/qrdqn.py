@@ -14,7 +14,7 @@ from bcq_exp.algorithms import dqn
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import take_action
 from bcq_exp.ops.quantile import quantile_huber_loss
 

@@ -19,8 +19,7 @@ from bcq_exp.algorithms import td3
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Loss, Nets, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks import Actor
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Actor, MLPNetworkConfig, Sizes
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = td3.SWEPT | {"actor_penalty", "critic_penalty"}

@@ -13,7 +13,7 @@ from bcq_exp.algorithms import dqn
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 
 
 @dataclass(kw_only=True)

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from bcq_exp.algorithms.form import Act, Draw, Nets, Stage, Tensors
 from bcq_exp.algorithms.td3 import smallest_value, twin_critics
-from bcq_exp.networks import DualVariable, StochasticActor
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import DualVariable, MLPNetworkConfig, Sizes, StochasticActor
 from bcq_exp.ops.gaussian import squashed_sample
 
 LOG_STD_RANGE = (-20.0, 2.0)  # of the published code, and of rlkit's TanhGaussianPolicy

@@ -20,7 +20,7 @@ from bcq_exp.algorithms import dqn
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import action_probabilities, draw_action, expected_value, masked_argmax
 
 SWEPT = dqn.SWEPT | {"min_probability"}

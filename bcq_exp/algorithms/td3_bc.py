@@ -16,7 +16,7 @@ from bcq_exp.algorithms import td3
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import Sizes
 
 SWEPT = td3.SWEPT | {"alpha"}
 

@@ -12,7 +12,7 @@ from bcq_exp.algorithms import bcq
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import MLPNetworkConfig, Sizes
 
 
 @dataclass(kw_only=True)

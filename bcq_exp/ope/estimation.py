@@ -28,8 +28,7 @@ from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.engine.machine import should_compile
 from bcq_exp.engine.optim import make_schedule
 from bcq_exp.io.files import write_json
-from bcq_exp.networks import Critic
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Critic, MLPNetworkConfig, Sizes
 from bcq_exp.ope import selection
 from bcq_exp.ope.behaviour import log_propensities
 from bcq_exp.ope.decisions import decide

@@ -7,7 +7,7 @@ import gymnasium as gym
 from omegaconf import DictConfig
 
 from bcq_exp.fields import one_of, within
-from bcq_exp.networks.schema import NETWORKS, NetworkConfig
+from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.training.config import (
     MAX_THREADS,
     OptimizerConfig,

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.form import Algorithm
 from bcq_exp.algorithms.schema import AlgorithmConfig
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import Sizes
 from bcq_exp.policies.base import Policy
 from bcq_exp.policies.optimizers import unique
 from bcq_exp.policies.schedulers import MultipleLRSchedulers, Scheduler

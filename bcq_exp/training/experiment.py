@@ -29,7 +29,7 @@ from bcq_exp.io.checkpoint import remove_end
 from bcq_exp.io.files import read_json, write_json
 from bcq_exp.io.logger import Logger, WandbLogger, own_settings
 from bcq_exp.io.masking import masked, masked_words
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import Sizes
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.policies.factory import make_policy

@@ -14,7 +14,7 @@ from algorithms.quantile_working import quantile_loss, quantile_targets, quantil
 from bcq_exp.algorithms import REGISTRY, dqn
 from bcq_exp.algorithms.discrete_bcq import bcq_target
 from bcq_exp.data import ReplayBuffer
-from bcq_exp.networks.schema import NatureCNNConfig, Sizes
+from bcq_exp.networks import NatureCNNConfig, Sizes
 from bcq_exp.policies import DiscreteBCQPolicy, Policy
 from bcq_exp.policies.factory import make_policy as make_any_policy
 

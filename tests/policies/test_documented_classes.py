@@ -14,8 +14,7 @@ from torch.testing import assert_close
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.data import ReplayBuffer
-from bcq_exp.networks import VAE
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import VAE, Sizes
 from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy, Policy
 from bcq_exp.policies.factory import make_policy
 from cases import checked

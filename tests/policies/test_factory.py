@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import Sizes
 from bcq_exp.policies import MultipleLRSchedulers, Policy
 from bcq_exp.policies.factory import make_policy
 from cases import checked
