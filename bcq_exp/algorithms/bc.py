@@ -69,14 +69,20 @@ def networks(cfg: BCConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str
 
 
 def gaussian_policy(
-    network: MLPNetworkConfig, sizes: Sizes, *, has_state_std: bool, log_std_range: tuple[float, float], std_bound: str
+    network: MLPNetworkConfig,
+    sizes: Sizes,
+    *,
+    has_state_std: bool,
+    log_std_range: tuple[float, float],
+    std_bound: str,
+    is_squashed: bool = False,
 ) -> StochasticActor:
-    """A Gaussian over actions with a mean within the bounds; keywords as `StochasticActor` takes them."""
+    """A Gaussian policy of the configured width; keywords as `StochasticActor` takes them."""
     return StochasticActor(
         sizes.obs_dim,
         sizes.act_dim,
         max_action=sizes.max_action,
-        is_squashed=False,
+        is_squashed=is_squashed,
         has_state_std=has_state_std,
         log_std_range=log_std_range,
         std_bound=std_bound,

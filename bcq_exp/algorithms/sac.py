@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bcq_exp.algorithms.bc import gaussian_policy
 from bcq_exp.algorithms.form import Act, Draw, Nets, Stage, Tensors
 from bcq_exp.algorithms.td3 import smallest_value, twin_critics
 from bcq_exp.networks import DualVariable, MLPNetworkConfig, Sizes, StochasticActor
@@ -64,16 +65,9 @@ def mean_act(max_action: float) -> Act:
 
 
 def squashed_policy(network: MLPNetworkConfig, sizes: Sizes) -> StochasticActor:
-    """A Gaussian over what tanh brings into the bounds, with a deviation of each state."""
-    return StochasticActor(
-        sizes.obs_dim,
-        sizes.act_dim,
-        max_action=sizes.max_action,
-        is_squashed=True,
-        has_state_std=True,
-        log_std_range=LOG_STD_RANGE,
-        std_bound="clip",
-        **network.hidden,
+    """A Gaussian policy whose samples tanh bounds, with a deviation of each state."""
+    return gaussian_policy(
+        network, sizes, has_state_std=True, log_std_range=LOG_STD_RANGE, std_bound="clip", is_squashed=True
     )
 
 

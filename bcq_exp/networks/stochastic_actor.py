@@ -1,11 +1,11 @@
 """The Gaussian policy that every algorithm with a stochastic policy shares."""
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from bcq_exp.networks.mlp import MLP
+from bcq_exp.networks.mlp import MLP, Hidden
 
 STD_BOUNDS = ("clip", "sigmoid")
 
@@ -25,7 +25,7 @@ class StochasticActor(nn.Module):
             before it is bounded.
         log_std_range: smallest and largest log standard deviation, in policy units (before tanh, where that follows).
         std_bound: how it stays in its range: `clip` cuts there, `sigmoid` maps all numbers into it.
-        hidden_sizes, activation: of the MLP.
+        **hidden: `hidden_sizes` and `activation` of the MLP.
 
     Raises:
         ValueError: the range is empty, or the bound is unknown.
@@ -41,8 +41,7 @@ class StochasticActor(nn.Module):
         has_state_std: bool,
         log_std_range: tuple[float, float],
         std_bound: str,
-        hidden_sizes: Sequence[int],
-        activation: str,
+        **hidden: Unpack[Hidden],
     ) -> None:
         super().__init__()
         if not log_std_range[0] < log_std_range[1]:
@@ -52,7 +51,7 @@ class StochasticActor(nn.Module):
         self.max_action, self.is_squashed, self.has_state_std = max_action, is_squashed, has_state_std
         self.log_std_range, self.std_bound = log_std_range, std_bound
         output_dim = 2 * act_dim if has_state_std else act_dim
-        self.mlp = MLP(obs_dim, output_dim, hidden_sizes=hidden_sizes, activation=activation)
+        self.mlp = MLP(obs_dim, output_dim, **hidden)
         if not has_state_std:
             self.log_std = nn.Parameter(torch.zeros(act_dim))
 
