@@ -1,6 +1,6 @@
 """Continuous BCQ (arXiv:1812.02900, section 4.2 and algorithm 1).
 
-Shape suffixes: B batch, N sampled actions a state, S observation, A action, L latent.
+Shape suffixes: B batch, N sampled actions a state, A action, L latent; in comments S observation.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def vae_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tens
 
 
 def vae_stage(latent_dim: int) -> Stage:
-    """A step of both halves of the generative model."""
+    """The stage that trains both halves of the generative model."""
     return Stage(vae_loss, trains=("encoder", "decoder"), noise={"latent": Draw("normal", (latent_dim,))})
 
 
@@ -108,7 +108,7 @@ def build(*, num_sampled_action: int, forward_sampled_times: int, latent_dim: in
 
 
 def latent_dim(sizes: Sizes) -> int:
-    """Twice the action's dimensions    (the published code)."""
+    """Dimensions of the latent: twice the action's    (the published code)."""
     return 2 * sizes.act_dim
 
 

@@ -8,7 +8,7 @@ authors left out; and at first the policy learns the constraint alone (`warmup`)
 Departures: the multiplier's logarithm starts at 0, not at random, and a step that would take it out of its bounds is
 not made, where the published code brings it back afterwards. The deviation of the policy is bounded as in SAC.
 
-Shape suffixes: B batch, N samples of a state, K critics, L latent, A action.
+Shape suffixes: B batch, N samples of a state, K critics, S observation, A action.
 """
 
 from collections.abc import Callable
@@ -156,7 +156,7 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
 
 
 def critic_names(cfg: BEARConfig) -> tuple[str, ...]:
-    """Of the ensemble's members."""
+    """Names of the ensemble's critics."""
     return tuple(f"critic{number}" for number in range(1, cfg.num_critics + 1))
 
 

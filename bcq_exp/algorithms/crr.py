@@ -38,7 +38,7 @@ class CRRConfig(ContinuousConfig):
 
 
 def regression_weights(q_B: Tensor, q_BN: Tensor, hp: Tensors, weight: str) -> Tensor:
-    """f(Q, pi, s, a), (B,): how much of the dataset's action is to be learned    (eq. 3, eq. 4 and table 1).
+    """f(Q, pi, s, a), (B,): the weight of each action's likelihood    (eq. 3, eq. 4 and table 1).
 
     binary      1[Q(s, a) > mean_j Q(s, a_j)]
     binary_max  1[Q(s, a) > max_j Q(s, a_j)]

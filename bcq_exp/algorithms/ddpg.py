@@ -4,7 +4,7 @@ Departures from the published code of arXiv:1812.02900: there the actor's rate i
 decay 1e-2, and the action enters the critic's second layer; here one optimizer setting serves both networks, and the
 action enters the first layer, as in every critic of this project.
 
-Shape suffixes: B batch, A action.
+Shape suffix: B batch.
 """
 
 from dataclasses import dataclass

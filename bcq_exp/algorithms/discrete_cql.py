@@ -26,7 +26,7 @@ class DiscreteCQLConfig(qrdqn.QuantileCriticConfig):
 
 
 def conservative_penalty(q_BA: Tensor, act_B: Tensor, available_BA: Tensor | None) -> Tensor:
-    """mean (log sum_a exp Q(s, a) - Q(s, a_data)): how much the values favour other actions than the dataset's.
+    """mean (log sum_a exp Q(s, a) - Q(s, a_data)), 0-d    (eq. 4).
 
     The sum is over the available actions. It is the logarithm of their number where Q is the same for all, and its
     gradient in Q(s, .) sums to zero.

@@ -26,7 +26,7 @@ SWEPT = frozenset({"gamma", "tau", "expectile", "beta", "max_weight"})
 
 @dataclass(kw_only=True)
 class ImplicitConfig(AlgorithmConfig):
-    """What implicit Q-learning has, whatever the actions are."""
+    """Keys of implicit Q-learning, for both kinds of actions."""
 
     gamma: float = within(0, 1)
     tau: float = within(0, 1, is_low_open=True)
@@ -56,7 +56,7 @@ def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Te
 
 @no_grad()
 def regression_weights(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors) -> Tensor:
-    """How much of each of the dataset's actions is to be learned, (B,), at most `max_weight`."""
+    """min(exp(beta (min_j Q_j'(s, a) - V(s))), max_weight), (B,): the weight of each action's likelihood."""
     advantage_B = smallest_value(targets, batch["obs"], batch["act"]) - nets["value"](batch["obs"])
     weight_B: Tensor = (hp["beta"] * advantage_B).exp().minimum(hp["max_weight"])
     return weight_B

@@ -6,7 +6,7 @@ Departures: the imitator is learned beside the values, as in discrete BCQ, where
 before; and the target is that of one network, where the paper takes the smallest of several dropout masks. Its target
 copies are soft; here they are whole, as in the rest of that frame.
 
-Shape suffixes: B batch, A number of actions.
+Shape suffixes: B batch, A number of actions, K steps of the reward window.
 """
 
 from collections.abc import Callable

@@ -50,7 +50,7 @@ def pseudo_target(nets: Nets, obs: Tensor, latent_BNL: Tensor) -> Tensor:
 
 
 def excess_loss(q_BN: Tensor, y_B: Tensor) -> Tensor:
-    """mean max(Q(s, a_i) - y(s), 0)^2: what the policy's actions are worth above the known ones    (published code)."""
+    """mean max(Q(s, a_i) - y(s), 0)^2, 0-d: how far values exceed the pseudo target    (published code)."""
     return (q_BN - y_B.unsqueeze(-1)).relu().square().mean()
 
 

@@ -1,4 +1,4 @@
-"""Soft actor-critic (arXiv:1812.05905): what the algorithms that build on it share; it is no algorithm for fixed data.
+"""Soft actor-critic (arXiv:1812.05905): parts for the algorithms that build on it. Alone it is not for fixed data.
 
 Temperature and policy are one stage, on the same sampled actions; a policy's step sees the temperature before its own
 step. As in the published code, the temperature's loss has its logarithm where the paper has the temperature itself.
@@ -21,9 +21,9 @@ LOG_STD_RANGE = (-20.0, 2.0)  # of the published code, and of rlkit's TanhGaussi
 
 
 def policy_stage(sizes: Sizes) -> Stage:
-    """A step of the networks `policy` and `temperature`.
+    """The stage that trains `policy` and `temperature`.
 
-    The target entropy is -A where the largest action is 1 (table 1), and as much relative to the bounds elsewhere.
+    The target entropy is A (log max_action - 1): the paper's -A (table 1) where max_action is 1.
     """
     max_action, target_entropy = sizes.max_action, sizes.act_dim * (math.log(sizes.max_action) - 1)
 

@@ -1,4 +1,4 @@
-"""TD3 (arXiv:1802.09477, algorithm 1) on a fixed dataset, and what every algorithm that builds on it shares.
+"""TD3 (arXiv:1802.09477, algorithm 1) on a fixed dataset, and the parts that other algorithms share.
 
 Shape suffixes: B batch, A action.
 """
@@ -37,7 +37,7 @@ def smoothed_action(targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors, 
     """clip(pi'(s') + clip(eps, -c, c), -max, max), eps ~ N(0, sigma^2)    (eq. 15, and algorithm 1's code).
 
     Args:
-        targets, batch, noise, hp: as every loss takes them; sigma and c are relative to `max_action`.
+        targets, batch, noise, hp: of a loss; sigma and c are relative to `max_action`.
         max_action: largest magnitude of an action, in policy units.
     """
     limit = hp["noise_clip"] * max_action
@@ -52,7 +52,7 @@ def smallest_value(critics: Nets, obs: Tensor, act_BA: Tensor) -> Tensor:
 
 
 def twin_regression(nets: Nets, batch: Tensors, y_B: Tensor) -> tuple[Tensor, Tensors]:
-    """sum_j mean (y - Q_j(s, a))^2    (algorithm 1), and what each critic contributes."""
+    """sum_j mean (y - Q_j(s, a))^2    (algorithm 1), and each critic's term."""
     critic1 = F.mse_loss(nets["critic1"](batch["obs"], batch["act"]), y_B)
     critic2 = F.mse_loss(nets["critic2"](batch["obs"], batch["act"]), y_B)
     return critic1 + critic2, {"critic1_loss": critic1, "critic2_loss": critic2}
@@ -89,12 +89,11 @@ def build(
     """Twin critics at every update, actor and targets at every `policy_freq`-th    (algorithm 1).
 
     Args:
-        critic_loss: what both critics descend; its noise is `eps`, (B, A).
-        actor_loss: what the actor descends.
+        critic_loss: of both critics; its noise is `eps`, (B, A).
+        actor_loss: of the actor.
         act_dim: dimensions of an action.
         policy_freq: in updates.
-        swept: hyperparameters that the losses take as tensors.
-        fields: what a batch must have besides the usual columns.
+        swept, fields: see `Algorithm`.
     """
     return Algorithm(
         stages=(

@@ -1,5 +1,7 @@
 """Plain modules: no algorithm, no optimizer, no random numbers but the initial weights.
 
+Shapes in docstrings: S features of an observation, A dimensions of an action, L of a latent, * any leading axes.
+
 `NETWORKS` is the registry of the kinds that `network.kind` names. A kind has the name of its file in `conf/network/`.
 """
 

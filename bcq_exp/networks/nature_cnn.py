@@ -51,10 +51,10 @@ class NatureCNN(nn.Module):
 
 
 class Branch(nn.Module):
-    """A trunk and a head of its own: rectified hidden layers and a raw linear output.
+    """A shared trunk with a head: rectified hidden layers and a raw linear output.
 
     Args:
-        trunk: kept as it is, so that branches of one trunk train it together.
+        trunk: not copied, so that branches of one trunk train it together.
         output_dim: size of the last output axis.
         hidden_sizes: width of each hidden layer of the head; the paper has one of 512.
     """

@@ -1,4 +1,4 @@
-"""The Gaussian policy that every algorithm with a stochastic policy shares."""
+"""Gaussian policies."""
 
 from typing import Unpack
 
@@ -13,9 +13,8 @@ STD_BOUNDS = ("clip", "sigmoid")
 class StochasticActor(nn.Module):
     """Mean and log standard deviation of a Gaussian over actions; the samples are taken in `bcq_exp.ops.gaussian`.
 
-    Squashed, the Gaussian is over what tanh then brings into the bounds, a = max_action tanh(u), and the mean is a raw
-    output (arXiv:1812.05905, appendix C). Otherwise the Gaussian is over the actions themselves, and its mean is
-    max_action tanh(MLP(s)).
+    A squashed Gaussian is over u of the action max_action tanh(u), and its mean is a raw output (arXiv:1812.05905,
+    appendix C). Otherwise the Gaussian is over actions, and its mean is max_action tanh(MLP(s)).
 
     Args:
         obs_dim, act_dim: sizes of the last axes of input and outputs.

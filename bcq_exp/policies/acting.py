@@ -1,4 +1,4 @@
-"""The half of a policy that acts.
+"""Acting: a policy's networks, its rule of action, and actions in the units of the environment.
 
 Shape suffixes: B batch, A number of discrete actions.
 """
@@ -21,14 +21,13 @@ from bcq_exp.policies.net import Net
 
 
 class Acting(nn.Module):
-    """An algorithm's networks and numbers, and its rule of action.
+    """A policy that acts and does not learn.
 
     Args:
-        algorithm, nets, hp, action_space, observation_space, device, action_scaling, action_bound_method: as `Policy`
-            takes them.
+        algorithm, nets, hp, action_space, observation_space, device, action_scaling, action_bound_method: see `Policy`.
 
     Raises:
-        ValueError: a hyperparameter is missing, or as `ActionMap`.
+        ValueError: a hyperparameter is missing or unknown, or the space does not fit: see `ActionMap`.
     """
 
     def __init__(
@@ -60,11 +59,11 @@ class Acting(nn.Module):
 
     @property
     def hp(self) -> dict[str, Tensor]:
-        """The numbers that the losses take, 0-d."""
+        """Hyperparameters and dataset statistics by name, as losses take them; hyperparameters are 0-d."""
         return {name: getattr(self, name) for name in (*self.algorithm.swept, *self.algorithm.statistics)}
 
     def seed_acting(self, seed: int) -> None:
-        """Start the stream of acting noise anew; learning noise goes on as it was."""
+        """Restart the random stream of acting noise; that of learning noise continues."""
         self.acting_noise.manual_seed(seed)
 
     def losses_view(self, state: Any = None) -> dict[str, Net]:
@@ -87,14 +86,14 @@ class Acting(nn.Module):
 
         Args:
             batch: any object with `obs` (B, *S), or `obs.obs` and `obs.mask`, the available actions (B, A).
-            state: of recurrent models, or None.
+            state: of recurrent networks, or None.
             **kwargs: ignored.
 
         Returns:
-            `act` in policy units, what else the algorithm reports, and `state`.
+            `act` in policy units, the algorithm's other outputs, and `state`.
 
         Raises:
-            ValueError: a mask, and the actions are continuous.
+            ValueError: there is a mask, and the actions are continuous.
         """
         columns, nets = observation_columns(batch, "obs", self.device), self.losses_view(state)
         check_masks(columns, is_discrete=self.action_map.is_discrete)
@@ -105,11 +104,13 @@ class Acting(nn.Module):
         return Batch(**out, state=states[0] if states else None)
 
     def exploration_noise(self, act: Any, batch: Any) -> Any:
-        """Discrete actions in evaluation mode: with probability `eval_eps` an available one at random; else `act`.
+        """Explore in evaluation mode: with probability `eval_eps` a random available action instead of `act`.
+
+        In training mode, and for algorithms without `eval_eps`, `act` is returned unchanged.
 
         Args:
-            act: actions (B,), numpy or torch; the same kind comes back.
-            batch: what the actions were made from.
+            act: actions (B,), numpy or torch; the result is of the same kind.
+            batch: the observations that the actions are for.
         """
         if self.training or "eval_eps" not in self.algorithm.swept:
             return act
@@ -121,23 +122,23 @@ class Acting(nn.Module):
         return explored_B.cpu().numpy() if isinstance(act, np.ndarray) else explored_B
 
     def map_action(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Policy units to environment units."""
+        """Convert policy units to environment units: see `ActionMap`."""
         return self.action_map.map_action(act)
 
     def map_action_inverse(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Environment units to policy units."""
+        """Convert environment units to policy units: see `ActionMap`."""
         return self.action_map.map_action_inverse(act)
 
     def compute_action(self, obs: Any, state: Any = None, mask: ArrayLike | None = None) -> NDArray[np.generic]:
-        """Actions in environment units, as an environment's `step` takes them.
+        """The actions for an environment's `step`, in its units: exploration and bounds included.
 
         Args:
             obs: a batch (B, *S), or one observation (*S) where `observation_space` is known.
-            state: of recurrent models, or None.
-            mask: the actions that are available, (B, A) of 0 and 1, or (A,) for one observation; None: all.
+            state: of recurrent networks, or None.
+            mask: 1 for available actions, 0 for others, (B, A), or (A,) for one observation; None: all are available.
 
         Raises:
-            ValueError: a mask of another shape, one that leaves nothing to do, or one for continuous actions.
+            ValueError: a mask of another shape, a row without an available action, or a mask for continuous actions.
         """
         is_single = self.observation_space is not None and np.ndim(obs) == len(self.observation_space.shape or ())
         batch = Batch(obs=np.asarray(obs)[None] if is_single else obs)

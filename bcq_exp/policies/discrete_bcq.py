@@ -1,4 +1,7 @@
-"""Discrete BCQ as a documented class."""
+"""Discrete BCQ as a documented class.
+
+Shape suffix: B batch.
+"""
 
 from typing import Any
 
@@ -70,12 +73,12 @@ class DiscreteBCQPolicy(Policy):
             "unlikely_action_threshold": unlikely_action_threshold,
             "imitation_logits_penalty": imitation_logits_penalty,
         }
-        found = violations(
+        errors = violations(
             discrete_bcq.DiscreteBCQConfig,
             numbers | {"estimation_step": estimation_step, "target_update_freq": target_update_freq},
         )
-        if found:
-            raise ValueError("; ".join(found).replace("gamma=", "discount_factor="))
+        if errors:
+            raise ValueError("; ".join(errors).replace("gamma=", "discount_factor="))
         if not isinstance(action_space, gym.spaces.Discrete):
             raise ValueError(f"DiscreteBCQPolicy needs Discrete actions, found {action_space}; see BCQPolicy")
         super().__init__(
