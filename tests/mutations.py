@@ -48,7 +48,9 @@ BCQ, DISCRETE_BCQ, DQN, TD3, TD3_BC = (
     f"algorithms/test_{name}.py" for name in ("bcq", "discrete_bcq", "dqn", "td3", "td3_bc")
 )
 
-AWAC, BC, CQL, CRR, IQL, MCQ = (f"algorithms/test_{name}.py" for name in ("awac", "bc", "cql", "crr", "iql", "mcq"))
+AWAC, BC, BC_DISCRETE, CQL, CRR, IQL, MCQ = (
+    f"algorithms/test_{name}.py" for name in ("awac", "bc", "bc_discrete", "cql", "crr", "iql", "mcq")
+)
 DDPG, DISCRETIZED_DQN, VAE_BC, REBRAC, BEAR = (
     f"algorithms/test_{name}.py" for name in ("ddpg", "discretized_dqn", "vae_bc", "rebrac", "bear")
 )
@@ -68,9 +70,9 @@ MUTATIONS = (
     ),
     Mutation(
         "truncated_as_terminal",
-        "policies/door.py",
+        "policies/batches.py",
         '    num_steps = get(batch, "num_steps")\n',
-        '    num_steps = get(batch, "num_steps")\n    found["terminated"] = found["terminated"] | found["truncated"]\n',
+        '    num_steps = get(batch, "num_steps")\n    columns["terminated"] |= columns["truncated"]\n',
         (BCQ, DISCRETE_BCQ, DQN, TD3_BC),
     ),
     Mutation(
@@ -241,7 +243,7 @@ MUTATIONS = (
         "(0.5 * scaled_A.square() + log_std_A +",
         "(0.5 * scaled_A.square() +",
         (BC, IQL),
-        "golden and not discrete and not continuous",
+        "golden and not continuous",
     ),
     Mutation(
         "awac_weights_sum_to_one",
@@ -499,11 +501,10 @@ MUTATIONS = (
     ),
     Mutation(
         "clone_of_unavailable_actions",
-        "algorithms/bc.py",
+        "algorithms/bc_discrete.py",
         'nets["imitator"](batch["obs"]), batch.get("mask"))',
         'nets["imitator"](batch["obs"]), None)',
-        (BC,),
-        "golden and discrete",
+        (BC_DISCRETE,),
     ),
     Mutation(
         "huber_for_mse",

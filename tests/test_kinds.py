@@ -6,16 +6,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from bcq_exp.ope.offline import ESTIMATORS
 
 import bcq_exp
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.behaviours.agents import NOISES
 from bcq_exp.behaviours.training import ALGORITHMS
 from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
-from bcq_exp.networks.schema import NETWORKS
+from bcq_exp.io.loggers import LOGGERS
+from bcq_exp.networks import NETWORKS
+from bcq_exp.ope.estimators import ESTIMATORS
 from bcq_exp.sweeps.launch import PACKAGES
-from bcq_exp.training.datasets import FORMATS
+from bcq_exp.training.datasets import DATASETS
 
 PACKAGE = Path(bcq_exp.__file__).parent
 TREES = {str(path.relative_to(PACKAGE)): ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
@@ -40,10 +41,10 @@ KINDS = {
     "algorithm": Kinds(
         "algorithms/__init__.py:REGISTRY", frozenset(REGISTRY), frozenset(entry.config for entry in REGISTRY.values())
     ),
-    "dataset": Kinds("training/datasets.py:FORMATS", frozenset(FORMATS), frozenset(FORMATS.values())),
-    "network": Kinds("networks/schema.py:NETWORKS", frozenset(NETWORKS), frozenset(NETWORKS.values())),
-    "logger": Kinds("training/config.py:LoggerConfig", frozenset({"csv", "wandb"})),
-    "estimator": Kinds("ope/offline.py:ESTIMATORS", frozenset(ESTIMATORS)),
+    "dataset": Kinds("training/datasets.py:DATASETS", frozenset(DATASETS), frozenset(DATASETS.values())),
+    "network": Kinds("networks/__init__.py:NETWORKS", frozenset(NETWORKS), frozenset(NETWORKS.values())),
+    "logger": Kinds("io/loggers/__init__.py:LOGGERS", frozenset(LOGGERS), frozenset(LOGGERS.values())),
+    "estimator": Kinds("ope/estimators/__init__.py:ESTIMATORS", frozenset(ESTIMATORS), frozenset(ESTIMATORS.values())),
     "optimizer": Kinds("engine/optim.py:OPTIMIZERS", frozenset(OPTIMIZERS), frozenset(OPTIMIZERS.values())),
     "decay": Kinds("engine/optim.py:DECAYS", frozenset(DECAYS)),
     "executor": Kinds("sweeps/launch.py:PACKAGES", frozenset(PACKAGES)),

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import gaussian_policy, log_likelihood, mean_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
-from bcq_exp.algorithms.td3 import smallest_value, twin_critics, twin_regression
+from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_critics, twin_regression
 from bcq_exp.fields import one_of, within
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import sample
 from bcq_exp.ops.td import n_step_target
 
@@ -78,12 +79,13 @@ def from_config(cfg: AWACConfig, sizes: Sizes) -> Algorithm:
     noise = {"eps": Draw("normal", (sizes.act_dim,))}
     return Algorithm(
         stages=(
-            Stage(critic_loss, trains=("critic1", "critic2"), noise=noise),
+            Stage(critic_loss, trains=CRITICS, noise=noise),
             Stage(actor_loss, trains=("policy",), noise=noise),
         ),
-        targets={name: Target(name, rate="tau", every=1) for name in ("critic1", "critic2")},
+        targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=mean_act,
         swept=SWEPT,
+        scalar=CRITICS,
     )
 
 
@@ -95,3 +97,6 @@ def networks(cfg: AWACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
         ),
         **twin_critics(network, sizes),
     }
+
+
+DEFINITION = Definition(AWACConfig, from_config, networks, SWEPT)

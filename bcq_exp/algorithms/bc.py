@@ -1,6 +1,6 @@
-"""Behavioural cloning: of continuous actions by regression or by likelihood, of discrete ones by classification.
+"""Behavioural cloning of continuous actions: by regression, or by likelihood.
 
-Shape suffixes: B batch, A action dimensions or number of actions.
+Shape suffixes: B batch, A action dimensions.
 """
 
 from dataclasses import dataclass
@@ -8,17 +8,14 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
-from bcq_exp.algorithms.schema import ContinuousConfig, DiscreteConfig
+from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of
-from bcq_exp.networks import Actor, StochasticActor
-from bcq_exp.networks.schema import MLPNetworkConfig, NetworkConfig, Sizes
-from bcq_exp.ops.discrete import among_available, masked_argmax
+from bcq_exp.networks import Actor, MLPNetworkConfig, Sizes, StochasticActor
 from bcq_exp.ops.gaussian import log_prob
 
 LOG_STD_RANGE = (-5.0, 2.0)  # of a Gaussian policy: the published code of arXiv:2110.06169, policy.py, learner.py
-
-DISCRETE_SWEPT = frozenset({"eval_eps"})
 
 
 @dataclass(kw_only=True)
@@ -26,11 +23,6 @@ class BCConfig(ContinuousConfig):
     """Keys of `conf/algorithm/bc.yaml`."""
 
     policy: str = one_of("deterministic", "gaussian")
-
-
-@dataclass(kw_only=True)
-class DiscreteBCConfig(DiscreteConfig):
-    """Keys of `conf/algorithm/bc_discrete.yaml`."""
 
 
 def bc_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -50,12 +42,6 @@ def gaussian_bc_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, 
     return loss, {"loss": loss}
 
 
-def discrete_bc_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """-mean log G(a|s), G being a distribution over the available actions."""
-    loss = F.cross_entropy(among_available(nets["imitator"](batch["obs"]), batch.get("mask")), batch["act"])
-    return loss, {"loss": loss}
-
-
 def deterministic_act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
     """pi(s)."""
     return {"act": nets["actor"](batch["obs"])}
@@ -65,12 +51,6 @@ def mean_act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[st
     """The mean of a Gaussian policy, whose density is largest there."""
     mean_BA, _ = nets["policy"](batch["obs"])
     return {"act": mean_BA}
-
-
-def most_probable_act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
-    """argmax_a G(a|s) among the available actions."""
-    logits_BA = nets["imitator"](batch["obs"])
-    return {"act": masked_argmax(logits_BA, batch.get("mask")), "logits": logits_BA, "imitation_logits": logits_BA}
 
 
 def from_config(cfg: BCConfig, sizes: Sizes) -> Algorithm:
@@ -89,14 +69,20 @@ def networks(cfg: BCConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str
 
 
 def gaussian_policy(
-    network: MLPNetworkConfig, sizes: Sizes, *, has_state_std: bool, log_std_range: tuple[float, float], std_bound: str
+    network: MLPNetworkConfig,
+    sizes: Sizes,
+    *,
+    has_state_std: bool,
+    log_std_range: tuple[float, float],
+    std_bound: str,
+    is_squashed: bool = False,
 ) -> StochasticActor:
-    """A Gaussian over actions with a mean within the bounds; keywords as `StochasticActor` takes them."""
+    """A Gaussian policy of the configured width; keywords as `StochasticActor` takes them."""
     return StochasticActor(
         sizes.obs_dim,
         sizes.act_dim,
         max_action=sizes.max_action,
-        is_squashed=False,
+        is_squashed=is_squashed,
         has_state_std=has_state_std,
         log_std_range=log_std_range,
         std_bound=std_bound,
@@ -104,16 +90,4 @@ def gaussian_policy(
     )
 
 
-def discrete_from_config(cfg: DiscreteBCConfig, sizes: Sizes) -> Algorithm:
-    """Cloning of discrete actions, as stages."""
-    return Algorithm(
-        stages=(Stage(discrete_bc_loss, trains=("imitator",)),),
-        targets={},
-        act=most_probable_act,
-        swept=DISCRETE_SWEPT,
-    )
-
-
-def discrete_networks(cfg: DiscreteBCConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
-    """An imitator with raw linear outputs (A,)."""
-    return network.per_action(["imitator"], sizes)
+DEFINITION = Definition(BCConfig, from_config, networks, frozenset())

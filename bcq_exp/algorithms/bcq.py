@@ -1,6 +1,6 @@
 """Continuous BCQ (arXiv:1812.02900, section 4.2 and algorithm 1).
 
-Shape suffixes: B batch, N sampled actions a state, S observation, A action, L latent.
+Shape suffixes: B batch, N sampled actions a state, A action, L latent; in comments S observation.
 """
 
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
-from bcq_exp.algorithms.td3 import twin_critics, twin_regression
+from bcq_exp.algorithms.td3 import CRITICS, twin_critics, twin_regression
 from bcq_exp.fields import within
-from bcq_exp.networks import Decoder, Encoder, Perturbation
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Decoder, Encoder, MLPNetworkConfig, Perturbation, Sizes
 from bcq_exp.ops.gaussian import kl_to_standard_normal
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 
@@ -45,7 +45,7 @@ def vae_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tens
 
 
 def vae_stage(latent_dim: int) -> Stage:
-    """A step of both halves of the generative model."""
+    """The stage that trains both halves of the generative model."""
     return Stage(vae_loss, trains=("encoder", "decoder"), noise={"latent": Draw("normal", (latent_dim,))})
 
 
@@ -94,20 +94,21 @@ def build(*, num_sampled_action: int, forward_sampled_times: int, latent_dim: in
             vae_stage(latent_dim),
             Stage(
                 critic_loss,
-                trains=("critic1", "critic2"),
+                trains=CRITICS,
                 noise={"latent": Draw("normal", (num_sampled_action, latent_dim), LATENT_CLIP)},
             ),
             Stage(actor_loss, trains=("actor",), noise={"latent": Draw("normal", (latent_dim,), LATENT_CLIP)}),
         ),
-        targets={name: Target(name, rate="tau", every=1) for name in ("actor", "critic1", "critic2")},
+        targets={name: Target(name, rate="tau", every=1) for name in ("actor", *CRITICS)},
         act=act,
         act_noise={"latent": Draw("normal", (forward_sampled_times, latent_dim), LATENT_CLIP)},
         swept=SWEPT,
+        scalar=CRITICS,
     )
 
 
 def latent_dim(sizes: Sizes) -> int:
-    """Twice the action's dimensions    (the published code)."""
+    """Dimensions of the latent: twice the action's    (the published code)."""
     return 2 * sizes.act_dim
 
 
@@ -137,3 +138,6 @@ def generative_model(network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Mo
         "encoder": Encoder(obs_dim, act_dim, latent_dim=latent, **network.vae_hidden),
         "decoder": Decoder(obs_dim, act_dim, latent_dim=latent, max_action=sizes.max_action, **network.vae_hidden),
     }
+
+
+DEFINITION = Definition(BCQConfig, from_config, networks, SWEPT | {"phi"})

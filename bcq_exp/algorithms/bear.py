@@ -8,7 +8,7 @@ authors left out; and at first the policy learns the constraint alone (`warmup`)
 Departures: the multiplier's logarithm starts at 0, not at random, and a step that would take it out of its bounds is
 not made, where the published code brings it back afterwards. The deviation of the policy is bounded as in SAC.
 
-Shape suffixes: B batch, N samples of a state, K critics, L latent, A action.
+Shape suffixes: B batch, N samples of a state, K critics, S observation, A action.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import bcq, sac
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of, within
-from bcq_exp.networks import Critic, DualVariable, Encoder, RawDecoder
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Critic, DualVariable, Encoder, MLPNetworkConfig, RawDecoder, Sizes
 from bcq_exp.ops.mmd import KERNELS, squared_mmd
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 
@@ -151,11 +151,12 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
         act=act,
         act_noise={"eps": Draw("normal", (cfg.forward_sampled_times, sizes.act_dim))},
         swept=SWEPT,
+        scalar=critics,
     )
 
 
 def critic_names(cfg: BEARConfig) -> tuple[str, ...]:
-    """Of the ensemble's members."""
+    """Names of the ensemble's critics."""
     return tuple(f"critic{number}" for number in range(1, cfg.num_critics + 1))
 
 
@@ -169,3 +170,6 @@ def networks(cfg: BEARConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
         "encoder": Encoder(obs_dim, act_dim, latent_dim=latent_dim, **network.vae_hidden),
         "decoder": RawDecoder(obs_dim, act_dim, latent_dim=latent_dim, **network.vae_hidden),
     }
+
+
+DEFINITION = Definition(BEARConfig, from_config, networks, SWEPT)

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import sac
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
-from bcq_exp.algorithms.td3 import smallest_value, twin_regression
+from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_regression
 from bcq_exp.fields import within
-from bcq_exp.networks import DualVariable
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import DualVariable, MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import squashed_sample
 from bcq_exp.ops.td import n_step_target
 
@@ -78,7 +78,7 @@ def from_config(cfg: CQLConfig, sizes: Sizes) -> Algorithm:
         loss, metrics = twin_regression(nets, batch, y_B)
         obs = batch["obs"].unsqueeze(1).expand(-1, act_BMA.shape[1], -1)  # (B, M, S)
         gaps = []
-        for critic in (nets["critic1"], nets["critic2"]):
+        for critic in (nets[name] for name in CRITICS):
             q_BM = critic(obs, act_BMA).view_as(log_density_BM)
             gaps.append(conservative_gap(q_BM, log_density_BM, critic(batch["obs"], batch["act"])))
         penalty = hp["alpha"] * torch.stack(gaps)  # one a critic
@@ -96,12 +96,13 @@ def from_config(cfg: CQLConfig, sizes: Sizes) -> Algorithm:
         "here": Draw("normal", (num_samples, act_dim)),
         "there": Draw("normal", (num_samples, act_dim)),
     }
-    trained = ("critic1", "critic2") if threshold is None else ("critic1", "critic2", "multiplier")
+    trained = CRITICS if threshold is None else (*CRITICS, "multiplier")
     return Algorithm(
         stages=(sac.policy_stage(sizes), Stage(critic_loss, trains=trained, noise=noise)),
-        targets={name: Target(name, rate="tau", every=1) for name in ("critic1", "critic2")},
+        targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=sac.mean_act(max_action),
         swept=SWEPT,
+        scalar=CRITICS,
     )
 
 
@@ -109,3 +110,6 @@ def networks(cfg: CQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     """SAC's networks, and with a threshold the multiplier of the penalty."""
     multiplier = {} if cfg.lagrange_threshold is None else {"multiplier": DualVariable()}
     return {**sac.networks(network, sizes), **multiplier}
+
+
+DEFINITION = Definition(CQLConfig, from_config, networks, SWEPT)

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of, within
-from bcq_exp.networks import Critic
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Critic, MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import sample
 from bcq_exp.ops.td import n_step_target
 
@@ -38,7 +38,7 @@ class CRRConfig(ContinuousConfig):
 
 
 def regression_weights(q_B: Tensor, q_BN: Tensor, hp: Tensors, weight: str) -> Tensor:
-    """f(Q, pi, s, a), (B,): how much of the dataset's action is to be learned    (eq. 3, eq. 4 and table 1).
+    """f(Q, pi, s, a), (B,): the weight of each action's likelihood    (eq. 3, eq. 4 and table 1).
 
     binary      1[Q(s, a) > mean_j Q(s, a_j)]
     binary_max  1[Q(s, a) > max_j Q(s, a_j)]
@@ -102,3 +102,6 @@ def networks(cfg: CRRConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
         "policy": gaussian_policy(network, sizes, has_state_std=True, log_std_range=LOG_STD_RANGE, std_bound="clip"),
         "critic": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
     }
+
+
+DEFINITION = Definition(CRRConfig, from_config, networks, SWEPT)

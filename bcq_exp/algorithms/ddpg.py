@@ -4,7 +4,7 @@ Departures from the published code of arXiv:1812.02900: there the actor's rate i
 decay 1e-2, and the action enters the critic's second layer; here one optimizer setting serves both networks, and the
 action enters the first layer, as in every critic of this project.
 
-Shape suffixes: B batch, A action.
+Shape suffix: B batch.
 """
 
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import deterministic_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import within
-from bcq_exp.networks import Actor, Critic
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Actor, Critic, MLPNetworkConfig, Sizes
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = frozenset({"gamma", "tau"})
@@ -62,3 +62,6 @@ def networks(cfg: DDPGConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
         "critic": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
     }
+
+
+DEFINITION = Definition(DDPGConfig, from_config, networks, SWEPT)

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn, qrdqn
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, likely_actions, masked_argmax
 
 SWEPT = frozenset({"gamma", "eval_eps", "unlikely_action_threshold", "imitation_logits_penalty"})
@@ -93,3 +94,6 @@ def networks(cfg: DiscreteBCQConfig, network: NetworkConfig, sizes: Sizes) -> di
     """
     outputs = {"model": qrdqn.critic_outputs(cfg.num_quantiles, sizes), "imitator": sizes.act_dim}
     return network.heads(outputs, sizes)
+
+
+DEFINITION = Definition(DiscreteBCQConfig, from_config, networks, SWEPT)

@@ -9,9 +9,10 @@ from typing import Unpack
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn, qrdqn
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, take_action
 
 SWEPT = dqn.SWEPT | {"alpha"}
@@ -25,7 +26,7 @@ class DiscreteCQLConfig(qrdqn.QuantileCriticConfig):
 
 
 def conservative_penalty(q_BA: Tensor, act_B: Tensor, available_BA: Tensor | None) -> Tensor:
-    """mean (log sum_a exp Q(s, a) - Q(s, a_data)): how much the values favour other actions than the dataset's.
+    """mean (log sum_a exp Q(s, a) - Q(s, a_data)), 0-d    (eq. 4).
 
     The sum is over the available actions. It is the logarithm of their number where Q is the same for all, and its
     gradient in Q(s, .) sums to zero.
@@ -65,3 +66,6 @@ def from_config(cfg: DiscreteCQLConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: DiscreteCQLConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The critic, with raw linear outputs (A,), or (N A,) for N quantiles."""
     return network.heads({"model": qrdqn.critic_outputs(cfg.num_quantiles, sizes)}, sizes)
+
+
+DEFINITION = Definition(DiscreteCQLConfig, from_config, networks, SWEPT)

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.crr import advantage_weights
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
 from bcq_exp.fields import one_of, within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import action_probabilities, among_available, expected_value, masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 
@@ -81,3 +82,6 @@ def from_config(cfg: DiscreteCRRConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: DiscreteCRRConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The critic and the policy, each with raw linear outputs (A,); on images they share the convolutions."""
     return network.per_action(["model", "policy"], sizes)
+
+
+DEFINITION = Definition(DiscreteCRRConfig, from_config, networks, SWEPT)

@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bcq_exp.algorithms import iql
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.discrete_crr import greedy_act
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, take_action
 
 SWEPT = iql.SWEPT | {"eval_eps"}
@@ -77,3 +78,6 @@ def networks(cfg: DiscreteIQLConfig, network: NetworkConfig, sizes: Sizes) -> di
     """
     value = network.heads({"value": 1}, sizes)
     return {**network.per_action(["policy"], sizes), **value, **network.per_action(list(CRITICS.values()), sizes)}
+
+
+DEFINITION = Definition(DiscreteIQLConfig, from_config, networks, SWEPT)

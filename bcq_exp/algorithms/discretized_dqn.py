@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import within
-from bcq_exp.networks import MLP
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import MLP, MLPNetworkConfig, Sizes
 from bcq_exp.ops.discrete import take_action
 from bcq_exp.ops.td import n_step_target
 
@@ -75,3 +75,6 @@ def from_config(cfg: DiscretizedDQNConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: DiscretizedDQNConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """One network with A K raw linear outputs."""
     return {"model": MLP(sizes.obs_dim, sizes.act_dim * cfg.num_bins, **network.hidden)}
+
+
+DEFINITION = Definition(DiscretizedDQNConfig, from_config, networks, SWEPT)

@@ -1,6 +1,6 @@
 """DQN (doi:10.1038/nature14236) and double DQN (arXiv:1509.06461) on a fixed dataset.
 
-Shape suffixes: B batch, A number of actions, K steps of the reward window.
+Shape suffixes: N values of an action (quantiles, heads), B batch, A number of actions.
 """
 
 from dataclasses import dataclass
@@ -9,11 +9,12 @@ from typing import TypedDict, Unpack
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 
@@ -21,7 +22,7 @@ SWEPT = frozenset({"gamma", "eval_eps"})
 
 
 class Bootstrapping(TypedDict):
-    """What decides how targets are made but for the choice of the action, to be handed on as keywords."""
+    """Keyword arguments of target construction, except `is_double`."""
 
     target_update_freq: int
     estimation_step: int
@@ -29,7 +30,7 @@ class Bootstrapping(TypedDict):
 
 
 class QLearning(Bootstrapping):
-    """What decides the program of Q-learning, to be handed on as keywords."""
+    """Keyword arguments of Q-learning."""
 
     is_double: bool
     clip_loss_grad: bool
@@ -37,7 +38,7 @@ class QLearning(Bootstrapping):
 
 @dataclass(kw_only=True)
 class BootstrappingConfig(DiscreteConfig):
-    """What every algorithm with targets of a greedy choice and hard target copies has."""
+    """Keys of every algorithm that bootstraps from a greedy action and copies its target network whole."""
 
     is_double: bool
     reward_normalization: bool
@@ -47,7 +48,7 @@ class BootstrappingConfig(DiscreteConfig):
 
     @property
     def bootstrapping(self) -> Bootstrapping:
-        """The keys that decide the program, but for `is_double`."""
+        """The keys of target construction, except `is_double`."""
         return {
             "target_update_freq": self.target_update_freq,
             "estimation_step": self.estimation_step,
@@ -57,13 +58,13 @@ class BootstrappingConfig(DiscreteConfig):
 
 @dataclass(kw_only=True)
 class QLearningConfig(BootstrappingConfig):
-    """What every algorithm with a regression of Q(s, a) on a target has."""
+    """Keys of every algorithm that regresses Q(s, a) on such a target."""
 
     clip_loss_grad: bool
 
     @property
     def q_learning(self) -> QLearning:
-        """The keys that decide the program."""
+        """The keys of Q-learning."""
         return {**self.bootstrapping, "is_double": self.is_double, "clip_loss_grad": self.clip_loss_grad}
 
 
@@ -75,13 +76,13 @@ class DQNConfig(QLearningConfig):
 def q_learning_target(
     nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, mask_BA: Tensor | None, *, is_double: bool
 ) -> Tensor:
-    """The n-step target (B,), or (N, B) where the networks give N values of each action, in the units of the network.
+    """The n-step target in the units of the Q network: (B,), or (N, B) for networks with N values of each action.
 
     y = sum_k gamma^k r_k + gamma^m (1 - terminated) Q'(s_m, argmax_a Q(s_m, a))    (arXiv:1509.06461, eq. 4)
 
     Args:
-        nets, targets, batch, hp: as every loss takes them; `return_mean` and `return_std` in `hp` normalise.
-        mask_BA: the actions of s_m among which the argmax is taken, or None for all.
+        nets, targets, batch, hp: of a loss; `return_mean` and `return_std` in `hp` normalise.
+        mask_BA: actions of s_m among which the argmax is taken, bool; None: all.
         is_double: the online network chooses the action; otherwise the target network does.
     """
     q_BA = targets["model"](batch["obs_next"])
@@ -91,19 +92,19 @@ def q_learning_target(
 
 
 def with_values(nets: Nets, num_values: int) -> Nets:
-    """The networks with the outputs (B, N A) of `model` as N values of each action, (N, B, A)."""
+    """The same networks, with the outputs (B, N A) of `model` as N values of each action, (N, B, A)."""
     return {**nets, "model": lambda obs: nets["model"](obs).unflatten(-1, (num_values, -1)).movedim(-2, 0)}
 
 
 def mean_value(q_BA: Tensor) -> Tensor:
-    """Q(s, .) as it is, (B, A), or the mean of several values of each action, (N, B, A)."""
+    """Q(s, .), (B, A): unchanged, or the mean of N values of each action, (N, B, A)."""
     return q_BA if q_BA.dim() == 2 else q_BA.mean(0)
 
 
 def bootstrapped(value_B: Tensor, batch: Tensors, hp: Tensors) -> Tensor:
-    """The n-step target (*, B) of what s_m is worth, (*, B), both in the units of the Q network."""
-    worth_B = denormalize(value_B, hp)
-    y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], worth_B, hp["gamma"])
+    """The n-step target (*, B) for given values of s_m, (*, B), both in the units of the Q network."""
+    value_next_B = denormalize(value_B, hp)
+    y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_next_B, hp["gamma"])
     return normalize(y_B, hp)
 
 
@@ -114,7 +115,7 @@ def td_loss(q_BA: Tensor, act_B: Tensor, y_B: Tensor, *, clip_loss_grad: bool) -
 
 
 def td_and_imitation_loss(nets: Nets, batch: Tensors, y_B: Tensor, *, clip_loss_grad: bool) -> tuple[Tensor, Tensors]:
-    """L_TD + CE(G(s), a): a Q network and, beside it, an imitator of the behaviour among the available actions."""
+    """L_TD + CE(G(s), a): of a Q network, and of an imitator of the behaviour among the available actions."""
     q_loss = td_loss(nets["model"](batch["obs"]), batch["act"], y_B, clip_loss_grad=clip_loss_grad)
     i_loss = F.cross_entropy(among_available(nets["imitator"](batch["obs"]), batch.get("mask")), batch["act"])
     total = q_loss + i_loss
@@ -122,20 +123,20 @@ def td_and_imitation_loss(nets: Nets, batch: Tensors, y_B: Tensor, *, clip_loss_
 
 
 def normalize(value: Tensor, hp: Tensors) -> Tensor:
-    """Reward units to the units of the Q network."""
+    """Convert reward units to the units of the Q network."""
     return (value - hp["return_mean"]) / hp["return_std"] if "return_mean" in hp else value
 
 
 def denormalize(value: Tensor, hp: Tensors) -> Tensor:
-    """Units of the Q network to reward units."""
+    """Convert units of the Q network to reward units."""
     return hp["return_mean"] + hp["return_std"] * value if "return_mean" in hp else value
 
 
 def return_statistics(buffer: ReplayBuffer, hp: Tensors) -> dict[str, Tensor]:
-    """Mean and deviation of the dataset's discounted Monte-Carlo returns, over all rows.
+    """`return_mean` and `return_std`, 0-d: mean and deviation of the dataset's discounted returns over all rows.
 
     Raises:
-        ValueError: all returns are equal, so there is nothing to divide by.
+        ValueError: all returns are equal, so the deviation is 0.
     """
     returns_N = buffer.discounted_returns(float(hp["gamma"]))
     std, mean = returns_N.std(correction=0), returns_N.mean()
@@ -147,13 +148,14 @@ def return_statistics(buffer: ReplayBuffer, hp: Tensors) -> dict[str, Tensor]:
 def q_learning_algorithm(
     stage: Stage, act: Act, swept: frozenset[str], **bootstrapping: Unpack[Bootstrapping]
 ) -> Algorithm:
-    """One stage that learns a Q network against a hard copy of it, from n-step windows, in raw or normalised units."""
+    """An algorithm of one stage, against a hard copy of `model`, on n-step windows, in raw or normalised units."""
     is_normalized = bootstrapping["reward_normalization"]
     return Algorithm(
         stages=(stage,),
         targets={"model": Target("model", rate=None, every=bootstrapping["target_update_freq"])},
         act=act,
         swept=swept,
+        recurrent=stage.trains,
         num_steps=bootstrapping["estimation_step"],
         prepare=return_statistics if is_normalized else None,
         statistics=("return_mean", "return_std") if is_normalized else (),
@@ -161,12 +163,12 @@ def q_learning_algorithm(
 
 
 def greedy(q_BA: Tensor, batch: Tensors, hp: Tensors) -> dict[str, Tensor]:
-    """argmax_a Q(s, a) among the available actions."""
+    """argmax_a Q(s, a) among the available actions, with the values in both units."""
     return {"act": masked_argmax(q_BA, batch.get("mask")), "logits": q_BA, "q_value": denormalize(q_BA, hp)}
 
 
 def greedy_act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
-    """The greedy choice of a network with an output for each action."""
+    """argmax_a Q(s, a) of a network with one output an action."""
     return greedy(nets["model"](batch["obs"]), batch, hp)
 
 
@@ -190,3 +192,6 @@ def from_config(cfg: DQNConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: DQNConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The Q network, with raw linear outputs (A,)."""
     return network.per_action(["model"], sizes)
+
+
+DEFINITION = Definition(DQNConfig, from_config, networks, SWEPT)

@@ -1,8 +1,8 @@
 """The form of an algorithm: data around pure losses.
 
-A loss knows no parameter, no optimizer and no random generator. Networks come in as callables (a module, or a
-functional call bound to stacked weights), noise and hyperparameters as tensors; a loss and metrics go out. So the same
-function trains a lone policy and, under `vmap`, a whole population.
+A loss is a function of networks, a batch, noise and hyperparameters; it returns the loss and metrics. Networks are
+callables (a module, or a functional call bound to stacked weights), all else is tensors. It holds no parameter, no
+optimizer and no random generator, so the same function trains a lone policy and, under `vmap`, a whole population.
 """
 
 import math
@@ -15,24 +15,27 @@ from torch import Tensor
 
 from bcq_exp.data import ReplayBuffer
 
-UNSEEN = 0.05  # of the weight of the future, above which it is said that a target is copied too rarely
+UNSEEN = 0.05  # largest share of the discounted weight that may lie beyond the steps that targets have carried back
 
 Nets = Mapping[str, Callable[..., Any]]
+"""Networks by name."""
 Tensors = Mapping[str, Tensor]
+"""Tensors by name: the columns of a batch, noise, hyperparameters, metrics."""
 Loss = Callable[[Nets, Nets, Tensors, Tensors, Tensors], tuple[Tensor, Tensors]]
 """(nets, targets, batch, noise, hp) -> (0-d loss, 0-d metrics).
 
-`batch` has the columns of the dataset with leading axis B, `rew` as the window (B, K) and `num_steps` (B,). `mask` and
-`mask_next`, (B, A) bool, are there only where the dataset has them: no output of a network for an action that they
-exclude may change a loss. `mask_next` may exclude all actions of a terminal state. `hp` are 0-d tensors.
+`batch` has the columns of the dataset with leading axis B, `rew` as a window of K steps, (B, K), and `num_steps`, the
+rewards in each window, (B,). `mask` and `mask_next`, (B, A) bool, are there only if the dataset has them; a network's
+output for an action that they exclude must not change a loss. `mask_next` may exclude all actions of a terminal state.
+`hp` has the hyperparameters, 0-d, and the dataset's statistics.
 """
 Act = Callable[[Nets, Tensors, Tensors, Tensors], dict[str, Tensor]]
-"""(nets, batch, noise, hp) -> `act` in policy units, and what else a forward pass reports."""
+"""(nets, batch, noise, hp) -> `act` in policy units (B,) or (B, A), and other outputs that `forward` returns."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A random input of a loss, drawn by whoever calls it.
+    """A random input of a loss; the caller samples it.
 
     Args:
         dist: standard normal, or uniform in [0, 1).
@@ -45,7 +48,7 @@ class Draw:
     clip: float | None = None
 
     def sample(self, num_rows: int, generator: torch.Generator) -> Tensor:
-        """Numbers (num_rows, *shape) from a stream, on its device."""
+        """Sample (num_rows, *shape) from a random stream, on its device."""
         sample = torch.randn if self.dist == "normal" else torch.rand
         drawn = sample((num_rows, *self.shape), generator=generator, device=generator.device)
         return drawn if self.clip is None else drawn.clamp(-self.clip, self.clip)
@@ -56,11 +59,11 @@ class Stage:
     """One gradient step, taken on the weights that the stages before it left.
 
     Args:
-        loss: what is differentiated.
+        loss: the function to differentiate.
         trains: names of the networks whose optimizers step.
         noise: the loss's random inputs by name.
-        every: updates between two steps (TD3's policy delay).
-        start, stop: the stage is active in updates [start, stop): warm-up and pretraining.
+        every: updates from one step to the next (TD3's policy delay).
+        start, stop: the stage is active in updates [start, stop), counted from 0: pretraining and warm-up.
     """
 
     loss: Loss
@@ -82,8 +85,8 @@ class Target:
 
     Args:
         source: name of the network that is copied.
-        rate: the hyperparameter of the soft update, target <- rate source + (1 - rate) target; None copies whole.
-        every: updates between two synchronisations; 0 keeps no copy: the target is the source itself.
+        rate: name of the hyperparameter in target <- rate source + (1 - rate) target; None: a hard copy.
+        every: updates from one synchronisation to the next; 0: no copy, the target is the source itself.
     """
 
     source: str
@@ -97,18 +100,21 @@ class Target:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """What an engine walks: stages in order, then the targets that are due.
+    """An algorithm: one update is its stages in order, then the targets that are due.
 
     Args:
-        stages: one update.
-        targets: slow copies by name; a loss finds them in its second argument.
-        act: the policy.
-        act_noise: the policy's random inputs by name.
-        swept: hyperparameters that losses and policy take as tensors, so that each member may have its own.
+        stages: of one update.
+        targets: slow copies by name; the losses' second argument.
+        act: the rule of action.
+        swept: names of the hyperparameters; as tensors, they may differ between the members of a population.
+        act_noise: random inputs of `act` by name.
+        scalar: networks with one value a row; their output may be (B, 1), losses get (B,).
+        recurrent: networks that may take a state as last input and return the pair (output, state); `forward` returns
+            the state of the first.
         num_steps: rewards in a batch's window, K.
-        fields: columns of a batch that `ReplayBuffer.window` makes on demand: `act_next`, which brings `has_act_next`.
-        prepare: statistics of the dataset, computed once; they join the hyperparameters.
-        statistics: names of what `prepare` returns.
+        fields: optional columns, which `ReplayBuffer.window` adds: `act_next` adds itself and `has_act_next`.
+        prepare: (dataset, hyperparameters) to statistics, computed once; losses get them in `hp`.
+        statistics: names of the statistics that `prepare` returns.
     """
 
     stages: tuple[Stage, ...]
@@ -116,6 +122,8 @@ class Algorithm:
     act: Act
     swept: frozenset[str]
     act_noise: Mapping[str, Draw] = field(default_factory=dict)
+    scalar: tuple[str, ...] = ()
+    recurrent: tuple[str, ...] = ()
     num_steps: int = 1
     fields: tuple[str, ...] = ()
     prepare: Callable[[ReplayBuffer, Tensors], dict[str, Tensor]] | None = None
@@ -123,15 +131,15 @@ class Algorithm:
 
 
 def rare_copies(algorithm: Algorithm, hp: Tensors, num_updates: int) -> list[str]:
-    """A sentence for the targets that are copied too rarely for the discount.
+    """A sentence for each period of hard copies that is too long for the discount.
 
-    Between two copies values learn of the rewards of one more window of steps. What lies behind n steps weighs gamma^n
-    of the future: more than `UNSEEN` where n is below 3 / (1 - gamma). Soft copies are made in each update.
+    Each copy carries rewards back by one more window of steps. Rewards beyond n steps have the share gamma^n of the
+    discounted weight, which exceeds `UNSEEN` where n is below 3 / (1 - gamma). Soft targets are never too rare.
 
     Args:
-        algorithm: whose targets are looked at.
-        hp: its numbers, of a policy or of all members (P,), whose largest `gamma` counts. Where that is 1 the length of
-            the episodes decides, which is not known here: then a target that is never copied is named alone.
+        algorithm: with the targets.
+        hp: hyperparameters of a policy, 0-d, or of all members, (P,); the largest `gamma` counts. At gamma=1 the length
+            of the episodes decides, which is unknown here: then only a target that is never copied is named.
         num_updates: of the whole training.
     """
     gamma = float(hp["gamma"].max()) if "gamma" in hp else 0.0
@@ -139,26 +147,26 @@ def rare_copies(algorithm: Algorithm, hp: Tensors, num_updates: int) -> list[str
     for name, target in algorithm.targets.items():
         if target.every and target.rate is None:
             by_period.setdefault(target.every, []).append(name)
-    found = []
+    sentences = []
     for every, names in by_period.items():
         num_copies, num_seen = num_updates // every, math.ceil(num_updates / every) * algorithm.num_steps
         if gamma**num_seen > UNSEEN and (gamma < 1 or num_copies == 0):
-            found.append(
+            sentences.append(
                 f"target_update_freq={every}: the target of {', '.join(names)} is copied {counted(num_copies, 'time')}"
                 f" in {num_updates} updates, so values see {counted(num_seen, 'step')} ahead, and what lies behind"
                 f" weighs {gamma**num_seen:.0%} with gamma={gamma:g}; give a smaller target_update_freq or more"
                 " num_updates"
             )
-    return found
+    return sentences
 
 
-def counted(num: int, what: str) -> str:
-    """A number of things in words."""
-    return f"{num} {what}" if num == 1 else f"{num} {what}s"
+def counted(num: int, noun: str) -> str:
+    """A number with its noun, in the plural but for 1."""
+    return f"{num} {noun}" if num == 1 else f"{num} {noun}s"
 
 
 def check_same_program(first: Algorithm, other: Algorithm) -> None:
-    """Raise ValueError where two members' algorithms differ in more than the numbers that losses take as tensors."""
+    """Raise ValueError where two members' algorithms differ in more than the values of their hyperparameters."""
     for name in ("targets", "swept", "num_steps", "fields", "statistics", "act_noise"):
         if getattr(first, name) != getattr(other, name):
             raise ValueError(f"members differ in {name}: {getattr(first, name)} and {getattr(other, name)}")
@@ -171,6 +179,6 @@ def check_same_program(first: Algorithm, other: Algorithm) -> None:
 
 
 def _closure(function: Callable[..., Any]) -> tuple[Any, ...]:
-    """A function's code and what it closes over, so that two made by the same builder can be compared."""
+    """A function's code and the values that it closes over, by which functions of one builder are compared."""
     cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
     return getattr(function, "__code__", function), [_closure(cell) if callable(cell) else cell for cell in cells]

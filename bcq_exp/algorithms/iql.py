@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import AlgorithmConfig, ContinuousConfig
-from bcq_exp.algorithms.td3 import smallest_value, twin_critics, twin_regression
+from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_critics, twin_regression
 from bcq_exp.fields import within
-from bcq_exp.networks import Value
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import MLPNetworkConfig, Sizes, Value
 from bcq_exp.ops.expectile import expectile_loss
 from bcq_exp.ops.td import n_step_target
 
@@ -26,7 +26,7 @@ SWEPT = frozenset({"gamma", "tau", "expectile", "beta", "max_weight"})
 
 @dataclass(kw_only=True)
 class ImplicitConfig(AlgorithmConfig):
-    """What implicit Q-learning has, whatever the actions are."""
+    """Keys of implicit Q-learning, for both kinds of actions."""
 
     gamma: float = within(0, 1)
     tau: float = within(0, 1, is_low_open=True)
@@ -56,7 +56,7 @@ def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Te
 
 @no_grad()
 def regression_weights(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors) -> Tensor:
-    """How much of each of the dataset's actions is to be learned, (B,), at most `max_weight`."""
+    """min(exp(beta (min_j Q_j'(s, a) - V(s))), max_weight), (B,): the weight of each action's likelihood."""
     advantage_B = smallest_value(targets, batch["obs"], batch["act"]) - nets["value"](batch["obs"])
     weight_B: Tensor = (hp["beta"] * advantage_B).exp().minimum(hp["max_weight"])
     return weight_B
@@ -76,11 +76,12 @@ def from_config(cfg: IQLConfig, sizes: Sizes) -> Algorithm:
         stages=(
             Stage(value_loss, trains=("value",)),
             Stage(actor_loss, trains=("policy",)),
-            Stage(critic_loss, trains=("critic1", "critic2")),
+            Stage(critic_loss, trains=CRITICS),
         ),
-        targets={name: Target(name, rate="tau", every=1) for name in ("critic1", "critic2")},
+        targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=mean_act,
         swept=SWEPT,
+        scalar=CRITICS,
     )
 
 
@@ -91,3 +92,6 @@ def networks(cfg: IQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
         "value": Value(sizes.obs_dim, **network.hidden),
         **twin_critics(network, sizes),
     }
+
+
+DEFINITION = Definition(IQLConfig, from_config, networks, SWEPT)

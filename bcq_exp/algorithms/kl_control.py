@@ -6,7 +6,7 @@ Departures: the imitator is learned beside the values, as in discrete BCQ, where
 before; and the target is that of one network, where the paper takes the smallest of several dropout masks. Its target
 copies are soft; here they are whole, as in the rest of that frame.
 
-Shape suffixes: B batch, A number of actions.
+Shape suffixes: B batch, A number of actions, K steps of the reward window.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
 from bcq_exp.fields import one_of, within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, take_action
 from bcq_exp.ops.td import n_step_target
 
@@ -72,6 +73,7 @@ def build(*, backup: str, clip_loss_grad: bool, target_update_freq: int) -> Algo
         targets={"model": Target("model", rate=None, every=target_update_freq)},
         act=dqn.greedy_act,
         swept=SWEPT,
+        recurrent=("model", "imitator"),
     )
 
 
@@ -83,3 +85,6 @@ def from_config(cfg: KLControlConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: KLControlConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The Q network and the imitator, each with raw linear outputs (A,); on images they share the convolutions."""
     return network.per_action(["model", "imitator"], sizes)
+
+
+DEFINITION = Definition(KLControlConfig, from_config, networks, SWEPT)

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import bcq, sac
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
-from bcq_exp.algorithms.td3 import smallest_value, twin_regression
+from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_regression
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import squashed_sample
 from bcq_exp.ops.td import n_step_target
-
-CRITICS = ("critic1", "critic2")
 
 SWEPT = frozenset({"gamma", "tau", "lmbda"})
 
@@ -51,7 +50,7 @@ def pseudo_target(nets: Nets, obs: Tensor, latent_BNL: Tensor) -> Tensor:
 
 
 def excess_loss(q_BN: Tensor, y_B: Tensor) -> Tensor:
-    """mean max(Q(s, a_i) - y(s), 0)^2: what the policy's actions are worth above the known ones    (published code)."""
+    """mean max(Q(s, a_i) - y(s), 0)^2, 0-d: how far values exceed the pseudo target    (published code)."""
     return (q_BN - y_B.unsqueeze(-1)).relu().square().mean()
 
 
@@ -87,9 +86,13 @@ def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=sac.mean_act(max_action),
         swept=SWEPT,
+        scalar=CRITICS,
     )
 
 
 def networks(cfg: MCQConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """SAC's networks and the two halves of BCQ's generative model."""
     return {**sac.networks(network, sizes), **bcq.generative_model(network, sizes)}
+
+
+DEFINITION = Definition(MCQConfig, from_config, networks, SWEPT)

@@ -1,6 +1,6 @@
 """QR-DQN (arXiv:1710.10044) on a fixed dataset: quantiles of the return of each action, fitted by quantile regression.
 
-Other algorithms take the quantile critic from here, with kappa = 1.
+Other algorithms with quantiles use this critic, with kappa = 1.
 
 Shape suffixes: N quantiles, B batch, A number of actions.
 """
@@ -11,9 +11,10 @@ from typing import Unpack
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import take_action
 from bcq_exp.ops.quantile import quantile_huber_loss
 
@@ -30,12 +31,12 @@ class QRDQNConfig(dqn.BootstrappingConfig):
 
 @dataclass(kw_only=True)
 class QuantileCriticConfig(dqn.QLearningConfig):
-    """What every algorithm has whose critic gives one value an action, or quantiles."""
+    """Keys of every algorithm whose critic has one value an action, or quantiles."""
 
     num_quantiles: int | None = within(1)
 
     def contradictions(self) -> list[str]:
-        """Quantiles with a squared loss."""
+        """Quantiles contradict a squared loss."""
         if self.num_quantiles is None or self.clip_loss_grad:
             return []
         return [
@@ -45,19 +46,19 @@ class QuantileCriticConfig(dqn.QLearningConfig):
 
 
 def critic_nets(nets: Nets, num_quantiles: int | None) -> Nets:
-    """The networks with the outputs of `model` as quantiles (N, B, A); as they are where there are none."""
+    """The same networks, with the outputs of `model` as quantiles (N, B, A); unchanged without quantiles."""
     return nets if num_quantiles is None else dqn.with_values(nets, num_quantiles)
 
 
 def critic_loss(q_BA: Tensor, act_B: Tensor, y_B: Tensor, *, clip_loss_grad: bool) -> Tensor:
-    """DQN's loss of one value an action, (B, A); that of quantile regression with kappa = 1 of several, (N, B, A)."""
+    """The TD loss: DQN's for one value an action, (B, A), quantile regression with kappa = 1 for N, (N, B, A)."""
     if q_BA.dim() == 2:
         return dqn.td_loss(q_BA, act_B, y_B, clip_loss_grad=clip_loss_grad)
     return quantile_huber_loss(take_action(q_BA, act_B), y_B, y_B.new_ones(()))
 
 
 def greedy_act(num_quantiles: int | None) -> Act:
-    """The rule of the action whose value, or mean of the quantiles, is largest among the available ones."""
+    """The rule of action argmax_a Q(s, a) among the available actions, Q being the value or the quantiles' mean."""
 
     def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
         return dqn.greedy(dqn.mean_value(critic_nets(nets, num_quantiles)["model"](batch["obs"])), batch, hp)
@@ -66,7 +67,7 @@ def greedy_act(num_quantiles: int | None) -> Act:
 
 
 def critic_outputs(num_quantiles: int | None, sizes: Sizes) -> int:
-    """Of the network: A, or N A."""
+    """Number of outputs of the critic: A, or N A with quantiles."""
     return sizes.act_dim * (num_quantiles or 1)
 
 
@@ -97,3 +98,6 @@ def from_config(cfg: QRDQNConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: QRDQNConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The network of the quantiles, with N A raw linear outputs."""
     return network.heads({"model": critic_outputs(cfg.num_quantiles, sizes)}, sizes)
+
+
+DEFINITION = Definition(QRDQNConfig, from_config, networks, SWEPT)

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import td3
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Loss, Nets, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks import Actor
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Actor, MLPNetworkConfig, Sizes
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = td3.SWEPT | {"actor_penalty", "critic_penalty"}
@@ -53,7 +53,7 @@ def critic_loss(max_action: float) -> Loss:
         is_known_B = batch["terminated"] | batch["has_act_next"]
         num_known = is_known_B.sum().clamp(min=1)
         losses = {}
-        for name in ("critic1", "critic2"):
+        for name in td3.CRITICS:
             error_B = (nets[name](batch["obs"], batch["act"]) - y_B).square()
             losses[f"{name}_loss"] = (is_known_B * error_B).sum() / num_known
         return losses["critic1_loss"] + losses["critic2_loss"], losses
@@ -88,3 +88,6 @@ def networks(cfg: ReBRACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
         **td3.twin_critics(network, sizes, has_layer_norm=True),
     }
+
+
+DEFINITION = Definition(ReBRACConfig, from_config, networks, SWEPT)

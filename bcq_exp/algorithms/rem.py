@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 
 
 @dataclass(kw_only=True)
@@ -63,3 +64,6 @@ def from_config(cfg: REMConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: REMConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The Q heads on layers that they share but for the last: H A raw linear outputs."""
     return network.heads({"model": cfg.num_heads * sizes.act_dim}, sizes)
+
+
+DEFINITION = Definition(REMConfig, from_config, networks, dqn.SWEPT)

@@ -1,4 +1,4 @@
-"""Soft actor-critic (arXiv:1812.05905): what the algorithms that build on it share; it is no algorithm for fixed data.
+"""Soft actor-critic (arXiv:1812.05905): parts for the algorithms that build on it. Alone it is not for fixed data.
 
 Temperature and policy are one stage, on the same sampled actions; a policy's step sees the temperature before its own
 step. As in the published code, the temperature's loss has its logarithm where the paper has the temperature itself.
@@ -11,19 +11,19 @@ import math
 import torch
 from torch import Tensor, nn
 
+from bcq_exp.algorithms.bc import gaussian_policy
 from bcq_exp.algorithms.form import Act, Draw, Nets, Stage, Tensors
 from bcq_exp.algorithms.td3 import smallest_value, twin_critics
-from bcq_exp.networks import DualVariable, StochasticActor
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import DualVariable, MLPNetworkConfig, Sizes, StochasticActor
 from bcq_exp.ops.gaussian import squashed_sample
 
 LOG_STD_RANGE = (-20.0, 2.0)  # of the published code, and of rlkit's TanhGaussianPolicy
 
 
 def policy_stage(sizes: Sizes) -> Stage:
-    """A step of the networks `policy` and `temperature`.
+    """The stage that trains `policy` and `temperature`.
 
-    The target entropy is -A where the largest action is 1 (table 1), and as much relative to the bounds elsewhere.
+    The target entropy is A (log max_action - 1): the paper's -A (table 1) where max_action is 1.
     """
     max_action, target_entropy = sizes.max_action, sizes.act_dim * (math.log(sizes.max_action) - 1)
 
@@ -65,16 +65,9 @@ def mean_act(max_action: float) -> Act:
 
 
 def squashed_policy(network: MLPNetworkConfig, sizes: Sizes) -> StochasticActor:
-    """A Gaussian over what tanh brings into the bounds, with a deviation of each state."""
-    return StochasticActor(
-        sizes.obs_dim,
-        sizes.act_dim,
-        max_action=sizes.max_action,
-        is_squashed=True,
-        has_state_std=True,
-        log_std_range=LOG_STD_RANGE,
-        std_bound="clip",
-        **network.hidden,
+    """A Gaussian policy whose samples tanh bounds, with a deviation of each state."""
+    return gaussian_policy(
+        network, sizes, has_state_std=True, log_std_range=LOG_STD_RANGE, std_bound="clip", is_squashed=True
     )
 
 

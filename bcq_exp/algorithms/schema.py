@@ -1,4 +1,4 @@
-"""What every configuration of an algorithm has."""
+"""Keys that the configurations of algorithms share."""
 
 from dataclasses import dataclass
 from typing import TypedDict
@@ -7,7 +7,7 @@ from bcq_exp.fields import one_of, within
 
 
 class ActionRule(TypedDict):
-    """How policy units become environment units, to be handed on as keywords."""
+    """Keyword arguments of `ActionMap`: how policy units become environment units."""
 
     action_scaling: bool
     action_bound_method: str | None
@@ -15,35 +15,35 @@ class ActionRule(TypedDict):
 
 @dataclass(kw_only=True)
 class AlgorithmConfig:
-    """What every algorithm has."""
+    """Keys of every algorithm."""
 
     name: str
 
     def contradictions(self) -> list[str]:
-        """A sentence for each combination of keys that cannot mean what it says."""
+        """A sentence for each combination of keys that contradicts itself."""
         return []
 
     @property
     def action_rule(self) -> ActionRule:
-        """Discrete actions are taken as they are."""
+        """No conversion: discrete actions are indices."""
         return {"action_scaling": False, "action_bound_method": None}
 
 
 @dataclass(kw_only=True)
 class DiscreteConfig(AlgorithmConfig):
-    """What every algorithm for discrete actions has."""
+    """Keys of every algorithm for discrete actions."""
 
     eval_eps: float = within(0, 1)
 
 
 @dataclass(kw_only=True)
 class ContinuousConfig(AlgorithmConfig):
-    """What every algorithm for continuous actions has."""
+    """Keys of every algorithm for continuous actions."""
 
     action_scaling: bool
     action_bound_method: str | None = one_of("clip", "tanh")
 
     @property
     def action_rule(self) -> ActionRule:
-        """The keys as they stand."""
+        """The two keys, as configured."""
         return {"action_scaling": self.action_scaling, "action_bound_method": self.action_bound_method}

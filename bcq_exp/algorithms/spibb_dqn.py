@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import NetworkConfig, Sizes
+from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import action_probabilities, draw_action, expected_value, masked_argmax
 
 SWEPT = dqn.SWEPT | {"min_probability"}
@@ -87,3 +88,6 @@ def from_config(cfg: SPIBBDQNConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: SPIBBDQNConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The Q network and the imitator, each with raw linear outputs (A,); on images they share the convolutions."""
     return network.per_action(["model", "imitator"], sizes)
+
+
+DEFINITION = Definition(SPIBBDQNConfig, from_config, networks, SWEPT)

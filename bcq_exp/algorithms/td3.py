@@ -1,4 +1,4 @@
-"""TD3 (arXiv:1802.09477, algorithm 1) on a fixed dataset, and what every algorithm that builds on it shares.
+"""TD3 (arXiv:1802.09477, algorithm 1) on a fixed dataset, and the parts that other algorithms share.
 
 Shape suffixes: B batch, A action.
 """
@@ -10,12 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import deterministic_act
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Loss, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import within
-from bcq_exp.networks import Actor, Critic
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import Actor, Critic, MLPNetworkConfig, Sizes
 from bcq_exp.ops.td import n_step_target
+
+CRITICS = ("critic1", "critic2")
 
 SWEPT = frozenset({"gamma", "tau", "policy_noise", "noise_clip"})
 
@@ -35,7 +37,7 @@ def smoothed_action(targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors, 
     """clip(pi'(s') + clip(eps, -c, c), -max, max), eps ~ N(0, sigma^2)    (eq. 15, and algorithm 1's code).
 
     Args:
-        targets, batch, noise, hp: as every loss takes them; sigma and c are relative to `max_action`.
+        targets, batch, noise, hp: of a loss; sigma and c are relative to `max_action`.
         max_action: largest magnitude of an action, in policy units.
     """
     limit = hp["noise_clip"] * max_action
@@ -50,7 +52,7 @@ def smallest_value(critics: Nets, obs: Tensor, act_BA: Tensor) -> Tensor:
 
 
 def twin_regression(nets: Nets, batch: Tensors, y_B: Tensor) -> tuple[Tensor, Tensors]:
-    """sum_j mean (y - Q_j(s, a))^2    (algorithm 1), and what each critic contributes."""
+    """sum_j mean (y - Q_j(s, a))^2    (algorithm 1), and each critic's term."""
     critic1 = F.mse_loss(nets["critic1"](batch["obs"], batch["act"]), y_B)
     critic2 = F.mse_loss(nets["critic2"](batch["obs"], batch["act"]), y_B)
     return critic1 + critic2, {"critic1_loss": critic1, "critic2_loss": critic2}
@@ -87,21 +89,21 @@ def build(
     """Twin critics at every update, actor and targets at every `policy_freq`-th    (algorithm 1).
 
     Args:
-        critic_loss: what both critics descend; its noise is `eps`, (B, A).
-        actor_loss: what the actor descends.
+        critic_loss: of both critics; its noise is `eps`, (B, A).
+        actor_loss: of the actor.
         act_dim: dimensions of an action.
         policy_freq: in updates.
-        swept: hyperparameters that the losses take as tensors.
-        fields: what a batch must have besides the usual columns.
+        swept, fields: see `Algorithm`.
     """
     return Algorithm(
         stages=(
-            Stage(critic_loss, trains=("critic1", "critic2"), noise={"eps": Draw("normal", (act_dim,))}),
+            Stage(critic_loss, trains=CRITICS, noise={"eps": Draw("normal", (act_dim,))}),
             Stage(actor_loss, trains=("actor",), every=policy_freq),
         ),
-        targets={name: Target(name, rate="tau", every=policy_freq) for name in ("actor", "critic1", "critic2")},
+        targets={name: Target(name, rate="tau", every=policy_freq) for name in ("actor", *CRITICS)},
         act=deterministic_act,
         swept=swept,
+        scalar=CRITICS,
         fields=fields,
     )
 
@@ -109,8 +111,7 @@ def build(
 def twin_critics(network: MLPNetworkConfig, sizes: Sizes, *, has_layer_norm: bool = False) -> dict[str, nn.Module]:
     """Two critics with weights of their own, whose losses are `twin_regression`; the keyword is that of `Critic`."""
     return {
-        name: Critic(sizes.obs_dim, sizes.act_dim, has_layer_norm=has_layer_norm, **network.hidden)
-        for name in ("critic1", "critic2")
+        name: Critic(sizes.obs_dim, sizes.act_dim, has_layer_norm=has_layer_norm, **network.hidden) for name in CRITICS
     }
 
 
@@ -131,3 +132,6 @@ def networks(cfg: TD3Config, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
         **twin_critics(network, sizes),
     }
+
+
+DEFINITION = Definition(TD3Config, from_config, networks, SWEPT)

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bcq_exp.algorithms import td3
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Tensors
 from bcq_exp.fields import within
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import Sizes
 
 SWEPT = td3.SWEPT | {"alpha"}
 
@@ -45,3 +46,6 @@ def from_config(cfg: TD3BCConfig, sizes: Sizes) -> Algorithm:
         policy_freq=cfg.policy_freq,
         swept=SWEPT,
     )
+
+
+DEFINITION = Definition(TD3BCConfig, from_config, td3.networks, SWEPT)

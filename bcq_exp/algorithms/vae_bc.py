@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from bcq_exp.algorithms import bcq
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import MLPNetworkConfig, Sizes
 
 
 @dataclass(kw_only=True)
@@ -39,3 +40,6 @@ def from_config(cfg: VAEBCConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: VAEBCConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """The two halves of the generative model."""
     return bcq.generative_model(network, sizes)
+
+
+DEFINITION = Definition(VAEBCConfig, from_config, networks, frozenset())

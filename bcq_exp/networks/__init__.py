@@ -1,18 +1,26 @@
-"""Plain modules: no algorithm, no optimizer, no random numbers but the initial weights."""
+"""Plain modules: no algorithm, no optimizer, no random numbers but the initial weights.
+
+Shapes in docstrings: S features of an observation, A dimensions of an action, L of a latent, * any leading axes.
+
+`NETWORKS` is the registry of the kinds that `network.kind` names. A kind has the name of its file in `conf/network/`.
+"""
 
 from bcq_exp.networks.actor import Actor, Perturbation
 from bcq_exp.networks.critic import Critic
 from bcq_exp.networks.dual_variable import DualVariable
-from bcq_exp.networks.mlp import ACTIVATIONS, MLP, Hidden
-from bcq_exp.networks.nature_cnn import SMALLEST_SIDE, Branch, NatureCNN
+from bcq_exp.networks.mlp import ACTIVATIONS, MLP, Hidden, MLPNetworkConfig
+from bcq_exp.networks.nature_cnn import Branch, NatureCNN, NatureCNNConfig
+from bcq_exp.networks.schema import NetworkConfig, Sizes
 from bcq_exp.networks.stochastic_actor import StochasticActor
 from bcq_exp.networks.vae import VAE, Decoder, Encoder, RawDecoder
 from bcq_exp.networks.value import Value
 
+NETWORKS: dict[str, type[NetworkConfig]] = {"mlp": MLPNetworkConfig, "nature_cnn": NatureCNNConfig}
+
 __all__ = [
     "ACTIVATIONS",
     "MLP",
-    "SMALLEST_SIDE",
+    "NETWORKS",
     "VAE",
     "Actor",
     "Branch",
@@ -21,9 +29,13 @@ __all__ = [
     "DualVariable",
     "Encoder",
     "Hidden",
+    "MLPNetworkConfig",
     "NatureCNN",
+    "NatureCNNConfig",
+    "NetworkConfig",
     "Perturbation",
     "RawDecoder",
+    "Sizes",
     "StochasticActor",
     "Value",
 ]

@@ -1,11 +1,11 @@
 """Networks whose output is an action."""
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from bcq_exp.networks.mlp import MLP
+from bcq_exp.networks.mlp import MLP, Hidden
 
 
 class Actor(nn.Module):
@@ -14,15 +14,13 @@ class Actor(nn.Module):
     Args:
         obs_dim, act_dim: sizes of the last axes of input and output.
         max_action: largest magnitude of an action, in policy units.
-        hidden_sizes, activation: of the MLP.
+        **hidden: `hidden_sizes` and `activation` of the MLP.
     """
 
-    def __init__(
-        self, obs_dim: int, act_dim: int, *, max_action: float, hidden_sizes: Sequence[int], activation: str
-    ) -> None:
+    def __init__(self, obs_dim: int, act_dim: int, *, max_action: float, **hidden: Unpack[Hidden]) -> None:
         super().__init__()
         self.max_action = max_action
-        self.mlp = MLP(obs_dim, act_dim, hidden_sizes=hidden_sizes, activation=activation)
+        self.mlp = MLP(obs_dim, act_dim, **hidden)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Map (*, S) to actions (*, A)."""
@@ -39,27 +37,21 @@ class Perturbation(nn.Module):
         phi: largest correction relative to `max_action`, in [0, 1]; a buffer, so that members of a population keep
             their own.
         max_action: largest magnitude of an action, in policy units.
-        hidden_sizes, activation: of the MLP.
+        **hidden: `hidden_sizes` and `activation` of the MLP.
+
+    Raises:
+        ValueError: `phi` is outside [0, 1].
     """
 
     phi: Tensor
 
-    def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        *,
-        phi: float,
-        max_action: float,
-        hidden_sizes: Sequence[int],
-        activation: str,
-    ) -> None:
+    def __init__(self, obs_dim: int, act_dim: int, *, phi: float, max_action: float, **hidden: Unpack[Hidden]) -> None:
         super().__init__()
         if not 0 <= phi <= 1:
             raise ValueError(f"phi={phi} is outside [0, 1]")
         self.max_action = max_action
         self.register_buffer("phi", torch.tensor(phi, dtype=torch.get_default_dtype()))
-        self.mlp = MLP(obs_dim + act_dim, act_dim, hidden_sizes=hidden_sizes, activation=activation)
+        self.mlp = MLP(obs_dim + act_dim, act_dim, **hidden)
 
     def forward(self, obs: Tensor, act: Tensor) -> Tensor:
         """Map (*, S) and (*, A) to perturbed actions (*, A)."""

@@ -1,11 +1,11 @@
 """State-action values."""
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from bcq_exp.networks.mlp import MLP
+from bcq_exp.networks.mlp import MLP, Hidden
 
 
 class Critic(nn.Module):
@@ -13,22 +13,12 @@ class Critic(nn.Module):
 
     Args:
         obs_dim, act_dim: sizes of the last axes of the inputs.
-        hidden_sizes, activation, has_layer_norm: of the MLP.
+        has_layer_norm, **hidden: `has_layer_norm`, `hidden_sizes` and `activation` of the MLP.
     """
 
-    def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        *,
-        hidden_sizes: Sequence[int],
-        activation: str,
-        has_layer_norm: bool = False,
-    ) -> None:
+    def __init__(self, obs_dim: int, act_dim: int, *, has_layer_norm: bool = False, **hidden: Unpack[Hidden]) -> None:
         super().__init__()
-        self.mlp = MLP(
-            obs_dim + act_dim, 1, hidden_sizes=hidden_sizes, activation=activation, has_layer_norm=has_layer_norm
-        )
+        self.mlp = MLP(obs_dim + act_dim, 1, has_layer_norm=has_layer_norm, **hidden)
 
     def forward(self, obs: Tensor, act: Tensor) -> Tensor:
         """Map (*, S) and (*, A) to values (*)."""

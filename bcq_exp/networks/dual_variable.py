@@ -1,4 +1,4 @@
-"""Numbers that are learned: temperatures and Lagrange multipliers."""
+"""Learned numbers: temperatures and Lagrange multipliers."""
 
 import torch
 from torch import Tensor, nn
@@ -12,5 +12,5 @@ class DualVariable(nn.Module):
         self.log_value = nn.Parameter(torch.zeros(()))
 
     def forward(self) -> Tensor:
-        """The logarithm, 0-d."""
+        """The logarithm of the number, 0-d."""
         return self.log_value

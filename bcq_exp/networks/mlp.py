@@ -1,11 +1,16 @@
-"""The multilayer perceptron that every other network is made of."""
+"""The multilayer perceptron that every other network is made of, and the kind of network `mlp`."""
 
 import itertools
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypedDict
 
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
+
+from bcq_exp.fields import one_of, within
+from bcq_exp.networks.schema import NetworkConfig, Sizes
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU, "gelu": nn.GELU}
 
@@ -13,7 +18,7 @@ NORM_EPS = 1e-6  # added to the variance: the published code of arXiv:2305.09836
 
 
 class Hidden(TypedDict):
-    """What is between input and output of an MLP, to be handed on as keywords."""
+    """Keyword arguments of an MLP: its hidden layers."""
 
     hidden_sizes: Sequence[int]
     activation: str
@@ -74,3 +79,36 @@ class MLP(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # what leaves the network keeps full precision
             exact: Tensor = output(x.float())
             return exact
+
+
+@dataclass(kw_only=True)
+class MLPNetworkConfig(NetworkConfig):
+    """Keys of a network on observations of one axis.
+
+    Only algorithms with a generative model of the actions read `vae_hidden_sizes`.
+    """
+
+    observations: ClassVar[str] = "observations of one axis"
+    is_for_continuous: ClassVar[bool] = True
+
+    vae_hidden_sizes: list[int] = within(1)
+    activation: str = one_of(*ACTIVATIONS)
+
+    @property
+    def hidden(self) -> Hidden:
+        """Hidden layers of every network but the generative model."""
+        return {"hidden_sizes": self.hidden_sizes, "activation": self.activation}
+
+    @property
+    def vae_hidden(self) -> Hidden:
+        """Hidden layers of the generative model's two halves."""
+        return {"hidden_sizes": self.vae_hidden_sizes, "activation": self.activation}
+
+    @staticmethod
+    def fits(space: gym.Space[Any]) -> bool:
+        """Whether observations have one axis."""
+        return isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+
+    def heads(self, outputs: Mapping[str, int], sizes: Sizes) -> dict[str, nn.Module]:
+        """Networks that share no layer."""
+        return {name: MLP(sizes.obs_dim, num_outputs, **self.hidden) for name, num_outputs in outputs.items()}

@@ -1,10 +1,15 @@
-"""The convolutional network of doi:10.1038/nature14236 (Methods, "Model architecture")."""
+"""The kind of network `nature_cnn`: the convolutions of doi:10.1038/nature14236 (Methods, "Model architecture")."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import gymnasium as gym
+import numpy as np
 from torch import Tensor, nn
 
 from bcq_exp.networks.mlp import MLP
+from bcq_exp.networks.schema import NetworkConfig, Sizes
 
 CONVOLUTIONS = ((32, 8, 4), (64, 4, 2), (64, 3, 1))  # channels, side of the kernel, stride
 SMALLEST_SIDE = 36  # pixels that leave one after the three convolutions
@@ -46,10 +51,10 @@ class NatureCNN(nn.Module):
 
 
 class Branch(nn.Module):
-    """A trunk and a head of its own: rectified hidden layers and a raw linear output.
+    """A shared trunk with a head: rectified hidden layers and a raw linear output.
 
     Args:
-        trunk: kept as it is, so that branches of one trunk train it together.
+        trunk: not copied, so that branches of one trunk train it together.
         output_dim: size of the last output axis.
         hidden_sizes: width of each hidden layer of the head; the paper has one of 512.
     """
@@ -63,3 +68,23 @@ class Branch(nn.Module):
         """Map images, as the trunk takes them, to (B, output_dim) or (output_dim,)."""
         out: Tensor = self.head(self.trunk(obs))
         return out
+
+
+@dataclass(kw_only=True)
+class NatureCNNConfig(NetworkConfig):
+    """Keys of a network on images; `hidden_sizes` are those of each head."""
+
+    observations: ClassVar[str] = (
+        f"uint8 observations (channels, height, width) of at least {SMALLEST_SIDE} pixels each way"
+    )
+
+    @staticmethod
+    def fits(space: gym.Space[Any]) -> bool:
+        """Whether observations are uint8 images, channels first, large enough for the convolutions."""
+        shape = space.shape if isinstance(space, gym.spaces.Box) else ()
+        return len(shape) == 3 and min(shape[1:]) >= SMALLEST_SIDE and space.dtype == np.uint8
+
+    def heads(self, outputs: Mapping[str, int], sizes: Sizes) -> dict[str, nn.Module]:
+        """Networks with heads of their own on convolutions that they share."""
+        trunk = NatureCNN(sizes.obs_shape)
+        return {name: Branch(trunk, size, hidden_sizes=self.hidden_sizes) for name, size in outputs.items()}

@@ -1,11 +1,11 @@
-"""The Gaussian policy that every algorithm with a stochastic policy shares."""
+"""Gaussian policies."""
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from bcq_exp.networks.mlp import MLP
+from bcq_exp.networks.mlp import MLP, Hidden
 
 STD_BOUNDS = ("clip", "sigmoid")
 
@@ -13,9 +13,8 @@ STD_BOUNDS = ("clip", "sigmoid")
 class StochasticActor(nn.Module):
     """Mean and log standard deviation of a Gaussian over actions; the samples are taken in `bcq_exp.ops.gaussian`.
 
-    Squashed, the Gaussian is over what tanh then brings into the bounds, a = max_action tanh(u), and the mean is a raw
-    output (arXiv:1812.05905, appendix C). Otherwise the Gaussian is over the actions themselves, and its mean is
-    max_action tanh(MLP(s)).
+    A squashed Gaussian is over u of the action max_action tanh(u), and its mean is a raw output (arXiv:1812.05905,
+    appendix C). Otherwise the Gaussian is over actions, and its mean is max_action tanh(MLP(s)).
 
     Args:
         obs_dim, act_dim: sizes of the last axes of input and outputs.
@@ -25,7 +24,7 @@ class StochasticActor(nn.Module):
             before it is bounded.
         log_std_range: smallest and largest log standard deviation, in policy units (before tanh, where that follows).
         std_bound: how it stays in its range: `clip` cuts there, `sigmoid` maps all numbers into it.
-        hidden_sizes, activation: of the MLP.
+        **hidden: `hidden_sizes` and `activation` of the MLP.
 
     Raises:
         ValueError: the range is empty, or the bound is unknown.
@@ -41,8 +40,7 @@ class StochasticActor(nn.Module):
         has_state_std: bool,
         log_std_range: tuple[float, float],
         std_bound: str,
-        hidden_sizes: Sequence[int],
-        activation: str,
+        **hidden: Unpack[Hidden],
     ) -> None:
         super().__init__()
         if not log_std_range[0] < log_std_range[1]:
@@ -52,7 +50,7 @@ class StochasticActor(nn.Module):
         self.max_action, self.is_squashed, self.has_state_std = max_action, is_squashed, has_state_std
         self.log_std_range, self.std_bound = log_std_range, std_bound
         output_dim = 2 * act_dim if has_state_std else act_dim
-        self.mlp = MLP(obs_dim, output_dim, hidden_sizes=hidden_sizes, activation=activation)
+        self.mlp = MLP(obs_dim, output_dim, **hidden)
         if not has_state_std:
             self.log_std = nn.Parameter(torch.zeros(act_dim))
 

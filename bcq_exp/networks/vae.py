@@ -1,11 +1,11 @@
 """The conditional variational auto-encoder of the behaviour's actions (arXiv:1812.02900, section 4.2)."""
 
-from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from bcq_exp.networks.mlp import MLP
+from bcq_exp.networks.mlp import MLP, Hidden
 
 LOG_STD_RANGE = (-4.0, 15.0)  # "clamped for numerical stability": arXiv:1812.02900's published code
 
@@ -16,15 +16,13 @@ class Encoder(nn.Module):
     Args:
         obs_dim, act_dim: sizes of the last axes of the inputs.
         latent_dim: size of the last axis of each output.
-        hidden_sizes, activation: of the MLP.
+        **hidden: `hidden_sizes` and `activation` of the MLP.
     """
 
-    def __init__(
-        self, obs_dim: int, act_dim: int, *, latent_dim: int, hidden_sizes: Sequence[int], activation: str
-    ) -> None:
+    def __init__(self, obs_dim: int, act_dim: int, *, latent_dim: int, **hidden: Unpack[Hidden]) -> None:
         super().__init__()
         self.latent_dim = latent_dim
-        self.mlp = MLP(obs_dim + act_dim, 2 * latent_dim, hidden_sizes=hidden_sizes, activation=activation)
+        self.mlp = MLP(obs_dim + act_dim, 2 * latent_dim, **hidden)
 
     def forward(self, obs: Tensor, act: Tensor) -> tuple[Tensor, Tensor]:
         """Map (*, S) and (*, A) to the mean and the standard deviation, each (*, latent_dim)."""
@@ -33,19 +31,17 @@ class Encoder(nn.Module):
 
 
 class RawDecoder(nn.Module):
-    """What tanh makes an action of: MLP(s, z).
+    """MLP(s, z), an action before tanh bounds it.
 
     Args:
         obs_dim, latent_dim: sizes of the last axes of the inputs.
         act_dim: size of the last axis of the output.
-        hidden_sizes, activation: of the MLP.
+        **hidden: `hidden_sizes` and `activation` of the MLP.
     """
 
-    def __init__(
-        self, obs_dim: int, act_dim: int, *, latent_dim: int, hidden_sizes: Sequence[int], activation: str
-    ) -> None:
+    def __init__(self, obs_dim: int, act_dim: int, *, latent_dim: int, **hidden: Unpack[Hidden]) -> None:
         super().__init__()
-        self.mlp = MLP(obs_dim + latent_dim, act_dim, hidden_sizes=hidden_sizes, activation=activation)
+        self.mlp = MLP(obs_dim + latent_dim, act_dim, **hidden)
 
     def forward(self, obs: Tensor, latent: Tensor) -> Tensor:
         """Map (*, S) and (*, L) to unbounded numbers (*, A)."""
@@ -60,20 +56,13 @@ class Decoder(RawDecoder):
         obs_dim, latent_dim: sizes of the last axes of the inputs.
         act_dim: size of the last axis of the output.
         max_action: largest magnitude of an action, in policy units.
-        hidden_sizes, activation: of the MLP.
+        **hidden: `hidden_sizes` and `activation` of the MLP.
     """
 
     def __init__(
-        self,
-        obs_dim: int,
-        act_dim: int,
-        *,
-        latent_dim: int,
-        max_action: float,
-        hidden_sizes: Sequence[int],
-        activation: str,
+        self, obs_dim: int, act_dim: int, *, latent_dim: int, max_action: float, **hidden: Unpack[Hidden]
     ) -> None:
-        super().__init__(obs_dim, act_dim, latent_dim=latent_dim, hidden_sizes=hidden_sizes, activation=activation)
+        super().__init__(obs_dim, act_dim, latent_dim=latent_dim, **hidden)
         self.max_action = max_action
 
     def forward(self, obs: Tensor, latent: Tensor) -> Tensor:

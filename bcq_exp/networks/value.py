@@ -1,10 +1,10 @@
 """State values."""
 
-from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from bcq_exp.networks.mlp import MLP
+from bcq_exp.networks.mlp import MLP, Hidden
 
 
 class Value(nn.Module):
@@ -12,12 +12,12 @@ class Value(nn.Module):
 
     Args:
         obs_dim: size of the last axis of the input.
-        hidden_sizes, activation: of the MLP.
+        **hidden: `hidden_sizes` and `activation` of the MLP.
     """
 
-    def __init__(self, obs_dim: int, *, hidden_sizes: Sequence[int], activation: str) -> None:
+    def __init__(self, obs_dim: int, **hidden: Unpack[Hidden]) -> None:
         super().__init__()
-        self.mlp = MLP(obs_dim, 1, hidden_sizes=hidden_sizes, activation=activation)
+        self.mlp = MLP(obs_dim, 1, **hidden)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Map (*, S) to values (*)."""

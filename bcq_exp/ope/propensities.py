@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.algorithms.bc import DiscreteBCConfig
+from bcq_exp.algorithms.bc_discrete import DiscreteBCConfig
 from bcq_exp.data import ReplayBuffer
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import Sizes
 from bcq_exp.ope.batches import map_batches
 from bcq_exp.ope.fitting import Fitting, as_seen
 from bcq_exp.ops.discrete import action_probabilities, take_action

@@ -22,8 +22,7 @@ from bcq_exp.data.mapping import in_files, should_map
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.engine.machine import should_compile
 from bcq_exp.engine.optim import make_schedule
-from bcq_exp.networks import Critic
-from bcq_exp.networks.schema import MLPNetworkConfig, NetworkConfig, Sizes
+from bcq_exp.networks import Critic, MLPNetworkConfig, NetworkConfig, Sizes
 from bcq_exp.ope.action_table import tabulate
 from bcq_exp.ope.fitted_q import FittedQ, NumberedBuffer, fitted_values
 from bcq_exp.ope.fitting import Fitting

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import gymnasium as gym
 from omegaconf import DictConfig
 
-from bcq_exp.networks.schema import NETWORKS, NetworkConfig
+from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.ope.estimators import ESTIMATORS
 from bcq_exp.ope.estimators.base import Estimator
 from bcq_exp.ope.schema import EvaluationConfig

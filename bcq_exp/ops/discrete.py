@@ -1,7 +1,7 @@
 """Choices among discrete actions.
 
-Shape suffixes: B batch, A number of actions. `available_BA` is a bool mask of the actions that exist in a state,
-or None where all do.
+Shape suffixes: B batch, A number of actions. `available_BA` is a bool mask of the actions available in a state; None:
+all are.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 def among_available(value_BA: Tensor, available_BA: Tensor | None) -> Tensor:
     """The values (*, B, A) with -inf in place of those of unavailable actions.
 
-    Whatever is exponentiated or ranked then leaves these actions out, in its gradient too.
+    Exponentials and maxima then leave these actions out, and so do their gradients.
     """
     return value_BA if available_BA is None else value_BA.masked_fill(~available_BA, -torch.inf)
 
@@ -47,7 +47,7 @@ def action_probabilities(logits_BA: Tensor, available_BA: Tensor | None) -> Tens
 
 
 def expected_value(probs_BA: Tensor, value_BA: Tensor) -> Tensor:
-    """sum_a p(a) v(a), (B,); the value of an action of probability 0 does not count, non-finite ones neither."""
+    """sum_a p(a) v(a), (B,); values of actions of probability 0 are ignored, non-finite ones included."""
     return (probs_BA * value_BA.masked_fill(probs_BA == 0, 0)).sum(-1)
 
 

@@ -1,4 +1,4 @@
-"""Diagonal Gaussians, and what tanh makes of them.
+"""Diagonal Gaussians, and squashed ones: tanh of a Gaussian.
 
 Shape suffix: A dimensions of an action, behind any others.
 """

@@ -15,7 +15,7 @@ def quantile_huber_loss(theta_NB: Tensor, y_MB: Tensor, kappa: Tensor) -> Tensor
 
     Args:
         theta_NB: predicted quantiles (N, B).
-        y_MB: what they are fitted to, (M, B).
+        y_MB: samples of the target, (M, B).
         kappa: 0-d, above 0: errors beyond it count linearly.
 
     Returns:

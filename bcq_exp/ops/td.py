@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def n_step_target(rew_BK: Tensor, num_steps_B: Tensor, terminated_B: Tensor, value_B: Tensor, gamma: Tensor) -> Tensor:
-    """Discounted rewards of a window, and the value of the state behind it.
+    """The n-step target, (B,) or (*, B): discounted rewards of a window, and the value of the state after it.
 
     y = sum_k gamma^k r_k + gamma^m (1 - terminated) V(s_m)    (Sutton and Barto 2018, eq. 12.1)
 
@@ -16,8 +16,8 @@ def n_step_target(rew_BK: Tensor, num_steps_B: Tensor, terminated_B: Tensor, val
         rew_BK: rewards (B, K), zero where the episode ended before step k.
         num_steps_B: m, integers (B,) in [1, K]: the rewards that are in the window.
         terminated_B: bool (B,), whether s_m is terminal. A time limit is not terminal: V(s_m) counts.
-        value_B: V(s_m), (B,), or (*, B) for several values of each state; whatever stands in a terminated row is
-            ignored, non-finite values too.
+        value_B: V(s_m), (B,), or (*, B) for several values of each state; terminated rows are ignored, non-finite
+            values included.
         gamma: discount, 0-d, in [0, 1].
     """
     discount_K = gamma ** torch.arange(rew_BK.shape[-1], device=rew_BK.device)

@@ -1,10 +1,10 @@
-"""The half of a policy that acts.
+"""Acting: a policy's networks, its rule of action, and actions in the units of the environment.
 
 Shape suffixes: B batch, A number of discrete actions.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,24 +15,20 @@ from torch import Tensor, nn
 from bcq_exp.algorithms.form import Algorithm, Draw
 from bcq_exp.data import Batch
 from bcq_exp.ops.discrete import epsilon_greedy
-from bcq_exp.policies import door
 from bcq_exp.policies.actions import ActionMap
+from bcq_exp.policies.batches import check_masks, observation_columns
+from bcq_exp.policies.net import Net
 
 
 class Acting(nn.Module):
-    """An algorithm's networks and numbers, and its rule of action.
+    """A policy that acts and does not learn.
 
     Args:
-        algorithm, nets, hp, action_space, observation_space, device, action_scaling, action_bound_method: as `Policy`
-            takes them.
+        algorithm, nets, hp, action_space, observation_space, device, action_scaling, action_bound_method: see `Policy`.
 
     Raises:
-        ValueError: a hyperparameter is missing, or as `ActionMap`.
+        ValueError: a hyperparameter is missing or unknown, or the space does not fit: see `ActionMap`.
     """
-
-    scalar_nets: ClassVar[frozenset[str]] = frozenset({"critic1", "critic2"})
-    pair_nets: ClassVar[frozenset[str]] = frozenset({"encoder", "policy"})
-    recurrent_nets: ClassVar[frozenset[str]] = frozenset({"model", "imitator"})
 
     def __init__(
         self,
@@ -63,21 +59,26 @@ class Acting(nn.Module):
 
     @property
     def hp(self) -> dict[str, Tensor]:
-        """The numbers that the losses take, 0-d."""
+        """Hyperparameters and dataset statistics by name, as losses take them; hyperparameters are 0-d."""
         return {name: getattr(self, name) for name in (*self.algorithm.swept, *self.algorithm.statistics)}
 
     def seed_acting(self, seed: int) -> None:
-        """Start the stream of acting noise anew; learning noise goes on as it was."""
+        """Restart the random stream of acting noise; that of learning noise continues."""
         self.acting_noise.manual_seed(seed)
 
-    def losses_view(self, state: Any = None) -> dict[str, door.Net]:
-        """The networks as losses see them; `state` is handed to recurrent ones."""
+    def losses_view(self, state: Any = None) -> dict[str, Net]:
+        """The networks as losses call them; recurrent ones get `state`."""
         return {name: self.view(name, module, state) for name, module in self.nets.items()}
 
-    def view(self, name: str, module: Callable[..., Any], state: Any = None) -> door.Net:
-        """One network as losses see it."""
-        state = state if name in self.recurrent_nets else None
-        return door.Net(module, is_scalar=name in self.scalar_nets, is_pair=name in self.pair_nets, state=state)
+    def view(self, name: str, module: Callable[..., Any], state: Any = None) -> Net:
+        """One network as losses call it."""
+        is_recurrent = name in self.algorithm.recurrent
+        return Net(
+            module,
+            is_scalar=name in self.algorithm.scalar,
+            is_recurrent=is_recurrent,
+            state=state if is_recurrent else None,
+        )
 
     @torch.inference_mode()
     def forward(self, batch: Any, state: Any = None, **kwargs: Any) -> Batch:
@@ -85,56 +86,59 @@ class Acting(nn.Module):
 
         Args:
             batch: any object with `obs` (B, *S), or `obs.obs` and `obs.mask`, the available actions (B, A).
-            state: of recurrent models, or None.
+            state: of recurrent networks, or None.
             **kwargs: ignored.
 
         Returns:
-            `act` in policy units, what else the algorithm reports, and `state`.
+            `act` in policy units, the algorithm's other outputs, and `state`.
 
         Raises:
-            ValueError: a mask, and the actions are continuous.
+            ValueError: there is a mask, and the actions are continuous.
         """
-        columns, nets = door.observation(batch, "obs", self.device), self.losses_view(state)
-        door.check_masks(columns, is_discrete=self.action_map.is_discrete)
+        columns, nets = observation_columns(batch, "obs", self.device), self.losses_view(state)
+        check_masks(columns, is_discrete=self.action_map.is_discrete)
         num_rows = len(columns["obs"])
         noise = {key: draw.sample(num_rows, self.acting_noise) for key, draw in self.algorithm.act_noise.items()}
         out = self.algorithm.act(nets, columns, noise, self.hp)
-        return Batch(**out, state=next(iter(nets.values())).state_next)
+        states = [nets[name].state_next for name in self.algorithm.recurrent]
+        return Batch(**out, state=states[0] if states else None)
 
     def exploration_noise(self, act: Any, batch: Any) -> Any:
-        """Discrete actions in evaluation mode: with probability `eval_eps` an available one at random; else `act`.
+        """Explore in evaluation mode: with probability `eval_eps` a random available action instead of `act`.
+
+        In training mode, and for algorithms without `eval_eps`, `act` is returned unchanged.
 
         Args:
-            act: actions (B,), numpy or torch; the same kind comes back.
-            batch: what the actions were made from.
+            act: actions (B,), numpy or torch; the result is of the same kind.
+            batch: the observations that the actions are for.
         """
         if self.training or "eval_eps" not in self.algorithm.swept:
             return act
         greedy_B = torch.as_tensor(act, device=self.device)
-        mask_BA = door.observation(batch, "obs", self.device).get("mask")
+        mask_BA = observation_columns(batch, "obs", self.device).get("mask")
         uniform_B = Draw("uniform", ()).sample(len(greedy_B), self.acting_noise)
         uniform_BA = Draw("uniform", (self.action_map.act_dim,)).sample(len(greedy_B), self.acting_noise)
         explored_B = epsilon_greedy(greedy_B, self.hp["eval_eps"], uniform_B, uniform_BA, mask_BA)
         return explored_B.cpu().numpy() if isinstance(act, np.ndarray) else explored_B
 
     def map_action(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Policy units to environment units."""
+        """Convert policy units to environment units: see `ActionMap`."""
         return self.action_map.map_action(act)
 
     def map_action_inverse(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Environment units to policy units."""
+        """Convert environment units to policy units: see `ActionMap`."""
         return self.action_map.map_action_inverse(act)
 
     def compute_action(self, obs: Any, state: Any = None, mask: ArrayLike | None = None) -> NDArray[np.generic]:
-        """Actions in environment units, as an environment's `step` takes them.
+        """The actions for an environment's `step`, in its units: exploration and bounds included.
 
         Args:
             obs: a batch (B, *S), or one observation (*S) where `observation_space` is known.
-            state: of recurrent models, or None.
-            mask: the actions that are available, (B, A) of 0 and 1, or (A,) for one observation; None: all.
+            state: of recurrent networks, or None.
+            mask: 1 for available actions, 0 for others, (B, A), or (A,) for one observation; None: all are available.
 
         Raises:
-            ValueError: a mask of another shape, one that leaves nothing to do, or one for continuous actions.
+            ValueError: a mask of another shape, a row without an available action, or a mask for continuous actions.
         """
         is_single = self.observation_space is not None and np.ndim(obs) == len(self.observation_space.shape or ())
         batch = Batch(obs=np.asarray(obs)[None] if is_single else obs)

@@ -1,4 +1,7 @@
-"""Policy units and environment units of an action."""
+"""Conversion of actions between policy units and environment units.
+
+Shape suffixes: B batch, A number of actions.
+"""
 
 import math
 
@@ -11,11 +14,11 @@ TANH_LIMIT = 1 - 2.0**-20  # largest |tanh(x)| that the inverse maps back: keeps
 
 
 class ActionMap:
-    """The map from a policy's action to the environment's, and its inverse.
+    """Converts a policy's actions to the environment's, and back.
 
     Discrete actions are indices from 0 on; the space's `start` is added. Continuous ones are bounded by
-    `action_bound_method` ("clip" to [-1, 1], "tanh", or None: left as they are), then, with `action_scaling`, [-1, 1]
-    is mapped to the Box.
+    `action_bound_method` ("clip" to [-1, 1], "tanh", or None: unchanged), then, with `action_scaling`, [-1, 1] is
+    mapped to the Box.
 
     Args:
         action_space: a Box with finite bounds (wherever actions are bounded or scaled) or Discrete.
@@ -54,28 +57,29 @@ class ActionMap:
 
     @property
     def max_action(self) -> float:
-        """Largest magnitude of an action in policy units, as the networks are built for it."""
+        """Largest magnitude of an action in policy units; networks bound their outputs by it."""
         return math.atanh(TANH_LIMIT) if self.action_bound_method == "tanh" else 1.0
 
     def available(self, mask: ArrayLike) -> NDArray[np.bool_]:
-        """Which actions are available, (B, A) bool, from a mask of 0 and 1 as environments give them.
+        """Convert an environment's mask of 0 and 1 to bool, (B, A), and check it.
 
         Raises:
             ValueError: another shape or other values, a row without an available action, or continuous actions.
         """
-        found = np.asarray(mask)
+        mask_BA = np.asarray(mask)
         if not self.is_discrete:
             raise ValueError(f"a mask of available actions was given; the actions are continuous, {self.space}")
-        if found.ndim != 2 or found.shape[1] != self.act_dim:
-            raise ValueError(f"the mask has shape {found.shape}; allowed: (B, {self.act_dim}), a row an observation")
-        if not np.isin(found, (0, 1)).all():
-            raise ValueError(f"the mask has values {np.unique(found)[:5].tolist()}; allowed: 0 and 1")
-        if not found.any(axis=1).all():
-            raise ValueError(f"row {found.any(axis=1).argmin()} of the mask has no available action; there must be one")
-        return found.astype(np.bool_)
+        if mask_BA.ndim != 2 or mask_BA.shape[1] != self.act_dim:
+            raise ValueError(f"the mask has shape {mask_BA.shape}; allowed: (B, {self.act_dim}), a row an observation")
+        if not np.isin(mask_BA, (0, 1)).all():
+            raise ValueError(f"the mask has values {np.unique(mask_BA)[:5].tolist()}; allowed: 0 and 1")
+        has_action_B = mask_BA.any(axis=1)
+        if not has_action_B.all():
+            raise ValueError(f"row {has_action_B.argmin()} of the mask has no available action; there must be one")
+        return mask_BA.astype(np.bool_)
 
     def map_action(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Policy units (*, A) or (*) to environment units of the same shape."""
+        """Convert policy units (*, A), or indices (*), to environment units of the same shape."""
         if self.is_discrete:
             return np.asarray(act) + self.start
         act = np.asarray(act, dtype=self.low.dtype)
@@ -88,7 +92,7 @@ class ActionMap:
         return act.clip(self.low, self.high)
 
     def map_action_inverse(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Environment units to policy units, as `learn` takes them."""
+        """Convert environment units to policy units, of the same shape, as `learn` takes them."""
         if self.is_discrete:
             return np.asarray(act) - self.start
         act = np.asarray(act, dtype=self.low.dtype)

@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 
 from bcq_exp.algorithms.form import Algorithm, Target
 from bcq_exp.data import Batch, ReplayBuffer
-from bcq_exp.policies import door
+from bcq_exp.policies import batches
 from bcq_exp.policies.acting import Acting
+from bcq_exp.policies.net import Net
 from bcq_exp.policies.optimizers import check_held, gradient_step, unique
 from bcq_exp.policies.schedulers import Scheduler
 from bcq_exp.policies.stats import TrainingStats
@@ -29,15 +30,16 @@ class Policy(Acting):
         algorithm: the stages, targets and rule of action.
         nets: the modules by the names that the losses use; they are moved to the device.
         optimizers: an optimizer for each trained network, by the network's name; networks may share one.
-        hp: the numbers that the losses take, by name; they become buffers (0-d).
+        hp: hyperparameters by name; they become buffers (0-d).
         action_space: of the environment.
         observation_space: of the environment; tells a single observation from a batch in `compute_action`.
-        device: where everything lies.
+        device: of all tensors.
         action_scaling, action_bound_method: see `ActionMap`.
         lr_scheduler: stepped once an `update`.
 
     Raises:
-        ValueError: a hyperparameter is missing, or a trained parameter is held by no optimizer.
+        ValueError: a hyperparameter is missing or unknown, no optimizer holds a trained parameter, or the action space
+            does not fit: see `ActionMap`.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class Policy(Acting):
     # ------------------------------------------------------------------ state
 
     def seed(self, seed: int) -> None:
-        """Start the streams of learning noise and acting noise anew."""
+        """Restart the random streams of learning noise and acting noise."""
         learning, acting = np.random.SeedSequence(seed).generate_state(2, np.uint64)
         self.learning_noise.manual_seed(int(learning))
         self.seed_acting(int(acting))
@@ -96,23 +98,23 @@ class Policy(Acting):
         return self
 
     def prepare(self, buffer: ReplayBuffer) -> None:
-        """Compute what the algorithm wants to know of the dataset, once, before the first update."""
+        """Compute the algorithm's statistics of the dataset, once, before the first update."""
         if self.algorithm.prepare is not None:
             for name, value in self.algorithm.prepare(buffer, self.hp).items():
                 getattr(self, name).copy_(value)
             self.is_prepared = True
 
     def get_extra_state(self) -> Tensor:
-        """The counter of updates, which decides when targets are copied, and whether `prepare` was called."""
+        """The number of updates, by which targets are copied, and whether `prepare` was called."""
         return torch.tensor([self.num_updates, self.is_prepared])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Take a saved counter back."""
+        """Restore the saved number of updates."""
         num_updates, is_prepared = state.tolist()
         self.num_updates, self.is_prepared = num_updates, bool(is_prepared)
 
     def training_state(self) -> dict[str, Any]:
-        """All that decides how training goes on: weights, targets, counters, optimizers, schedules, random streams."""
+        """The state that training resumes from: weights, targets, counters, optimizers, schedules, random streams."""
         return {
             "module": self.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in unique(self.optimizers.values())],
@@ -123,9 +125,16 @@ class Policy(Acting):
         }
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Take a saved `training_state` back."""
+        """Restore a saved `training_state`.
+
+        Raises:
+            ValueError: it was saved with another number of optimizers.
+        """
+        optimizers = unique(self.optimizers.values())
+        if len(state["optimizers"]) != len(optimizers):
+            raise ValueError(f"the saved state has {len(state['optimizers'])} optimizers, the policy {len(optimizers)}")
         self.load_state_dict(state["module"])
-        for optimizer, saved in zip(unique(self.optimizers.values()), state["optimizers"], strict=True):
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         if self.lr_scheduler is not None:
             self.lr_scheduler.load_state_dict(state["lr_scheduler"])
@@ -140,14 +149,16 @@ class Policy(Acting):
 
         Args:
             batch: any object with obs, act (policy units), rew, terminated, truncated, obs_next as keys or attributes;
-                `returns`, where it is there, is taken as the target instead of the one made here.
+                `returns`, if present, replaces the target.
             *args, **kwargs: ignored, for callers that pass a batch size or a number of repetitions.
 
         Raises:
             ValueError: the batch lacks a column, or the policy needs the dataset's statistics and has none.
         """
         start = time.perf_counter()
-        columns = door.columns(batch, self.device, self.algorithm.fields, is_discrete=self.action_map.is_discrete)
+        columns = batches.training_columns(
+            batch, self.device, self.algorithm.fields, is_discrete=self.action_map.is_discrete
+        )
         losses = {name: float(value) for name, value in self.walk(columns).items()}
         for name, value in losses.items():
             self.smoothed_loss[name] = SMOOTHING * self.smoothed_loss.get(name, value) + (1 - SMOOTHING) * value
@@ -176,7 +187,7 @@ class Policy(Acting):
         return metrics
 
     def metric_names(self, columns: Mapping[str, Tensor]) -> list[list[str]]:
-        """Names of what each stage reports; no weight and no stream moves."""
+        """Names of each stage's metrics; weights and random streams stay as they are."""
         names: list[list[str]] = []
         generator = torch.Generator(self.device)
         with torch.no_grad():
@@ -185,8 +196,8 @@ class Policy(Acting):
                 names.append(list(stage.loss(self.losses_view(), self.targets_view(), columns, noise, self.hp)[1]))
         return names
 
-    def targets_view(self) -> dict[str, door.Net]:
-        """The target networks as losses see them; without a copy, the source itself."""
+    def targets_view(self) -> dict[str, Net]:
+        """The target networks as losses call them; a target without a copy is its source."""
         modules = {
             name: self.targets[name] if target.every else self.nets[target.source]
             for name, target in self.algorithm.targets.items()
@@ -208,7 +219,7 @@ class Policy(Acting):
                 self._synchronise(name, target)
 
     def process_fn(self, batch: Batch, buffer: ReplayBuffer, indices: Tensor) -> Batch:
-        """What `update` makes of a sampled batch before `learn`: a window with what the algorithm wants of it."""
+        """The batch that `update` passes to `learn`: a window if the algorithm needs several steps or more columns."""
         num_steps, fields = self.algorithm.num_steps, self.algorithm.fields
         return batch if num_steps == 1 and not fields else buffer.window(indices, num_steps, fields)
 
@@ -217,10 +228,10 @@ class Policy(Acting):
 
         Args:
             sample_size: rows; 0 takes the whole buffer.
-            buffer: a `ReplayBuffer`, or one of another library that `door.drawn` takes; it raises for others.
+            buffer: a `ReplayBuffer`, or one of another library that `batches.sample` takes; it raises for others.
             **kwargs: passed on to `learn`.
         """
-        batch, indices = door.drawn(buffer, sample_size, self.algorithm.num_steps, self.algorithm.fields)
+        batch, indices = batches.sample(buffer, sample_size, self.algorithm.num_steps, self.algorithm.fields)
         if isinstance(buffer, ReplayBuffer):
             batch = self.process_fn(batch, buffer, indices)
         self.updating = True

@@ -1,6 +1,8 @@
 """Continuous BCQ as a documented class."""
 
 import copy
+import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import gymnasium as gym
@@ -12,7 +14,6 @@ from bcq_exp.algorithms import bcq
 from bcq_exp.fields import check_ranges
 from bcq_exp.networks import VAE
 from bcq_exp.policies.base import Policy
-from bcq_exp.policies.optimizers import like
 from bcq_exp.policies.schedulers import Scheduler
 from bcq_exp.policies.stats import BCQTrainingStats
 
@@ -30,7 +31,7 @@ class BCQPolicy(Policy):
         vae_optim: holds the parameters of both halves.
         critic2: the twin; None makes one of the same architecture with initial weights of its own.
         critic2_optim: of the twin; None makes one with the settings of `critic_optim`.
-        device: where everything lies.
+        device: of all tensors.
         gamma: discount, in [0, 1].
         tau: rate of the soft target updates, in (0, 1].
         lmbda: weight of the smaller target value in soft clipped double Q, in [0, 1].
@@ -136,3 +137,15 @@ def twin(critic: nn.Module) -> nn.Module:
         elif next(module.parameters(recurse=False), None) is not None:
             raise ValueError(f"{name or type(critic).__name__} has no reset_parameters: pass critic2 yourself")
     return copied
+
+
+def like(optimizer: Optimizer, params: Iterable[nn.Parameter]) -> Optimizer:
+    """A new optimizer of the same kind with the same settings.
+
+    Raises:
+        ValueError: the given one has several parameter groups, so its settings are ambiguous.
+    """
+    if len(optimizer.param_groups) != 1:
+        raise ValueError("critic_optim has several parameter groups: pass critic2 and critic2_optim too")
+    group, accepted = optimizer.param_groups[0], inspect.signature(type(optimizer)).parameters
+    return type(optimizer)(params, **{key: group[key] for key in accepted if key in group and key != "params"})

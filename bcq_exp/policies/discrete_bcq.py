@@ -1,4 +1,7 @@
-"""Discrete BCQ as a documented class."""
+"""Discrete BCQ as a documented class.
+
+Shape suffix: B batch.
+"""
 
 from typing import Any
 
@@ -10,8 +13,8 @@ from torch.optim import Optimizer
 from bcq_exp.algorithms import discrete_bcq, dqn
 from bcq_exp.data import Batch, ReplayBuffer
 from bcq_exp.fields import violations
-from bcq_exp.policies import door
 from bcq_exp.policies.base import Policy
+from bcq_exp.policies.batches import training_columns
 from bcq_exp.policies.normalization import standardized
 from bcq_exp.policies.schedulers import Scheduler
 from bcq_exp.policies.stats import DiscreteBCQTrainingStats
@@ -70,12 +73,12 @@ class DiscreteBCQPolicy(Policy):
             "unlikely_action_threshold": unlikely_action_threshold,
             "imitation_logits_penalty": imitation_logits_penalty,
         }
-        found = violations(
+        errors = violations(
             discrete_bcq.DiscreteBCQConfig,
             numbers | {"estimation_step": estimation_step, "target_update_freq": target_update_freq},
         )
-        if found:
-            raise ValueError("; ".join(found).replace("gamma=", "discount_factor="))
+        if errors:
+            raise ValueError("; ".join(errors).replace("gamma=", "discount_factor="))
         if not isinstance(action_space, gym.spaces.Discrete):
             raise ValueError(f"DiscreteBCQPolicy needs Discrete actions, found {action_space}; see BCQPolicy")
         super().__init__(
@@ -100,7 +103,7 @@ class DiscreteBCQPolicy(Policy):
     @torch.no_grad()
     def process_fn(self, batch: Batch, buffer: ReplayBuffer, indices: Tensor) -> Batch:
         """The batch with `returns` (B,), its n-step targets in reward units."""
-        window = door.columns(buffer.window(indices, self.algorithm.num_steps), self.device, is_discrete=True)
+        window = training_columns(buffer.window(indices, self.algorithm.num_steps), self.device, is_discrete=True)
         batch_, nets, targets = standardized(window, self.hp), self.losses_view(), self.targets_view()
         y_B = discrete_bcq.bcq_target(nets, targets, batch_, self.hp, is_double=self.is_double)
         return Batch(**batch, returns=dqn.denormalize(y_B, self.hp))

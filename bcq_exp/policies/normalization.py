@@ -1,7 +1,9 @@
-"""Policies that see observations in units of the dataset's statistics.
+"""Policies that standardise observations by the dataset's statistics.
 
-The statistics join the numbers that losses and policy take: they are buffers, so that a checkpoint has them, and a
-population stacks them. Whoever learns or acts goes on handing in observations as the environment gives them.
+The statistics are buffers beside the hyperparameters: checkpoints keep them, and a population stacks them. Callers pass
+observations in the environment's units, as to any policy.
+
+Shape suffix: S features of an observation.
 """
 
 from collections.abc import Mapping
@@ -21,15 +23,15 @@ STATISTICS = ("obs_mean", "obs_scale")
 def normalize_observations(policy: Policy, mean: ArrayLike, std: ArrayLike, *, eps: float) -> None:
     """Make a policy learn from and act on (obs - mean) / (std + eps).
 
-    A policy that is to take a checkpoint is made in the same way first; the checkpoint then has the last word.
+    Call it on a fresh policy too before loading a checkpoint, which then replaces the statistics.
 
     Args:
-        policy: whose observations have one axis; changed in place.
+        policy: on observations of one axis; changed in place.
         mean, std: of each feature of the dataset's observations, (S,), as `observation_statistics` gives them.
         eps: added to the deviation, above 0: a feature that never changes in the dataset is 0 and not undefined.
 
     Raises:
-        ValueError: the policy normalises already, the statistics are of another form, or `eps` is not above 0.
+        ValueError: the policy normalises already, the statistics have another shape, or `eps` is not above 0.
     """
     mean_S, std_S = (torch.as_tensor(value, dtype=torch.get_default_dtype()) for value in (mean, std))
     if "obs_mean" in policy.algorithm.statistics:
@@ -44,7 +46,7 @@ def normalize_observations(policy: Policy, mean: ArrayLike, std: ArrayLike, *, e
 
 
 def normalizing(algorithm: Algorithm) -> Algorithm:
-    """The algorithm whose losses and policy see standardised observations, with the statistics among its numbers."""
+    """The same algorithm on standardised observations; its `hp` holds the statistics too."""
     return replace(
         algorithm,
         stages=tuple(replace(stage, loss=_loss(stage.loss)) for stage in algorithm.stages),
@@ -54,11 +56,11 @@ def normalizing(algorithm: Algorithm) -> Algorithm:
 
 
 def standardized(batch: Tensors, hp: Tensors) -> Mapping[str, Tensor]:
-    """The batch with standardised `obs` and `obs_next`, those of the two that it has; as it is without statistics."""
+    """The batch with `obs` and `obs_next` standardised; unchanged where `hp` has no statistics."""
     if "obs_mean" not in hp:
         return batch
-    found = {name: batch[name] for name in ("obs", "obs_next") if name in batch}
-    return {**batch, **{name: standardize(obs, hp["obs_mean"], hp["obs_scale"]) for name, obs in found.items()}}
+    observations = {name: batch[name] for name in ("obs", "obs_next") if name in batch}
+    return {**batch, **{name: standardize(obs, hp["obs_mean"], hp["obs_scale"]) for name, obs in observations.items()}}
 
 
 def _loss(loss: Loss) -> Loss:

@@ -1,6 +1,5 @@
-"""Optimizers of a lone policy: which parameters they hold, and one gradient step."""
+"""Optimizers of a lone policy: the check of what they hold, and one gradient step."""
 
-import inspect
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -14,7 +13,7 @@ def unique(optimizers: Iterable[Optimizer]) -> list[Optimizer]:
 
 
 def check_held(nets: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], trained: Iterable[str]) -> None:
-    """Raise ValueError where a trained network has a parameter that its optimizer does not hold."""
+    """Raise ValueError for a trained network with a parameter that its optimizer does not hold."""
     for name in sorted(trained):
         held = {id(param) for group in optimizers[name].param_groups for param in group["params"]}
         lost = [key for key, param in nets[name].named_parameters() if param.requires_grad and id(param) not in held]
@@ -38,15 +37,3 @@ def gradient_step(loss: Tensor, modules: Iterable[nn.Module], optimizers: Iterab
         param.grad = grad
     for optimizer in chosen:
         optimizer.step()
-
-
-def like(optimizer: Optimizer, params: Iterable[nn.Parameter]) -> Optimizer:
-    """A new optimizer of the same kind with the same settings.
-
-    Raises:
-        ValueError: the given one has several parameter groups, so that there is no telling which settings are meant.
-    """
-    if len(optimizer.param_groups) != 1:
-        raise ValueError("critic_optim has several parameter groups: pass critic2 and critic2_optim too")
-    group, accepted = optimizer.param_groups[0], inspect.signature(type(optimizer)).parameters
-    return type(optimizer)(params, **{key: group[key] for key in accepted if key in group and key != "params"})

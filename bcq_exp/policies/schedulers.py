@@ -4,16 +4,16 @@ from typing import Any, Protocol
 
 
 class Scheduler(Protocol):
-    """What a policy needs of a learning-rate schedule: torch's schedulers have it."""
+    """The methods of a learning-rate schedule that a policy calls; torch's schedulers have them."""
 
     def step(self) -> None:
-        """Move on by one update."""
+        """Advance by one update."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """The state that a checkpoint keeps."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take a checkpoint's state."""
+        """Restore a checkpoint's state."""
 
 
 class MultipleLRSchedulers:
@@ -36,7 +36,7 @@ class MultipleLRSchedulers:
         return {str(i): scheduler.state_dict() for i, scheduler in enumerate(self.schedulers)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the states back.
+        """Restore the states.
 
         Raises:
             ValueError: the number of states is not the number of schedules.

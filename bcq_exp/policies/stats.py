@@ -1,11 +1,11 @@
-"""What one update reports."""
+"""The statistics that one update returns."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(kw_only=True)
 class TrainingStats:
-    """Of any policy.
+    """Statistics of any policy's update.
 
     Args:
         train_time: seconds that the update took.
@@ -18,7 +18,7 @@ class TrainingStats:
 
 @dataclass(kw_only=True)
 class BCQTrainingStats(TrainingStats):
-    """Of continuous BCQ: the loss of each network before its step."""
+    """Statistics of continuous BCQ: the loss of each network before its step."""
 
     actor_loss: float
     critic1_loss: float
@@ -28,7 +28,7 @@ class BCQTrainingStats(TrainingStats):
 
 @dataclass(kw_only=True)
 class DiscreteBCQTrainingStats(TrainingStats):
-    """Of discrete BCQ: the whole loss and its terms; `reg_loss` is not yet weighted by its penalty."""
+    """Statistics of discrete BCQ: the whole loss and its terms; `reg_loss` is before its weight."""
 
     loss: float
     q_loss: float

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -27,8 +26,7 @@ from bcq_exp.envs.environments import spaces
 from bcq_exp.fields import file_name, one_of, within
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.loggers.form import LoggerConfig
-from bcq_exp.networks import SMALLEST_SIDE
-from bcq_exp.networks.schema import NETWORKS, MLPNetworkConfig, NetworkConfig
+from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.training.datasets import DATASETS, completed, dataset_errors
 from bcq_exp.training.identity import FREE
@@ -267,17 +265,13 @@ def device_errors(device: str) -> list[str]:
 def network_errors(network: NetworkConfig, algorithm: AlgorithmConfig, space: gym.Space[Any]) -> list[str]:
     """Why the network cannot serve the algorithm or take the environment's observations."""
     chosen, is_discrete = f"network={network.name}", REGISTRY[algorithm.name].is_discrete
-    shape = space.shape if isinstance(space, gym.spaces.Box) else ()
-    if isinstance(network, MLPNetworkConfig):
-        remedy = "; choose network=nature_cnn" if len(shape) == 3 and is_discrete else ""
-        said = f"{chosen} takes observations of one axis, the environment has {space}{remedy}"
-        return [] if len(shape) == 1 else [said]
-    found, remedy = [], "; choose network=mlp" if len(shape) == 1 else ""
-    if not is_discrete:
-        found.append(f"{chosen} is for discrete actions, algorithm={algorithm.name} for continuous ones{remedy}")
-    if len(shape) != 3 or min(shape[1:]) < SMALLEST_SIDE or space.dtype != np.uint8:
-        found.append(
-            f"{chosen} takes uint8 observations (channels, height, width) of at least {SMALLEST_SIDE} pixels each way,"
-            f" the environment has {space}{remedy}"
-        )
-    return found
+    fitting = [
+        kind for kind, schema in NETWORKS.items() if schema.fits(space) and (is_discrete or schema.is_for_continuous)
+    ]
+    remedy = f"; choose network={' or '.join(fitting)}" if fitting else ""
+    errors = []
+    if not is_discrete and not network.is_for_continuous:
+        errors.append(f"{chosen} is for discrete actions, algorithm={algorithm.name} for continuous ones{remedy}")
+    if not network.fits(space):
+        errors.append(f"{chosen} takes {network.observations}, the environment has {space}{remedy}")
+    return errors

@@ -23,7 +23,7 @@ from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import check_masks, evaluate
 from bcq_exp.io.checkpoint import remove_end
 from bcq_exp.io.masking import masked_words
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import Sizes
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.policies.factory import make_policy

@@ -9,8 +9,7 @@ from algorithms import tiny
 from algorithms.golden import Adam, Weights, assert_same, backward, cat, forward, n_step_targets, soft_update
 from algorithms.vae_working import sampler, vae_gradients
 from bcq_exp.algorithms import REGISTRY, bcq
-from bcq_exp.networks import VAE
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import VAE, Sizes
 from bcq_exp.policies import BCQPolicy
 
 GAMMA, TAU, LMBDA, PHI, MAX_ACTION, NUM_SAMPLES, LATENT = 0.9, 0.3, 0.75, 0.3, 1.5, 4, 2 * tiny.ACT_DIM

@@ -14,8 +14,8 @@ from algorithms.quantile_working import quantile_loss, quantile_targets, quantil
 from bcq_exp.algorithms import REGISTRY, dqn
 from bcq_exp.algorithms.discrete_bcq import bcq_target
 from bcq_exp.data import ReplayBuffer
-from bcq_exp.networks.schema import NatureCNNConfig, Sizes
-from bcq_exp.policies import DiscreteBCQPolicy
+from bcq_exp.networks import NatureCNNConfig, Sizes
+from bcq_exp.policies import DiscreteBCQPolicy, Policy
 from bcq_exp.policies.factory import make_policy as make_any_policy
 
 GAMMA, THRESHOLD, PENALTY = 0.9, 0.3, 0.1
@@ -48,12 +48,12 @@ def likely(imitator: golden.Weights, obs: golden.Array, mask: golden.Array, thre
     return set(available[probs / max(probs) >= threshold])
 
 
-@pytest.mark.parametrize("door", ["learn", "update"])
+@pytest.mark.parametrize("method", ["learn", "update"])
 @pytest.mark.parametrize("normalization", ["raw", "normalized"])
 @pytest.mark.parametrize("num_steps", [1, 3], ids="{}_step".format)
 @pytest.mark.parametrize("kind", ["huber", "square"])
 @pytest.mark.parametrize("chooser", ["double", "single"])
-def test_golden_update(chooser: str, kind: str, num_steps: int, normalization: str, door: str) -> None:
+def test_golden_update(chooser: str, kind: str, num_steps: int, normalization: str, method: str) -> None:
     """Q-learning among the likely actions, imitation, and the penalty on logits, worked out for all rows at once.
 
     Imitation and penalty are over the available actions.
@@ -87,7 +87,7 @@ def test_golden_update(chooser: str, kind: str, num_steps: int, normalization: s
         **units,
     )
 
-    stats = policy.update(0, buffer) if door == "update" else policy.learn(buffer.window(ROWS, num_steps))
+    stats = policy.update(0, buffer) if method == "update" else policy.learn(buffer.window(ROWS, num_steps))
 
     q, model_inputs = forward(nets["model"], DATA["obs"])
     q_loss, d_q = golden.td_loss(q, DATA["act"], y, is_huber=kind == "huber")
@@ -114,10 +114,10 @@ def test_golden_update(chooser: str, kind: str, num_steps: int, normalization: s
             assert_same(tiny.arrays(policy.targets[name]), stepped)
 
 
-@pytest.mark.parametrize("door", ["learn", "update"])
+@pytest.mark.parametrize("method", ["learn", "update"])
 @pytest.mark.parametrize("num_steps", [1, 3], ids="{}_step".format)
 @pytest.mark.parametrize("chooser", ["double", "single"])
-def test_golden_update_of_quantiles(chooser: str, num_steps: int, door: str) -> None:
+def test_golden_update_of_quantiles(chooser: str, num_steps: int, method: str) -> None:
     """Quantile regression (arXiv:1710.10044) on the target network's quantiles of the best likely action."""
     num_quantiles, is_double, threshold = 3, chooser == "double", 0.8
     policy = tiny.make_policy(
@@ -144,7 +144,7 @@ def test_golden_update_of_quantiles(chooser: str, num_steps: int, door: str) -> 
     )
 
     buffer = ReplayBuffer(**DATA)
-    stats = policy.update(0, buffer) if door == "update" else policy.learn(buffer.window(ROWS, num_steps))
+    stats = policy.update(0, buffer) if method == "update" else policy.learn(buffer.window(ROWS, num_steps))
 
     theta = quantiles(model, DATA["obs"], num_quantiles)
     q_loss, d_theta = quantile_loss(theta, DATA["act"], y, kappa=1.0)
@@ -233,11 +233,11 @@ def test_forward_reports_raw_logits_and_values_in_reward_units() -> None:
     assert_same([out.q_value.numpy()], [7 + 3 * q])
 
 
-def on_images() -> DiscreteBCQPolicy:
+def on_images() -> Policy:
     """Both heads on one trunk, put together as a run does it."""
     cfg, sizes = tiny.config("discrete_bcq", unlikely_action_threshold=THRESHOLD), Sizes((2, 36, 36), NUM_ACTIONS, 1.0)
     network = NatureCNNConfig(name="tiny", kind="nature_cnn", hidden_sizes=[16])
-    policy = make_any_policy(
+    return make_any_policy(
         cfg,
         REGISTRY["discrete_bcq"].networks(cfg, network, sizes),
         sizes,
@@ -247,8 +247,6 @@ def on_images() -> DiscreteBCQPolicy:
         observation_space=gym.spaces.Box(0, 255, sizes.obs_shape, np.uint8),
         device=torch.device("cpu"),
     )
-    assert isinstance(policy, DiscreteBCQPolicy)
-    return policy
 
 
 def losses(model: nn.Module, imitator: nn.Module, target: nn.Module, batch: dict[str, Tensor]) -> list[Tensor]:

@@ -12,12 +12,12 @@ DATA = tiny.data(is_discrete=True)
 ROWS = torch.arange(len(DATA["rew"]))
 
 
-@pytest.mark.parametrize("door", ["learn", "update"])
+@pytest.mark.parametrize("method", ["learn", "update"])
 @pytest.mark.parametrize("masking", ["masked", "all_actions"])
 @pytest.mark.parametrize("num_steps", [1, 3], ids="{}_step".format)
 @pytest.mark.parametrize("kind", ["huber", "square"])
 @pytest.mark.parametrize("chooser", ["double", "single"])
-def test_golden_update(chooser: str, kind: str, num_steps: int, masking: str, door: str) -> None:
+def test_golden_update(chooser: str, kind: str, num_steps: int, masking: str, method: str) -> None:
     """arXiv:1509.06461, equations 1 and 4, over windows of rewards, worked out for all rows at once."""
     policy = tiny.make_policy(
         "dqn",
@@ -40,7 +40,7 @@ def test_golden_update(chooser: str, kind: str, num_steps: int, masking: str, do
     )
 
     buffer = ReplayBuffer(**data)
-    stats = policy.update(0, buffer) if door == "update" else policy.learn(buffer.window(ROWS, num_steps))
+    stats = policy.update(0, buffer) if method == "update" else policy.learn(buffer.window(ROWS, num_steps))
 
     q, inputs = forward(model, data["obs"])
     loss, d_q = golden.td_loss(q, data["act"], y, is_huber=kind == "huber")

@@ -10,7 +10,7 @@ from algorithms import tiny
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.fields import Range, violations
-from bcq_exp.networks.schema import MLPNetworkConfig, NatureCNNConfig, Sizes
+from bcq_exp.networks import MLPNetworkConfig, NatureCNNConfig, Sizes
 from bcq_exp.policies import Policy
 
 NUM_UPDATES = 3

@@ -10,7 +10,7 @@ from torch import nn
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.schema import AlgorithmConfig
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import MLPNetworkConfig, Sizes
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 

@@ -4,6 +4,7 @@ from functools import partial
 import pytest
 import torch
 
+from bcq_exp.algorithms import REGISTRY
 from bcq_exp.engine.population import Population
 from bcq_exp.policies import Policy
 from bcq_exp.policies.optimizers import gradient_step
@@ -35,6 +36,10 @@ def learn_alone(policy: Policy, population: Population, member: int, num_updates
                 policy._synchronise(key, target)
         if policy.lr_scheduler is not None:
             policy.lr_scheduler.step()
+
+
+def test_every_algorithm_of_the_registry_has_a_small_population():
+    assert ALGORITHMS.keys() == REGISTRY.keys()
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import torch
 from scipy.signal import correlate
 from torch import nn
 
-from bcq_exp.networks import MLP, SMALLEST_SIDE, Branch, NatureCNN
+from bcq_exp.networks import MLP, Branch, NatureCNN
+from bcq_exp.networks.nature_cnn import SMALLEST_SIDE
 
 STRIDES = (4, 2, 1)
 

@@ -1,8 +1,7 @@
 import pytest
 
 from bcq_exp.fields import violations
-from bcq_exp.networks import ACTIVATIONS
-from bcq_exp.networks.schema import MLPNetworkConfig, Sizes
+from bcq_exp.networks import ACTIVATIONS, MLPNetworkConfig, Sizes
 
 
 def test_network_config_hands_on_the_right_widths() -> None:

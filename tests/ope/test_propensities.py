@@ -7,8 +7,7 @@ import torch
 from torch.optim import Adam
 
 from bcq_exp.data import ReplayBuffer
-from bcq_exp.networks import MLP
-from bcq_exp.networks.schema import Sizes
+from bcq_exp.networks import MLP, Sizes
 from bcq_exp.ope.fitting import Fitting
 from bcq_exp.ope.propensities import log_propensities
 

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -6,9 +6,10 @@ import gymnasium as gym
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from bcq_exp.policies import BCQPolicy
+from bcq_exp.policies.bcq import like
 
 MakeBCQ = Callable[..., BCQPolicy]
 MakeCritic = Callable[[float], nn.Module]
@@ -103,3 +104,32 @@ def test_spaces_and_optimizers_must_fit(make_bcq: MakeBCQ, constant_critic: Make
     for name, part in (("actor_perturbation", "actor"), ("critic", "critic1"), ("vae", "decoder")):
         with pytest.raises(ValueError, match=rf"optimizer of {part} does not hold its parameter"):
             make_bcq(**{f"{name}_optim": SGD(other.parameters(), lr=0.1)})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(SGD, lr=0.3, momentum=0.9, nesterov=True),
+        partial(Adam, lr=0.3, betas=(0.5, 0.6), eps=1e-3, weight_decay=0.1, amsgrad=True),
+        partial(AdamW, lr=0.3, betas=(0.5, 0.6), weight_decay=0.1),
+        partial(RMSprop, lr=0.3, alpha=0.5, centered=True),
+    ],
+)
+def test_like_has_the_same_kind_and_settings(make: Callable[[Iterable[nn.Parameter]], Optimizer]) -> None:
+    given = make(nn.Linear(1, 1).parameters())
+    torch.optim.lr_scheduler.LinearLR(given, start_factor=0.5)
+    params = list(nn.Linear(1, 1).parameters())
+    made = like(given, params)
+    assert type(made) is type(given)
+    (group,), (wanted,) = made.param_groups, given.param_groups
+    assert all(held is param for held, param in zip(group["params"], params, strict=True))
+    assert {key: group[key] for key in group if key != "params"} == {
+        key: wanted[key] for key in wanted if key not in ("params", "initial_lr")
+    }
+    assert not made.state
+
+
+def test_like_refuses_several_groups() -> None:
+    given = SGD([{"params": nn.Linear(1, 1).parameters(), "lr": lr} for lr in (0.1, 0.2)])
+    with pytest.raises(ValueError, match=r"several parameter groups: pass critic2 and critic2_optim"):
+        like(given, nn.Linear(1, 1).parameters())

@@ -1,12 +1,9 @@
-from collections.abc import Callable, Iterable
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import SGD
 
-from bcq_exp.policies.optimizers import check_held, gradient_step, like, unique
+from bcq_exp.policies.optimizers import check_held, gradient_step, unique
 
 
 def test_unique_keeps_each_optimizer_once_in_order() -> None:
@@ -36,32 +33,3 @@ def test_gradient_step_by_hand() -> None:
     assert trained.weight.item() == pytest.approx(3 - 0.1 * 24)
     assert fixed.weight.grad is None
     assert (unused.weight.item(), other.weight.item()) == (5, 7)
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        partial(SGD, lr=0.3, momentum=0.9, nesterov=True),
-        partial(Adam, lr=0.3, betas=(0.5, 0.6), eps=1e-3, weight_decay=0.1, amsgrad=True),
-        partial(AdamW, lr=0.3, betas=(0.5, 0.6), weight_decay=0.1),
-        partial(RMSprop, lr=0.3, alpha=0.5, centered=True),
-    ],
-)
-def test_like_has_the_same_kind_and_settings(make: Callable[[Iterable[nn.Parameter]], Optimizer]) -> None:
-    given = make(nn.Linear(1, 1).parameters())
-    torch.optim.lr_scheduler.LinearLR(given, start_factor=0.5)
-    params = list(nn.Linear(1, 1).parameters())
-    made = like(given, params)
-    assert type(made) is type(given)
-    (group,), (wanted,) = made.param_groups, given.param_groups
-    assert all(held is param for held, param in zip(group["params"], params, strict=True))
-    assert {key: group[key] for key in group if key != "params"} == {
-        key: wanted[key] for key in wanted if key not in ("params", "initial_lr")
-    }
-    assert not made.state
-
-
-def test_like_refuses_several_groups() -> None:
-    given = SGD([{"params": nn.Linear(1, 1).parameters(), "lr": lr} for lr in (0.1, 0.2)])
-    with pytest.raises(ValueError, match=r"several parameter groups: pass critic2 and critic2_optim"):
-        like(given, nn.Linear(1, 1).parameters())

@@ -4,10 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from bcq_exp.data import Batch
-from bcq_exp.policies import door
+from bcq_exp.policies.batches import REQUIRED, training_columns
 
 CPU = torch.device("cpu")
 
@@ -24,31 +23,8 @@ def batch(**changed: Any) -> dict[str, Any]:
     return made | changed
 
 
-class Recurrent(nn.Module):
-    def forward(self, obs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        start = torch.zeros(len(obs), 1) if state is None else state
-        return obs + start, start + 1
-
-
-def test_net_passes_the_given_state_on_and_no_other() -> None:
-    obs = torch.zeros(2, 1)
-    without, given = door.Net(Recurrent()), door.Net(Recurrent(), state=torch.full((2, 1), 5.0))
-    for _ in range(2):
-        assert without(obs).tolist() == [[0], [0]]
-        assert given(obs).tolist() == [[5], [5]]
-    assert without.state_next.tolist() == [[1], [1]]
-    assert given.state_next.tolist() == [[6], [6]]
-
-
-def test_net_gives_plain_tensors_scalars_and_pairs() -> None:
-    assert door.Net(nn.Identity())(torch.ones(3, 1)).shape == (3, 1)
-    assert door.Net(nn.Identity(), is_scalar=True)(torch.ones(3, 1)).shape == (3,)
-    mean, std = door.Net(Recurrent(), is_pair=True)(torch.zeros(3, 1))
-    assert (mean.sum(), std.sum()) == (0, 3)
-
-
 def test_columns_are_converted() -> None:
-    found = door.columns(batch(act=np.array([[0.0], [1], [1], [0]])), CPU, is_discrete=True)
+    found = training_columns(batch(act=np.array([[0.0], [1], [1], [0]])), CPU, is_discrete=True)
     assert {name: (tuple(column.shape), column.dtype) for name, column in found.items()} == {
         "obs": ((4, 2), torch.float32),
         "obs_next": ((4, 2), torch.float32),
@@ -64,30 +40,30 @@ def test_columns_are_converted() -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float64])
 def test_numbers_are_floats_as_the_replay_buffer_keeps_them(dtype: type[np.generic]) -> None:
     ones = np.ones((4, 2), dtype)
-    found = door.columns(batch(obs=ones, act=ones, rew=ones[:, 0]), CPU, is_discrete=False)
+    found = training_columns(batch(obs=ones, act=ones, rew=ones[:, 0]), CPU, is_discrete=False)
     assert {found[name].dtype for name in ("obs", "act", "rew")} == {torch.float32}
 
 
 def test_a_window_of_rewards_keeps_its_steps() -> None:
     window = batch(rew=np.ones((4, 3)), num_steps=np.array([3, 2, 3, 1]))
-    found = door.columns(window, CPU, is_discrete=True)
+    found = training_columns(window, CPU, is_discrete=True)
     assert found["rew"].shape == (4, 3)
     assert found["num_steps"].tolist() == [3, 2, 3, 1]
 
 
 def test_a_next_action_is_asked_for_with_its_validity_and_only_where_it_is_needed() -> None:
     made = batch(act_next=np.ones((4, 2)), has_act_next=np.array([1, 0, 1, 1]))
-    found = door.columns(made, CPU, ("act_next",), is_discrete=False)
+    found = training_columns(made, CPU, ("act_next",), is_discrete=False)
     assert found["act_next"].shape == (4, 2)
     assert found["has_act_next"].tolist() == [True, False, True, True]
-    assert "act_next" not in door.columns(made, CPU, is_discrete=False)
+    assert "act_next" not in training_columns(made, CPU, is_discrete=False)
     del made["has_act_next"]
     with pytest.raises(ValueError, match=r"batch lacks has_act_next; learn needs .*act_next"):
-        door.columns(made, CPU, ("act_next",), is_discrete=False)
+        training_columns(made, CPU, ("act_next",), is_discrete=False)
 
 
 def test_returns_stand_for_the_whole_target() -> None:
-    found = door.columns(batch(returns=np.array([5.0, 6, 7, 8])), CPU, is_discrete=True)
+    found = training_columns(batch(returns=np.array([5.0, 6, 7, 8])), CPU, is_discrete=True)
     assert found["rew"].tolist() == [[5], [6], [7], [8]]
     assert found["terminated"].all()
     assert "returns" not in found
@@ -99,19 +75,19 @@ def test_masks_stand_beside_the_observation_or_in_the_batch(kind: Any) -> None:
     mask = (np.arange(8).reshape(4, 2) % 3 == 0) | np.eye(2, dtype=bool)[made["act"]]
     nested = {"obs": {"obs": made["obs"], "mask": mask}, "obs_next": {"obs": made["obs_next"], "mask": ~mask}}
     for masked in (made | nested, made | {"mask": mask, "mask_next": ~mask}):
-        found = door.columns(kind(masked), CPU, is_discrete=True)
+        found = training_columns(kind(masked), CPU, is_discrete=True)
         np.testing.assert_array_equal(found["mask"], mask)
         np.testing.assert_array_equal(found["mask_next"], ~mask)
         np.testing.assert_array_equal(found["obs_next"], made["obs_next"])
 
 
-@pytest.mark.parametrize("name", door.REQUIRED)
+@pytest.mark.parametrize("name", REQUIRED)
 def test_a_missing_column_is_named(name: str) -> None:
     made = batch()
     del made[name]
     for kind in (dict, Batch, lambda made: SimpleNamespace(**made)):
         with pytest.raises(ValueError, match=rf"batch lacks {name}; learn needs obs, act"):
-            door.columns(kind(made), CPU, is_discrete=True)
+            training_columns(kind(made), CPU, is_discrete=True)
 
 
 @pytest.mark.parametrize(
@@ -129,18 +105,18 @@ def test_a_missing_column_is_named(name: str) -> None:
 )
 def test_a_column_of_another_length_is_named(name: str, column: Any, num_rows: int) -> None:
     with pytest.raises(ValueError, match=rf"batch\.{name} has {num_rows} rows, batch\.obs has 4"):
-        door.columns(batch(**{name: column}), CPU, is_discrete=True)
+        training_columns(batch(**{name: column}), CPU, is_discrete=True)
 
 
 def test_an_action_that_its_mask_excludes_is_named() -> None:
     mask = np.array([[1, 1], [0, 1], [1, 0], [1, 0]])
     with pytest.raises(ValueError, match=r"batch\.act is 1 in row 2, an action that batch\.mask excludes there"):
-        door.columns(batch(mask=mask), CPU, is_discrete=True)
-    found = door.columns(batch(mask=mask | np.eye(2, dtype=int)[[0, 1, 1, 0]]), CPU, is_discrete=True)
+        training_columns(batch(mask=mask), CPU, is_discrete=True)
+    found = training_columns(batch(mask=mask | np.eye(2, dtype=int)[[0, 1, 1, 0]]), CPU, is_discrete=True)
     assert found["mask"].dtype == torch.bool
 
 
 @pytest.mark.parametrize("name", ["mask", "mask_next"])
 def test_masks_beside_continuous_actions_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"batch has {name}; masks are for discrete actions"):
-        door.columns(batch(act=np.zeros((4, 2)), **{name: np.ones((4, 2))}), CPU, is_discrete=False)
+        training_columns(batch(act=np.zeros((4, 2)), **{name: np.ones((4, 2))}), CPU, is_discrete=False)
