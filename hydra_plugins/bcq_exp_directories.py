@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 class Directories(Callback):
     """Makes the directories of runs and sweeps; those that stay empty are removed when the process ends.
 
-    A directory that is named by the time is made new, so that two starts in one second get two. One that is typed is
-    left as it is: whether a run may begin there is decided when its data have been read.
+    A directory that is named by the time is new, so that two starts in one second get two. One that is typed is left as
+    it is: whether a run may begin there is decided when its data have been read.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+# A private name of Hydra, which has no public base for sweepers of ranges; pyproject.toml bounds Hydra below 1.4.
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus, configure_log
-from hydra.errors import HydraException
+from hydra.errors import ConfigCompositionException, HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 
 @dataclass
@@ -48,12 +49,12 @@ ConfigStore.instance().store(group="hydra/sweeper", name="once", node=OnceSweepe
 
 
 class OnceSweeper(BasicSweeper):
-    """Hydra's basic sweeper without its first pass, which composes every job a time more: the launcher composes all
-    jobs before it starts any. Nor does it write a file of its own: what was typed stands in each run's directory.
+    """Hydra's basic sweeper without its first pass over all jobs, since the launcher composes them all before it starts
+    any; and without a file of its own, since each run's directory holds its overrides.
     """
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Launch batch after batch of what is typed."""
+        """Launch the jobs of a command line, batch by batch."""
         assert self.hydra_context is not None
         assert self.launcher is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -67,7 +68,7 @@ class OnceSweeper(BasicSweeper):
 
 @dataclass
 class Composition:
-    """One job's configuration, Hydra's part kept as plain values: copying and writing it is most of a start's time.
+    """One job's configuration. Hydra's part is plain values, since copying a DictConfig takes most of a start's time.
 
     Args:
         task: the configuration without Hydra's own.
@@ -87,12 +88,17 @@ class Composition:
         return cls(task, hydra)
 
     def with_values(self, values: Sequence[Override], overrides: Sequence[Override]) -> Self:
-        """A copy with plain `key=value` overrides applied; `overrides` are all that were typed for the job."""
+        """A copy with plain `key=value` overrides applied.
+
+        Args:
+            values: these.
+            overrides: all of the job, which its configuration names.
+        """
         task, names = copy.deepcopy(self.task), self.hydra["job"]["config"]["override_dirname"]
-        ConfigLoaderImpl._apply_overrides_to_config(list(values), task)
-        lines = [override.input_line for override in overrides]
-        typed = {**self.hydra["overrides"], "task": lines}
-        job = {**self.hydra["job"], "override_dirname": get_overrides_dirname(overrides=list(overrides), **names)}
+        for override in values:
+            set_value(task, override)
+        typed = {**self.hydra["overrides"], "task": [override.input_line for override in overrides]}
+        job = {**self.hydra["job"], "override_dirname": dirname(overrides, **names)}
         return type(self)(task, {**self.hydra, "overrides": typed, "job": job})
 
     def place(self, number: int, sweep_dir: Path) -> Path:
@@ -105,6 +111,26 @@ class Composition:
         runtime = {**self.hydra["runtime"], "output_dir": str(run_dir)}
         self.hydra = {**self.hydra, "job": job, "runtime": runtime}
         return run_dir
+
+
+def set_value(cfg: DictConfig, override: Override) -> None:
+    """Apply a plain `key=value` override.
+
+    Raises:
+        ConfigCompositionException: there is no such key, or the value does not fit; in Hydra's words.
+    """
+    try:
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        raise ConfigCompositionException(f"Could not override '{override.key_or_group}'.") from error
+    except OmegaConfBaseException as error:
+        raise ConfigCompositionException(f"Error merging override {override.input_line}") from error
+
+
+def dirname(overrides: Sequence[Override], *, exclude_keys: Sequence[str], item_sep: str, kv_sep: str) -> str:
+    """Hydra's `job.override_dirname`: the overrides in alphabetical order; keywords as in `hydra.job.config`."""
+    lines = sorted(str(o.input_line) for o in overrides if o.key_or_group not in exclude_keys)
+    return item_sep.join(lines).replace("=", kv_sep)
 
 
 class Composer:
@@ -144,14 +170,14 @@ class PopulationLauncher(Launcher):
     """Trains the jobs of a sweep as populations, in this process or by an executor.
 
     Args:
-        keys: what `bcq_exp.sweeps.launch.Launch` takes.
+        keys: the arguments of `bcq_exp.sweeps.launch.Launch`.
     """
 
     def __init__(self, **keys: Any) -> None:
         self.keys: Any = OmegaConf.to_container(OmegaConf.create(keys), resolve=True)
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what `launch` needs.
+        """Keep Hydra's context and the configuration for `launch`.
 
         Raises:
             HydraException: the program is not the training entry point.
@@ -167,7 +193,7 @@ class PopulationLauncher(Launcher):
             For each job its final return; None where it diverged.
 
         Raises:
-            SystemExit: with one message for all that is wrong with any job, before any of them has started.
+            SystemExit: with one message for all errors of all jobs, before any of them has started.
         """
         from bcq_exp.io.endings import in_one_line
         from bcq_exp.sweeps import sweep
@@ -213,7 +239,7 @@ class PopulationLauncher(Launcher):
 
 
 def job_return(made: Composition, summary: dict[str, Any]) -> JobReturn:
-    """What Hydra's sweepers read of a job."""
+    """The result of a job, for Hydra's sweepers."""
     returned = JobReturn(overrides=made.hydra["overrides"]["task"], cfg=made.task, status=JobStatus.COMPLETED)
     returned.working_dir, returned.task_name = made.hydra["runtime"]["output_dir"], made.hydra["job"]["name"]
     returned.return_value = None if summary["status"] == "failed" else summary["final_return"]

@@ -58,7 +58,7 @@ class Behaviour:
             folder: of the agents that ship.
 
         Raises:
-            ValueError: there is no such agent, or the weights are not those that the description names.
+            ValueError: there is no such agent, or the weights do not match the description's sha256.
         """
         if "/" in name:
             folder, name = Path(name).parent, Path(name).name
@@ -104,7 +104,7 @@ class Behaviour:
         return np.asarray(low + (np.tanh(x) + 1) / 2 * (high - low))
 
     def _convolved(self, images: Array) -> Array:
-        """What images (B, C, H, W) are behind the convolutions, (B, F)."""
+        """The outputs (B, F) of the convolutions for images (B, C, H, W)."""
         x, convolutions = torch.from_numpy(images), [layer for layer in self.layers if layer[0].ndim == 4]
         for (weight, bias), (_, _, stride) in zip(convolutions, CONVOLUTIONS, strict=True):
             x = F.conv2d(x, torch.from_numpy(weight), torch.from_numpy(bias), stride).relu()
@@ -112,21 +112,21 @@ class Behaviour:
 
 
 def write_behaviour(name: str, folder: Path, layers: Sequence[Layer], description: Mapping[str, Any]) -> None:
-    """Writes what `Behaviour.load` reads; the layers' sizes and the weights' sha256 are added to the description."""
+    """Writes an agent for `Behaviour.load`; the layers' sizes and the weights' sha256 are added to the description."""
     tensors = {f"layers.{i}.weight": weight for i, (weight, _) in enumerate(layers)}
     tensors |= {f"layers.{i}.bias": bias for i, (_, bias) in enumerate(layers)}
     weights = save(tensors)
     sizes = [layers[0][0].shape[1], *(len(bias) for _, bias in layers)]
     written = {**description, "layer_sizes": sizes, "sha256": hashlib.sha256(weights).hexdigest()}
     write_bytes(folder / f"{name}.safetensors", weights)
-    write_json(folder / f"{name}.json", written)  # the last: where it lies the agent is kept
+    write_json(folder / f"{name}.json", written)  # last: its presence says that the agent is complete
 
 
 class Noise(Protocol):
     """Turns an agent's greedy actions into those of an imperfect demonstration."""
 
     def begin(self, space: gym.Space[Any], rng: np.random.Generator) -> Callable[[Array], Array]:
-        """Begins an episode: returns what maps each greedy action of it to the action that is taken.
+        """Begins an episode: returns a function from its greedy actions to the actions that are taken.
 
         Raises:
             ValueError: the noise does not suit the action space.
@@ -161,7 +161,7 @@ class EpisodeEpsilon:
 
 @dataclass(frozen=True)
 class RandomOrGaussian:
-    """Continuous actions that are now and then random and Gaussian around the agent's else (arXiv:1812.02900).
+    """Continuous actions that are uniformly random now and then, else Gaussian around the agent's (arXiv:1812.02900).
 
     Args:
         random_probability: of a uniformly random action in each step, in [0, 1].

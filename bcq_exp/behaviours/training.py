@@ -1,4 +1,4 @@
-"""Behaviour agents, trained online by stable-baselines3; a training that was killed goes on from its checkpoint."""
+"""Training of behaviour agents, online, by stable-baselines3; a killed training resumes from its checkpoint."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ import torch
 from rich import progress
 from torch import nn
 
-from bcq_exp.behaviours import agents as behaviour
+from bcq_exp.behaviours import agents
 from bcq_exp.behaviours.training_state import STATE, Repeatable, claimed, go_on, save
 from bcq_exp.envs.environments import make_env, spaces
 from bcq_exp.envs.evaluation import EndingEpisodes
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 
-# The algorithms of stable-baselines3 that are known here, with the parts of their policies that act greedily.
+# The known algorithms of stable-baselines3, each with the greedy parts of its policy.
 ALGORITHMS: dict[str, Callable[[Any], list[nn.Module]]] = {
     "DQN": lambda policy: [policy.q_net],
     "DDPG": lambda policy: [policy.actor],
@@ -66,7 +66,7 @@ class BehaviourConfig:
     env: str
     algorithm: str = one_of(*ALGORITHMS)
     hidden_sizes: list[int] = within(1)
-    activation: str = one_of(*behaviour.ACTIVATIONS)
+    activation: str = one_of(*agents.ACTIVATIONS)
     exploration_std: float | None
     clip_rewards: bool
     agents: dict[str, float | None]
@@ -77,27 +77,27 @@ class BehaviourConfig:
     arguments: dict[str, Any]
 
     def __post_init__(self) -> None:
-        found = [f"behaviour.{line}" for line in violations(BehaviourConfig, asdict(self))]
+        problems = [f"behaviour.{line}" for line in violations(BehaviourConfig, asdict(self))]
         if not self.agents:
-            found.append("behaviour.agents is empty; name an agent and the return at which it is kept")
+            problems.append("behaviour.agents is empty; name an agent and the return at which it is kept")
         if not self.hidden_sizes:
-            found.append("behaviour.hidden_sizes is empty; give a width at least")
+            problems.append("behaviour.hidden_sizes is empty; give a width at least")
         if bad := [agent for agent in self.agents if not NAME.fullmatch(str(agent))]:
-            found.append(f"behaviour.agents: {bad[0]!r} is no name; allowed: {NAME_RULE}")
+            problems.append(f"behaviour.agents: {bad[0]!r} is no name; allowed: {NAME_RULE}")
         if self.arguments.get("tensorboard_log") is not None:
-            found.append("behaviour.arguments.tensorboard_log would write outside of the run's directory; drop it")
-        if found:
-            raise ValueError("; ".join(found))
+            problems.append("behaviour.arguments.tensorboard_log would write outside of the run's directory; drop it")
+        if problems:
+            raise ValueError("; ".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seeds:
-    """Where random streams begin.
+    """Seeds of the random streams.
 
     Args:
         seed: initial weights, minibatches, exploration and the training environment.
         eval_seed: first reset of the evaluations; sub-environment i has eval_seed + i.
-        report_seed: first of the episodes whose return is stated; episode i has report_seed + i.
+        report_seed: of the episodes of the stated return; episode i has report_seed + i.
         report_episodes: number of those.
     """
 
@@ -108,13 +108,13 @@ class Seeds:
 
 
 def repeatable_env(env_id: str) -> Repeatable:
-    """An environment whose episodes can be played again, and its random stream be kept."""
+    """An environment whose episodes can be played again, and whose random stream can be saved."""
     return Repeatable(make_env(env_id))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Trains on one thread, so that sums, and with them the weights, do not depend on the number of cores."""
+    """Runs torch on one thread, so that sums, and with them the weights, do not depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -153,9 +153,9 @@ def new_agent(cfg: BehaviourConfig, seed: int) -> "OffPolicyAlgorithm":
 
 @one_thread()
 def train(cfg: BehaviourConfig, seeds: Seeds, folder: Path, command: str, *, allow_code_change: bool) -> None:
-    """Trains until every agent is kept: its weights and its account are written to `folder`, for `Behaviour.load`.
+    """Trains until every agent is written to `folder`, its weights and its description, for `Behaviour.load`.
 
-    Where `folder` has a checkpoint of the same configuration the training goes on from there, to the same agents.
+    Where `folder` has a checkpoint of the same configuration the training resumes from it, to the same agents.
 
     Raises:
         ValueError: a library is missing, the folder holds another training or one that another process or other code
@@ -182,7 +182,7 @@ def _train(
     best = -np.inf
 
     def evaluate() -> bool:
-        """Keeps the agents whose return is reached; whether others are missing."""
+        """Writes the agents whose return is reached; returns whether others are missing."""
         nonlocal best
         if agent.num_timesteps % cfg.eval_freq == 0:
             return_, _ = evaluation.evaluate_policy(agent, eval_env, cfg.eval_episodes)
@@ -207,7 +207,7 @@ def _train(
 
 
 def _ending(cfg: BehaviourConfig) -> Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]:
-    """Wraps an environment that is played until its episodes end: none may take longer than the training."""
+    """A wrapper for environments that are played until their episodes end: none may take longer than the training."""
     limit = "behaviour.max_steps, as many as the whole training has"
     return partial(EndingEpisodes, max_steps=cfg.max_steps, limit=limit)
 
@@ -219,9 +219,10 @@ def learn(
     is_wanted: Callable[[], bool],
     eval_env: "VecEnv | None" = None,
 ) -> None:
-    """Train to the last step, or while `is_wanted`, which is asked after each; checkpoints go to the folder.
+    """Train to the last step, or until `is_wanted`, called after each, is false; checkpoints go to the folder.
 
-    A signal ends it between two rollouts, with a checkpoint; raises Interrupted then.
+    Raises:
+        Interrupted: a signal has come; the training is saved, between two rollouts.
     """
     from stable_baselines3.common.callbacks import BaseCallback
 
@@ -229,7 +230,6 @@ def learn(
         """Shows progress, writes checkpoints."""
 
         saved = agent.num_timesteps
-
         is_stopped = False
 
         def _on_rollout_start(self) -> None:
@@ -283,4 +283,4 @@ def write(
     modules = [module for part in ALGORITHMS[cfg.algorithm](agent.policy) for module in part.modules()]
     weighted: list[Any] = [module for module in modules if isinstance(module, nn.Linear | nn.Conv2d)]
     layers = [(module.weight.numpy(force=True), module.bias.numpy(force=True)) for module in weighted]
-    behaviour.write_behaviour(name, folder, layers, description)
+    agents.write_behaviour(name, folder, layers, description)

@@ -1,7 +1,10 @@
-"""All that an agent's training goes on from, on disk: what follows is what a training that never stopped would do.
+"""Checkpoints of an agent's training; a resumed training equals one that never stopped.
 
-It is written between two rollouts of stable-baselines3. The state of an environment cannot be read, so the open episode
-is played again: from the random stream that it began with, by the actions that the replay buffer holds.
+A checkpoint is written between two rollouts of stable-baselines3. The state of an environment cannot be read, so the
+open episode is played again: from the random stream that it began with, by the actions in the replay buffer.
+
+stable-baselines3 has no public names for its counters, its last observation and its list of tensors; pyproject.toml
+bounds it below the first minor release that has not been tried.
 """
 
 import json
@@ -26,8 +29,8 @@ if TYPE_CHECKING:
     from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 
-ACCOUNT = "training.json"  # what a training is, and the code that made it
-STATE = "training.pt"  # what a training that was killed goes on from
+ACCOUNT = "training.json"  # the settings of a training, and the digests of the code that ran it
+STATE = "training.pt"  # its checkpoint
 FORMAT_VERSION = 3
 # Counters of environment steps, of calls (DQN copies its target by them) and of updates; DQN's epsilon.
 COUNTERS = ("num_timesteps", "_n_calls", "_n_updates", "exploration_rate")
@@ -39,14 +42,14 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def claimed(folder: Path, agents: Iterable[str]) -> Iterator[None]:
-    """Keeps other processes from training in a folder.
+    """Holds the lock of a folder, so that no other process trains there.
 
     Args:
         folder: of the training.
         agents: names of those that it will keep.
 
     Raises:
-        ValueError: another process trains there, or agents lie there that no training there has kept.
+        ValueError: another process trains there, or the folder has agents of another origin.
     """
     others = [name for name in agents if (folder / f"{name}.json").exists()]
     if others and not (folder / ACCOUNT).exists():
@@ -70,7 +73,7 @@ def go_on(
     *,
     allow_code_change: bool,
 ) -> None:
-    """Takes up the training that a folder holds, if it holds one.
+    """Resumes the training of a folder, if there is one.
 
     Raises:
         ValueError: it is another training, or one that other code began.
@@ -96,7 +99,7 @@ def go_on(
 
 
 class Repeatable(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment that knows the state of its random stream, now and when its episode began."""
+    """An environment that gives the state of its random stream, now and at the beginning of its episode."""
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
@@ -113,7 +116,7 @@ class Repeatable(gym.Wrapper[Any, Any, Any, Any]):
         return dict(self.unwrapped.np_random.bit_generator.state)
 
     def take_stream(self, state: dict[str, Any]) -> None:
-        """Go on with another state of the random stream."""
+        """Set the state of the random stream."""
         self.unwrapped.np_random.bit_generator.state = state
 
 
@@ -192,8 +195,8 @@ def restore(agent: "OffPolicyAlgorithm", path: Path, eval_env: "VecEnv | None" =
 def _open_episode(agent: "OffPolicyAlgorithm", began_with: dict[str, Any]) -> None:
     """Play the open episode again.
 
-    Where it turns out another one, as of emulators with chance of their own, its last row is marked as truncated, and a
-    new episode begins.
+    Where it comes out differently, as in emulators with random numbers of their own, its last row is marked as
+    truncated, and a new episode begins.
     """
     env, buffer = agent.env, agent.replay_buffer
     assert env is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 class Growth:
     """A dataset that is recorded while it is learned from: the concurrent setting of arXiv:1812.02900, section 3.
 
-    The recording does not depend on the learner, so a finished one is handed out as it grew.
+    The recording does not depend on the learner, so a finished one is revealed at the pace of its recording.
 
     Args:
         start: rows that are there before the first update, 1 or more.

@@ -1,4 +1,4 @@
-"""What of the machine a process uses: threads, memory, number formats and a compiler."""
+"""Process settings: threads, memory, number formats, and whether there is a compiler."""
 
 import ctypes
 import logging
@@ -11,52 +11,60 @@ import torch
 
 log = logging.getLogger(__name__)
 
-COMPILE_FROM = 5_000  # updates from which what is saved outweighs compiling: 2 ms each against about 10 s
-# Of freed memory in glibc, by its options: M_TRIM_THRESHOLD, at the end of the heap; M_MMAP_THRESHOLD, of one piece.
-KEPT_BYTES = {-1: 2**30, -3: 2**25}
+COMPILE_FROM = 5_000  # updates from which compiling pays: it takes about 10 s and saves 2 ms an update
+# mallopt options: M_TRIM_THRESHOLD, keep up to 1 GiB at the heap's end; M_MMAP_THRESHOLD, use mmap only above 32 MiB.
+MALLOC_OPTIONS = {-1: 2**30, -3: 2**25}
 
 
 def prepare_process(num_threads: int) -> None:
-    """Set torch's threads, let numbers below 1e-38 be zero, and keep memory that was freed.
+    """Set torch's threads, round subnormal numbers (below 1e-38) to zero, and keep freed memory in the process.
 
-    Weights that no gradient reaches any more have Adam moments that shrink to such numbers and stay there, and a CPU
-    computes with each of them a hundred times more slowly. Threads take the setting over when they begin, so it comes
-    before any work.
+    Adam's moments of weights without gradients shrink to subnormal numbers and stay there; a CPU computes with each of
+    them a hundred times more slowly. A thread takes the setting over when it starts, so call this before any work.
 
-    Each update takes and frees the same tensors. Left to itself glibc gives the larger ones back to the system, which
-    hands every page out anew, filled with zeros: 4,000 pages an update of a convolutional network.
+    Each update allocates and frees the same tensors. By default glibc returns the larger ones to the system, and the
+    next update waits for new pages filled with zeros: 4,000 an update of a convolutional network.
+
+    Args:
+        num_threads: of torch.
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(num_threads)
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        for option, num_bytes in KEPT_BYTES.items():
+        for option, num_bytes in MALLOC_OPTIONS.items():
             libc.mallopt(option, num_bytes)
 
 
 def checked_precision(precision: str, device: torch.device) -> str:
-    """The precision of matrix products; says where the machine has no units for it."""
+    """The precision of matrix products, as given; warns where the machine has no units for it."""
     if precision == "bf16" and device.type == "cpu" and not has_onednn(torch.bfloat16):
         log.warning("precision=bf16: this processor has no units for it, so the run is slower than with fp32")
     return precision
 
 
 def has_onednn(dtype: torch.dtype) -> bool:
-    """Whether torch has oneDNN here, and oneDNN products and convolutions of these numbers at full speed."""
-    is_there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    served = {torch.float32: is_there, torch.bfloat16: is_there and torch.ops.mkldnn._is_mkldnn_bf16_supported()}
-    return bool(served.get(dtype))
+    """Whether torch has oneDNN, and it computes products and convolutions of these numbers at full speed here."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    has_bf16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(has_bf16()))
 
 
 def should_compile(setting: str, num_updates: int) -> bool:
-    """Whether the update is compiled: always, never, or (auto) where a run is long enough; says why not."""
+    """Whether the update is compiled.
+
+    Args:
+        setting: always, never, or auto: where the run is long enough.
+        num_updates: of the run.
+    """
     if setting == "never" or (setting == "auto" and num_updates < COMPILE_FROM):
         return False
     return has_compiler()
 
 
-@cache  # what it says is said once, however many groups a sweep has
+@cache  # the log says it once, however many groups a sweep has
 def has_compiler() -> bool:
-    """Whether there is a C++ compiler, which compiling the update needs; says what follows where there is none."""
+    """Whether there is a C++ compiler, which compiling the update needs; warns where there is none."""
     is_there = shutil.which(os.environ.get("CXX", "g++")) is not None
     if not is_there:
         log.warning("there is no C++ compiler, so the update is not compiled: it runs about half as fast")

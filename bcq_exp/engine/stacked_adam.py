@@ -13,7 +13,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 from bcq_exp.engine.stacking import expand, stack
 
-STEPS = 64  # whose corrections are brought to the device at once
+STEPS = 64  # steps whose corrections go to the device in one copy
 
 
 class StackedAdam:
@@ -22,17 +22,16 @@ class StackedAdam:
     m <- beta1 m + (1 - beta1) g,  v <- beta2 v + (1 - beta2) g^2
     w <- w - rate m / (1 - beta1^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
-    Two calls make one step. `begin` counts it and writes the two corrections, so that what is compiled, `step`, finds
-    them as numbers: the powers inside it would be taken again for every few weights, and cost more than all else.
+    Two calls make one step. `begin` counts it and writes the two corrections as tensors, which `step`, the compiled
+    part, reads: powers inside of it would be computed again for every few weights, and cost more than all else.
 
     The moments in the members' optimizers become views of the stacked ones, and `publish` writes the counts there, so
-    that an optimizer saved or used alone goes on where its member stands.
+    that an optimizer that is saved or used alone resumes where its member is.
 
     Args:
-        groups: keys of the parameters that step together; the same group may stand there twice, for two stages that
-            take turns.
+        groups: keys of the parameters that step together; two stages that take turns have the same group.
         params: each trained parameter of all members, by key.
-        optimizers: what holds each of them, by the same key; members may differ in rate and weight decay.
+        optimizers: of each of them, by the same key; members may differ in rate and weight decay.
 
     Raises:
         ValueError: an optimizer is neither Adam nor AdamW, has several parameter groups, or differs from its peers; or
@@ -85,6 +84,11 @@ class StackedAdam:
         )
         return view
 
+    def tensors(self) -> list[Tensor]:
+        """All tensors that a step reads and writes, besides parameters and gradients."""
+        groups = (self.means, self.squares, self.rates, self.decays)
+        return [*self.corrections, *(tensor for group in groups for tensor in group.values())]
+
     def read_rates(self) -> None:
         """Take the rates that schedules have set in the members' optimizers."""
         for key, rate_P in self.rates.items():
@@ -124,7 +128,7 @@ class StackedAdam:
 
 
 def _state(optimizer: Optimizer, param: nn.Parameter) -> dict[str, Any]:
-    """What an optimizer keeps of a parameter; made as torch makes it, if it has not stepped yet."""
+    """The optimizer's state of a parameter; made as torch makes it where it has not stepped yet."""
     state: dict[str, Any] = optimizer.state[param]
     if not state:
         state.update(step=torch.zeros(()), exp_avg=torch.zeros_like(param), exp_avg_sq=torch.zeros_like(param))

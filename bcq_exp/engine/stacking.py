@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-PLAIN = ("_parameters", "_buffers", "_modules", "training")
+# Layers that draw random numbers, which a population gets as noise, or that keep statistics of their batches.
+REFUSED = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.Dropout, nn.Dropout1d, nn.Dropout2d,
+           nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)  # fmt: skip
 
 
 class Stack:
@@ -52,11 +54,11 @@ class Stack:
 
     def _shared_trunks(self, member: Mapping[str, nn.Module]) -> dict[str, str]:
         """For each network whose `trunk` another one has too, the first network that has it."""
-        found: dict[int, list[str]] = {}
+        by_trunk: dict[int, list[str]] = {}
         for name, module in member.items():
             if hasattr(module, "trunk") and hasattr(module, "head"):
-                found.setdefault(id(module.trunk), []).append(name)
-        return {name: names[0] for names in found.values() if len(names) > 1 for name in names}
+                by_trunk.setdefault(id(module.trunk), []).append(name)
+        return {name: names[0] for names in by_trunk.values() if len(names) > 1 for name in names}
 
     def trained(self, names: Sequence[str]) -> list[str]:
         """Keys of the parameters of the named networks, each once."""
@@ -69,8 +71,7 @@ class Stack:
     def bind(self, weights: Mapping[str, Tensor]) -> dict[str, Callable[..., Any]]:
         """The networks as callables on one member's weights, by key.
 
-        Networks that share a `trunk` run it once for each input, and its gradients come together before they go back
-        through it.
+        Networks that share a `trunk` run it once for each input, forward and backward.
         """
         trunks: dict[str, Callable[..., Any]] = {}
         return {name: self._bound(name, weights, trunks) for name in self.bases}
@@ -95,7 +96,7 @@ def _call(module: nn.Module, weights: dict[str, Tensor]) -> Callable[..., Any]:
 
 
 def _once(call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A function that is called once for each tensor that it meets, and again where gradients are on or off anew."""
+    """A function that computes once for each tensor, and again where gradients have been switched on or off."""
     met: list[tuple[Tensor, bool, Tensor]] = []
 
     def remembered(x: Tensor) -> Tensor:
@@ -112,8 +113,8 @@ def _once(call: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 def stack(tensors: Sequence[Tensor]) -> Tensor:
     """The tensors along a new leading axis (P, ...); each becomes a view of its row. A lone one is not copied.
 
-    Convolutions' weights (out, in, height, width) lie with their input channels last on a CPU, as its convolutions take
-    them: otherwise each pass would turn them first.
+    On a CPU the weights of convolutions (out, in, height, width) have their input channels last in memory, as its
+    kernels need them: otherwise each pass would reorder them first.
     """
     stacked = tensors[0].data.unsqueeze(0) if len(tensors) == 1 else torch.stack([tensor.data for tensor in tensors])
     if stacked.dim() == 5 and stacked.device.type == "cpu":
@@ -146,7 +147,7 @@ def check_alike(first: Mapping[str, nn.Module], other: Mapping[str, nn.Module]) 
             raise ValueError(f"{name}: members differ in their layers")
         for (path, module), (_, twin) in zip(ours, theirs, strict=True):
             where = f"{name}.{path}".rstrip(".")
-            if isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
+            if isinstance(module, REFUSED):
                 raise ValueError(f"{where}: {type(module).__name__} cannot be stacked")
             shapes, twins = ([tensor.shape for _, tensor in named_tensors(m)] for m in (module, twin))
             if shapes != twins:
@@ -160,14 +161,9 @@ def check_alike(first: Mapping[str, nn.Module], other: Mapping[str, nn.Module]) 
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
-    """What a module keeps beside its tensors and layers."""
-    return {
-        key: value
-        for key, value in vars(module).items()
-        if key not in PLAIN
-        and not key.endswith("_hooks")
-        and isinstance(value, int | float | str | bool | tuple | None)
-    }
+    """A module's plain values: those besides its tensors and layers."""
+    plain = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str | tuple | None)}
+    return {key: value for key, value in plain.items() if key != "training"}
 
 
 def _empty(module: nn.Module) -> nn.Module:

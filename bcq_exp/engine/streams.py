@@ -18,16 +18,15 @@ BLOCK = 64  # updates drawn at once; constant, since what a stream yields depend
 class Streams:
     """Rows and noise of each update.
 
-    What an update gets depends on a member's streams and on the update alone: not on the other members, and not on
-    which stages are active.
+    They depend on a member's streams and on the update alone, neither on other members nor on the active stages.
 
     Args:
         samplers: a stream of minibatch rows for each member.
         noises: a stream of noise for each member.
-        stages: whose random inputs are drawn.
+        stages: their random inputs are drawn.
         num_rows: of the dataset.
         batch_size: rows of a minibatch.
-        growth: how many of the rows are there at each update; None: all of them.
+        growth: of the dataset; None where it is whole from the beginning.
     """
 
     def __init__(
@@ -47,18 +46,19 @@ class Streams:
     def at(self, update: int) -> tuple[Tensor, list[dict[str, Tensor]]]:
         """Rows (P, B) of an update, counted from 0, and the noise of each stage, (P, B, ...) by name.
 
-        Updates are asked for one after the other.
+        Call it for one update after the other.
         """
         offset = update % BLOCK
         if offset == 0 or not self.is_drawn:
             self._draw(update - offset)
-        return self.rows_K[offset], [{name: noise_K[offset] for name, noise_K in of.items()} for of in self.noise_K]
+        noise = [{name: noise_K[offset] for name, noise_K in stage.items()} for stage in self.noise_K]
+        return self.rows_K[offset], noise
 
     def _draw(self, first: int) -> None:
         """Draw the block that begins with an update."""
         self.starts = [self._states(member) for member in range(len(self.samplers))]
         size = (BLOCK, self.batch_size)
-        # Each update's tensors, (P, B, ...), taken apart here, once for all of a block.
+        # A tensor (P, B, ...) for each update: taking a block apart once is quicker than indexing it 64 times.
         self.rows_K = torch.stack([self._rows(first, size, sampler) for sampler in self.samplers], 1).unbind()
         self.noise_K = [
             {
@@ -83,11 +83,11 @@ class Streams:
         return {"sampling": self.samplers[member].get_state(), "noise": self.noises[member].get_state()}
 
     def state(self, member: int, update: int) -> dict[str, Any]:
-        """Where a member's streams stood when the block of the next update began."""
+        """The state of a member's streams at the beginning of the next update's block."""
         return self._states(member) if update % BLOCK == 0 or not self.is_drawn else self.starts[member]
 
     def load_state(self, states: Sequence[Mapping[str, Tensor]]) -> None:
-        """Go on from each member's saved state; the block that it was in is drawn again."""
+        """Resume from each member's saved state; its block is drawn again."""
         for sampler, noise, state in zip(self.samplers, self.noises, states, strict=True):
             sampler.set_state(state["sampling"])
             noise.set_state(state["noise"])

@@ -1,1 +1,1 @@
-"""Environments: how they are made, what they show, and what a policy's episodes in them return."""
+"""Environments: making them, their observations, and a policy's returns in them."""

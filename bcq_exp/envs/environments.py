@@ -26,12 +26,12 @@ MAX_ID = 200  # characters
 
 
 def foreign_module(env_id: str) -> str | None:
-    """The module that making `env_id` would import, `module` of `module:id`; None where there is none left to import.
+    """The module that making `env_id` would import: `module` of `module:id`; None where it is imported already.
 
-    Importing a module runs it, so that an id which was read from a file is not made before this has been asked.
+    Importing a module runs its code, so an id that was read from a file is checked here before it is made.
 
     Raises:
-        ValueError: it is no environment's id.
+        ValueError: `env_id` is malformed.
     """
     if len(env_id) > MAX_ID or (match := ENV_ID.fullmatch(env_id)) is None:
         raise ValueError(f"environment {env_id[:MAX_ID]!r} cannot be made: it is no id: [module:][namespace/]name-vN")
@@ -100,8 +100,8 @@ def packages(env_id: str) -> dict[str, str]:
     module = type(env.unwrapped).__module__
     env.close()
     known = {"mujoco": "mujoco", "box2d": "Box2D", "ale_py": "ale-py"}
-    found = ["gymnasium", *(package for part, package in known.items() if part in module)]
-    return {f"{package}_version": version(package) for package in found}
+    names = ["gymnasium", *(package for part, package in known.items() if part in module)]
+    return {f"{package}_version": version(package) for package in names}
 
 
 def normalized_score(return_: float, ref_min: float | None, ref_max: float | None) -> float | None:

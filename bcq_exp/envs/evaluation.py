@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class ActingPolicy(Protocol):
-    """What an evaluation needs of a policy."""
+    """A policy, as an evaluation uses it."""
 
     @property
     def training(self) -> bool:
@@ -66,10 +66,10 @@ class Evaluation:
 
 
 class AtOnce(Executor):
-    """Does what it is given before it returns."""
+    """An executor that runs each call before `submit` returns."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """The result, which is there."""
+        """Run the call; its future is done."""
         done: Future[Any] = Future()
         done.set_result(fn(*args, **kwargs))
         return done
@@ -177,12 +177,12 @@ def _rollout(
 
 
 class EndingEpisodes(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment whose episodes must end, for loops that would wait for it.
+    """An environment that raises where an episode does not end, for loops that would wait for its end for ever.
 
     Args:
         env: an environment.
         max_steps: of an episode.
-        limit: how that number came about, for the message.
+        limit: origin of that number, for the message.
     """
 
     def __init__(self, env: gym.Env[Any, Any], max_steps: int, limit: str) -> None:
@@ -212,7 +212,7 @@ class Masks:
 
     Args:
         env_id: of the environments.
-        space: of one's actions; masks beside continuous ones have another meaning.
+        space: of their actions; masks of continuous actions have another meaning and are left alone.
         num_envs: N.
     """
 
@@ -223,7 +223,7 @@ class Masks:
         self.is_given: bool | None = None  # not known before the first reset
 
     def take(self, infos: Mapping[str, Any], is_running_N: NDArray[np.bool_]) -> None:
-        """Take what a reset or a step says of the environments that go on from it, (N,) bool."""
+        """Read the masks of a reset or a step, for the environments whose episodes continue, (N,) bool."""
         if not self.is_discrete or not is_running_N.any():
             return
         given_N = infos.get(f"_{MASK}", np.zeros(len(self.rows), np.bool_))
@@ -248,7 +248,7 @@ class Masks:
 
 @cache
 def gives_masks(env_id: str) -> bool:
-    """Whether an environment says which of its discrete actions are available; raises like `make_env`."""
+    """Whether an environment has masks of its available discrete actions; raises like `make_env`."""
     if not isinstance(spaces(env_id)[1], gym.spaces.Discrete):
         return False
     env = make_env(env_id)
@@ -259,7 +259,7 @@ def gives_masks(env_id: str) -> bool:
 
 
 def check_masks(env_id: str, source: str, *, has_masks: bool) -> None:
-    """Hold a dataset's masks of available actions against the environment's.
+    """Check that a dataset has masks of available actions where its environment has.
 
     Args:
         env_id: where policies are evaluated.
@@ -267,8 +267,8 @@ def check_masks(env_id: str, source: str, *, has_masks: bool) -> None:
         has_masks: whether the dataset has them.
 
     Raises:
-        ValueError: the dataset has masks and the environment none, so that policies would take unavailable actions. The
-            other way round a warning says what that means.
+        ValueError: the dataset has masks and the environment has none, so that policies would take unavailable actions.
+            Where the environment alone has them, a warning says what follows.
     """
     gives = gives_masks(env_id)
     if has_masks and not gives:

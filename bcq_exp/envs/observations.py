@@ -1,6 +1,6 @@
-"""Observations of one array: what a dataset's and an environment's parts become for a network.
+"""Discrete and Dict observations as one array, for networks.
 
-With an `action_mask` a Dict says, as PettingZoo's do, which actions are available; all else is the observation.
+The `action_mask` of a Dict is, as in PettingZoo, the mask of available actions; the other parts are the observation.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ LEFT_OUT, LAST = ("achieved_goal", MASK), "desired_goal"
 
 
 class OneHot(gym.spaces.Box):
-    """The Box of the one-hot vectors that stand for the values of a Discrete space, which is kept as `discrete`."""
+    """The Box of one-hot vectors of a Discrete space, which is kept as `discrete`."""
 
     def __init__(self, discrete: gym.spaces.Discrete) -> None:
         super().__init__(0, 1, (int(discrete.n),), np.float32)
@@ -25,12 +25,12 @@ class OneHot(gym.spaces.Box):
 
 
 def parts(space: gym.spaces.Dict) -> list[str]:
-    """The keys of a Dict in the order in which they are joined: the goal last; the achieved one and a mask left out."""
+    """The keys of a Dict in the order of joining: the goal is last; the achieved goal and the mask are left out."""
     return sorted((key for key in space.spaces if key not in LEFT_OUT), key=lambda key: (key == LAST, key))
 
 
 def lone_image(space: gym.spaces.Dict) -> str | None:
-    """The key of an image, bytes of three axes, that is all there is to see; None where there is more, or no image."""
+    """The key of a Dict's only part where that is an image, bytes of three axes; None otherwise."""
     first, *others = parts(space) or [MASK]
     image = space.spaces.get(first)
     is_image = isinstance(image, gym.spaces.Box) and image.dtype == np.uint8 and len(image.shape) == 3
@@ -38,7 +38,7 @@ def lone_image(space: gym.spaces.Dict) -> str | None:
 
 
 def flat_space(space: gym.Space[Any]) -> gym.Space[Any]:
-    """The space of what `flatten` gives; Box, a Dict's only image and unknown spaces stay as they are."""
+    """The space of `flatten`'s result; Box, a Dict's only image and unknown spaces stay as they are."""
     if isinstance(space, gym.spaces.Discrete):
         return OneHot(space)
     if isinstance(space, gym.spaces.Dict) and (image := lone_image(space)) is not None:
@@ -84,7 +84,7 @@ def flatten(space: gym.Space[Any], obs: Any) -> NDArray[Any]:
 class FlatObservation(gym.Wrapper[Any, Any, Any, Any]):
     """An environment whose Discrete or Dict observations are flattened as a dataset's are.
 
-    An observation's `action_mask` is moved to `info`, where other environments have it.
+    An observation's `action_mask` moves to `info`, where other environments have it.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:

@@ -1,7 +1,7 @@
-"""Groups in processes of their own, by submitit or Ray: started, looked after, and told of when they die.
+"""Groups in processes of their own, by submitit or Ray: starts them, watches them, and reports those that die.
 
-What crosses to such a process are plain words: the path of its group's manifest, and the GPU that it shall see. Whether
-a group has ended is read from its runs' directories.
+A process gets two plain words: the path of its group's manifest, and the GPU that it may see. Whether a group has ended
+is read from its runs' directories.
 """
 
 import logging
@@ -24,45 +24,45 @@ PERIOD = 0.5  # seconds between two looks at the processes
 log = logging.getLogger(__name__)
 
 
-class Task(Protocol):
+class StartedGroup(Protocol):
     """A group that was started."""
 
     def state(self) -> str | None:
-        """A word for what its process does; None when it has ended."""
+        """The state of its process in a word; None when it has ended."""
 
     def where(self) -> str:
-        """Where to read what the process has said besides its group's log."""
+        """The place of the process's output, besides its group's log."""
 
     def cancel(self) -> None:
         """Have the process end when its group is saved; returns at once."""
 
 
-Start = Callable[[Sequence[Group], Sequence[str]], Sequence[Task]]
+Start = Callable[[Sequence[Group], Sequence[str]], Sequence[StartedGroup]]
 """Starts groups, each with the GPU that it shall see, or an empty word."""
 
 
 class GroupProcess:
-    """What a process of submitit runs."""
+    """The function that a process of submitit runs."""
 
     def __call__(self, manifest: str, gpu: str) -> None:
         """Run a group; see `run_group`."""
         run_group(manifest, gpu)
 
     def checkpoint(self, manifest: str, gpu: str) -> Any:
-        """What the job runs when SLURM starts it again, which submitit asks for: the same, from the checkpoints on."""
+        """The job to run when SLURM starts it again, for submitit: the same, which resumes from its checkpoints."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, manifest, gpu)
 
 
-class SubmititTask:
+class SubmititGroup:
     """A group as a job of submitit."""
 
     def __init__(self, job: Any) -> None:
         self.job = job
 
     def state(self) -> str | None:
-        """What submitit says, and SLURM behind it."""
+        """The state that submitit, and SLURM behind it, report."""
         return None if self.job.done() else str(self.job.state).lower()
 
     def where(self) -> str:
@@ -70,17 +70,18 @@ class SubmititTask:
         return str(self.job.paths.stderr)
 
     def cancel(self) -> None:
-        """Have it end when it is saved.
+        """Have the process end when its group is saved.
 
-        submitit's own way on this machine leaves it a second; SLURM as long as its KillWait.
+        On this machine submitit's own `cancel` would kill it after a second; SLURM waits for its KillWait. submitit has
+        no public name for the local process; where it has moved, its own `cancel` serves.
         """
         if (process := getattr(self.job, "_process", None)) is not None:
-            process.terminate()  # which it hands on to the group's
+            process.terminate()  # submitit forwards the signal to the group's process
         else:
             self.job.cancel(check=False)
 
 
-def start_by_submitit(launch: Launch, folder: Path, groups: Sequence[Group], gpus: Sequence[str]) -> list[Task]:
+def start_by_submitit(launch: Launch, folder: Path, groups: Sequence[Group], gpus: Sequence[str]) -> list[StartedGroup]:
     """Start groups as jobs of submitit: on SLURM one array, with a task a group.
 
     Raises:
@@ -95,10 +96,10 @@ def start_by_submitit(launch: Launch, folder: Path, groups: Sequence[Group], gpu
             jobs = executor.map_array(GroupProcess(), [str(group.path) for group in groups], gpus)
     except FailedJobError as error:
         raise ValueError(f"hydra.launcher.executor={launch.executor}: {str(error).strip()}") from None
-    return [SubmititTask(job) for job in jobs]
+    return [SubmititGroup(job) for job in jobs]
 
 
-class RayTask:
+class RayGroup:
     """A group as a task of Ray."""
 
     def __init__(self, ref: Any) -> None:
@@ -107,11 +108,11 @@ class RayTask:
         self.ray, self.ref = ray, ref
 
     def state(self) -> str | None:
-        """Ray tells no more than whether it is over."""
+        """Running or ended: Ray reports no more."""
         return None if self.ray.wait([self.ref], timeout=0)[0] else "running"
 
     def where(self) -> str:
-        """What Ray says of its end."""
+        """The error that Ray reports."""
         try:
             self.ray.get(self.ref)
         except Exception as error:
@@ -119,7 +120,7 @@ class RayTask:
         return "Ray's logs"
 
     def cancel(self) -> None:
-        """Have it end when it is saved: it gets a SIGINT."""
+        """Have the process end when its group is saved: Ray sends it a SIGINT."""
         self.ray.cancel(self.ref, force=False)
 
 
@@ -133,13 +134,13 @@ def ray_running(launch: Launch, num_places: int, num_threads: int) -> Iterator[S
     ray.init(**{**here, **quiet, **launch.options})
     gpus_each = min(1.0, ray.cluster_resources().get("GPU", 0) / num_places)
 
-    def start(groups: Sequence[Group], gpus: Sequence[str]) -> list[Task]:
-        tasks: list[Task] = []
+    def start(groups: Sequence[Group], gpus: Sequence[str]) -> list[StartedGroup]:
+        tasks: list[StartedGroup] = []
         for group in groups:
             needs = {"num_cpus": group.num_threads, "num_gpus": gpus_each if group.device == "cuda" else 0}
             limits = {"env_vars": thread_limits(group.num_threads)}
             call = ray.remote(max_calls=1, max_retries=0, runtime_env=limits, **needs)(run_group)
-            tasks.append(RayTask(call.remote(str(group.path), "")))  # Ray itself deals the GPUs
+            tasks.append(RayGroup(call.remote(str(group.path), "")))  # Ray itself deals the GPUs
         return tasks
 
     try:
@@ -149,12 +150,12 @@ def ray_running(launch: Launch, num_places: int, num_threads: int) -> Iterator[S
 
 
 def device_of(groups: Sequence[Group]) -> str:
-    """What decides how many of the groups run at a time."""
+    """The kind of device, cpu or cuda, that limits how many of the groups run at a time."""
     return "cuda" if any(group.device == "cuda" for group in groups) else "cpu"
 
 
 def run_groups(groups: Sequence[Group], launch: Launch, sweep_dir: Path) -> list[str]:
-    """Run groups to their ends, each in a process of its own; one that dies does not stop the others.
+    """Run groups to their ends, each in a process of its own; the death of one does not stop the others.
 
     Args:
         groups: with their manifests written, none of them ended.
@@ -162,14 +163,14 @@ def run_groups(groups: Sequence[Group], launch: Launch, sweep_dir: Path) -> list
         sweep_dir: of the sweep.
 
     Returns:
-        For each group that died, a line that says where to read why.
+        A line for each group that died, with the place of its output.
 
     Raises:
         ValueError: SLURM refuses them.
     """
     num_threads, device = max(group.num_threads for group in groups), device_of(groups)
     num_places = len(groups)
-    if launch.is_here:  # a group that goes on may have more threads than it would have now
+    if launch.is_here:  # a group that resumes may have more threads than a new one would get
         num_places = min(num_places, launch.places(num_threads, device), max(1, num_cores() // num_threads))
     log.info("%d groups, %d at a time, threads: %d each", len(groups), num_places, num_threads)
     starting = (
@@ -183,7 +184,7 @@ def run_groups(groups: Sequence[Group], launch: Launch, sweep_dir: Path) -> list
 
 
 def supervise(groups: Sequence[Group], start: Start, num_places: int, gpus: Sequence[str]) -> list[str]:
-    """Start each group when a place is free, and look at all of them until the last process has ended.
+    """Start each group when a place is free, and watch them until the last process has ended.
 
     Args:
         groups: as for `run_groups`.
@@ -195,7 +196,7 @@ def supervise(groups: Sequence[Group], start: Start, num_places: int, gpus: Sequ
         As `run_groups`.
     """
     waiting = deque(range(len(groups)))
-    tasks: dict[int, tuple[int, Task]] = {}  # by place: the group's number, and its process
+    tasks: dict[int, tuple[int, StartedGroup]] = {}  # by place: the group's number, and its process
     states, died = ["waiting"] * len(groups), list[str]()
     with Board() as board:
         try:
@@ -228,7 +229,7 @@ def supervise(groups: Sequence[Group], start: Start, num_places: int, gpus: Sequ
 
 
 def facts(states: Sequence[str]) -> str:
-    """How many groups have ended, and what each does: neighbours of one state are named together."""
+    """A line: the number of groups that have ended, and the state of each; neighbours in one state share an entry."""
     parts, first = [], 1
     for state, same in groupby(states):
         last = first + len(list(same)) - 1

@@ -1,4 +1,4 @@
-"""A group: the runs of a sweep that train as one population, what its manifest says of them, and what runs it.
+"""A group: runs of a sweep that train as one population. Its manifest, and the process that runs it.
 
 SWEEP/groups/<name>.json    the manifest; beside it <name>.lock, and <name>.log of an executor's process
 """
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Group:
-    """What a group keeps from its first start on, wherever and however often it goes on.
+    """A group, as its first start fixes it; it resumes the same, wherever and however often.
 
     Args:
         sweep_dir: of the sweep, absolute.
@@ -82,7 +82,7 @@ class Group:
 
     @property
     def path(self) -> Path:
-        """Of the manifest; the same runs in the same order have the same."""
+        """Of the manifest; a function of the runs and their order."""
         return self.sweep_dir / FOLDER / f"{digest(list(self.runs))[:12]}.json"
 
     @property
@@ -92,7 +92,7 @@ class Group:
 
     @property
     def log_path(self) -> Path:
-        """What a process of its own has to say."""
+        """The log of an executor's process."""
         return self.path.with_suffix(".log")
 
     @property
@@ -110,13 +110,13 @@ def name_of(job: Job, sweep_dir: Path) -> str:
     return job.run_dir.relative_to(sweep_dir).as_posix()
 
 
-def train(group: Group, jobs: Sequence[Job]) -> None:
+def train_group(group: Group, jobs: Sequence[Job]) -> None:
     """Run a group from its last checkpoints, or from its beginning, to its end.
 
-    Where another process runs it, as one that outlived the sweep that had started it, this one waits for that.
+    Where another process runs it, as one that outlived its sweep, wait for that.
 
     Args:
-        group: whose manifest is written.
+        group: with its manifest written.
         jobs: its members, in their order.
 
     Raises:
@@ -135,13 +135,13 @@ def train(group: Group, jobs: Sequence[Job]) -> None:
 
 
 def _as_begun(job: Job, group: Group) -> Job:
-    """The job with the threads that its group may have."""
+    """The job with its group's number of threads."""
     schedule = replace(job.cfg.schedule, num_threads=group.num_threads)
     return replace(job, cfg=replace(job.cfg, schedule=schedule))
 
 
 def describe(jobs: Sequence[Job]) -> str:
-    """What trains on what, and from which checkpoint."""
+    """A line for the log: algorithm, dataset, number of members, and the checkpoint to resume from."""
     done = common_checkpoints([job.run_dir for job in jobs])
     where = f", from {done[0][0].name}" if done else ""
     cfg = jobs[0].cfg
@@ -151,8 +151,8 @@ def describe(jobs: Sequence[Job]) -> str:
 def run_group(manifest: str, gpu: str) -> None:
     """Run one group in a process of its own, which knows nothing but these words.
 
-    A signal ends it when it is saved. Then the signal goes to whoever waited for it before: submitit puts a job in
-    SLURM's queue again whose time is over or whose place is wanted.
+    A signal ends it when it is saved, and is then passed to the handler that was there before: submitit's, which puts
+    a job back into SLURM's queue when its time is over or its place is wanted.
 
     Args:
         manifest: path of the group's.
@@ -171,7 +171,7 @@ def run_group(manifest: str, gpu: str) -> None:
         with watching() as watch:
             jobs = read_jobs(group)
             log.info("%s, process %d: %s", socket.gethostname(), os.getpid(), describe(jobs))
-            train(group, jobs)
+            train_group(group, jobs)
     except Interrupted as stop:
         log.info("%s", stop)
         if callable(waiting := watch.handlers[stop.signum]) and waiting is not signal.default_int_handler:
@@ -184,14 +184,14 @@ def run_group(manifest: str, gpu: str) -> None:
 
 
 def read_jobs(group: Group) -> list[Job]:
-    """A group's jobs, from what lies in their directories.
+    """A group's jobs, read from their directories.
 
     Raises:
         ValueError: a configuration is not as it was when the run began, or does not pass its check.
     """
     jobs = []
     for run_dir in group.run_dirs:
-        cfg = saved_config(run_dir, allow_modules=None)  # what was typed, as the manifest knows
+        cfg = saved_config(run_dir, allow_modules=None)  # the manifest vouches for it: all of its modules are allowed
         check_configuration(run_dir, plain(cfg))
         jobs.append(Job(check(cfg), run_dir, plain(cfg), saved_overrides(run_dir), group.sweep_dir.name))
     return jobs

@@ -1,4 +1,4 @@
-"""How a sweep's groups are run, and what of this machine each of them may take."""
+"""The keys of `hydra.launcher`, and each group's share of this machine: cores, memory, GPUs."""
 
 import importlib.util
 import inspect
@@ -28,7 +28,7 @@ class Launch:
         options: of submitit's `update_parameters` or of `ray.init`.
 
     Raises:
-        ValueError: there is no such executor, its package is not installed, or it does not take what is given.
+        ValueError: there is no such executor, its package is not installed, or it refuses an option.
     """
 
     executor: str
@@ -80,7 +80,7 @@ class Launch:
                 raise ValueError(f"ray.init does not take {', '.join(unknown)}; it takes {', '.join(known)}")
 
     def submitit_executor(self, folder: Path, *, num_threads: int, num_gpus: int) -> Any:
-        """submitit's own executor with all options; those that are given stand before ours.
+        """submitit's executor with all options; those of the user override ours.
 
         Args:
             folder: where submitit keeps its files.
@@ -131,7 +131,7 @@ class Launch:
         return cpus
 
     def bytes_at_hand(self, num_threads: int, device: str) -> int | None:
-        """Memory that a group may take where it computes; None where only a cluster knows. Arguments as before."""
+        """Bytes that a group may use where it computes; None where only a cluster knows. Arguments as for `places`."""
         if self.is_here:
             sharing = self.places(num_threads, device)
             if device == "cuda" and self.executor != "inprocess":
@@ -154,5 +154,5 @@ def visible_gpus() -> list[str]:
 
 
 def thread_limits(num_threads: int) -> dict[str, str]:
-    """The environment that keeps a process to so many threads; libraries read it as they are loaded."""
+    """Environment variables that limit a process to `num_threads`; libraries read them as they are loaded."""
     return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"), str(num_threads))

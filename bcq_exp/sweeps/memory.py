@@ -1,4 +1,4 @@
-"""How many members of a population fit into memory."""
+"""The number of members of a population that fit into memory."""
 
 import logging
 import weakref
@@ -10,7 +10,6 @@ import numpy as np
 import psutil
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from bcq_exp.data import Transitions
 from bcq_exp.data.mapping import held_bytes, should_map
@@ -18,15 +17,18 @@ from bcq_exp.engine.machine import prepare_process
 from bcq_exp.training.config import RunConfig
 from bcq_exp.training.experiment import make_population
 
-SHARE = 0.8  # of what is free; the rest is for compiling, evaluation and other programs
-FACTOR = 2  # bytes that a process takes for one of its tensors': allocators round up and keep; 1.4 to 1.7 measured
-ROWS = 1024  # of the data that the update is measured on
+SHARE = 0.8  # of free memory; the rest is for compiling, evaluation and other programs
+FACTOR = 2  # process bytes per tensor byte: allocators round up and retain; 1.4 to 1.7 measured
+MEASURED_ROWS = 1024  # of the dataset, for the measured update
 
 log = logging.getLogger(__name__)
 
 
 class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """The most bytes that tensors made under it hold at one time, whatever their device."""
+    """Peak bytes of the tensors that are made while it is entered, on any device.
+
+    torch documents its class under this private name only; the range of torch in pyproject.toml is what was tried.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -36,9 +38,9 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Make the call, and count the memory that its results are the first to have."""
+        """Make the call, and count the memory that its results allocate."""
         made = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(made):
+        for tensor in made if isinstance(made, list | tuple) else [made]:
             if isinstance(tensor, torch.Tensor):
                 self._count(tensor.untyped_storage())
         return made
@@ -58,23 +60,23 @@ class Peak(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True)
 class Need:
-    """What a population takes: so many bytes for each member, and so many besides."""
+    """Bytes that a population needs: `member` for each member, and `fixed`."""
 
     member: int
     fixed: int
 
     def largest(self, at_hand: int) -> int:
-        """The most members that fit into so many bytes; 1 where not even one does."""
+        """The most members that fit into `at_hand` bytes; 1 where not even one does."""
         return max(1, (at_hand - self.fixed) // self.member)
 
 
 def need(cfg: RunConfig, transitions: Transitions) -> Need:
-    """Measure one update of populations of two and of four: half of what the others add is what a member takes.
+    """Measure populations of two and four members; a member costs half the difference.
 
-    Members are updated in parts, and no part of two is larger than one of four: of three there might be one of one.
-    What a member takes is all that the engine holds and makes for it: weights, gradients, moments, targets, random
-    numbers drawn ahead, and every tensor of a loss until it is freed. The dataset is once in the host's memory, and
-    once on the device, unless it stays in files.
+    Not two and three: three may be updated one by one, which needs less memory at a time. A member's cost is everything
+    that the engine holds and makes for it: weights, gradients, moments, targets, random numbers drawn ahead, and every
+    tensor of a loss until it is freed. The dataset is in the host's memory once, and on the device once, unless it
+    stays in files.
 
     Args:
         cfg: of any member.
@@ -90,7 +92,7 @@ def need(cfg: RunConfig, transitions: Transitions) -> Need:
 
 
 def _peak(cfg: RunConfig, transitions: Transitions, num_members: int) -> int:
-    few = _first(transitions, max(ROWS, cfg.schedule.batch_size))
+    few = _first(transitions, max(MEASURED_ROWS, cfg.schedule.batch_size))
     eager = replace(cfg, schedule=replace(cfg.schedule, compile="never"))
     with Peak() as peak:
         population = make_population([eager] * num_members, few)
@@ -111,8 +113,7 @@ def _first(transitions: Transitions, num_rows: int) -> Transitions:
 
 
 def free_bytes(device: str) -> int:
-    """What may be taken of the memory that is free where a device computes."""
-    found = torch.device(device)
-    is_gpu = found.type == "cuda"
-    free: int = torch.cuda.mem_get_info(found)[0] if is_gpu else psutil.virtual_memory().available
+    """Bytes that may be used of the free memory of a device; a CPU's is the host's."""
+    is_gpu = torch.device(device).type == "cuda"
+    free: int = torch.cuda.mem_get_info(device)[0] if is_gpu else psutil.virtual_memory().available
     return int(SHARE * free)

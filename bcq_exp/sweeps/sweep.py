@@ -1,52 +1,45 @@
-"""A sweep: jobs grouped into populations, run group by group, and taken up again where it was stopped."""
+"""A sweep: runs its groups one by one or by an executor, and resumes where it was stopped."""
 
 import csv
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from bcq_exp.algorithms import REGISTRY
 from bcq_exp.analysis.report import present
-from bcq_exp.data import Transitions, check_against
-from bcq_exp.io.differences import flatten, refusal
+from bcq_exp.io.differences import refusal
 from bcq_exp.io.files import read_json, replacing, write_json
 from bcq_exp.io.summary import has_ended, read_summary
 from bcq_exp.sweeps.executors import run_groups
-from bcq_exp.sweeps.group import FOLDER, Group, describe, name_of, train
+from bcq_exp.sweeps.group import FOLDER, Group, describe, name_of, train_group
+from bcq_exp.sweeps.grouping import plan
 from bcq_exp.sweeps.launch import Launch
-from bcq_exp.sweeps.memory import need
 from bcq_exp.training.config import digest
 from bcq_exp.training.directories import MANIFEST, check_vacant_or_same, make_new, read_manifest, remove_empty
-from bcq_exp.training.experiment import load_transitions
-from bcq_exp.training.identity import Identity, dataset_digest
+from bcq_exp.training.identity import Identity
 from bcq_exp.training.job import SWEEP_REMEDY, Job
 
 ACCOUNT = "sweep.json"
 START_LOCK = f"{FOLDER}/start.lock"
-OURS = (ACCOUNT, "sweep.csv", "learning_curves.png", "submitit", FOLDER)  # what a sweep writes beside its runs
-OWN_KEYS = frozenset({"seed", "optimizer.lr", "optimizer.weight_decay"})  # what members may differ in, besides swept
+OURS = (ACCOUNT, "sweep.csv", "learning_curves.png", "submitit", FOLDER)  # written beside the runs
 
 log = logging.getLogger(__name__)
 
 
 class GroupsDied(RuntimeError):
-    """Some groups of a sweep ended before their time; what the others made lies in the sweep's directory."""
+    """Processes of some groups died; the results of the others are in the sweep's directory."""
 
 
 def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> list[dict[str, Any]]:
     """Run every job that has not ended; jobs that differ in numbers only train together.
 
     The sweep's directory holds `sweep.json`, the groups of each batch, and a manifest for each group; each job's
-    directory says what its run is. The same jobs, in any order, go on where stopped ones were: ended groups are not run
-    again, the others continue from their last checkpoints. Nothing is written before all data have been read and
-    checked.
+    directory holds the identity of its run. The same jobs, in any order, resume: ended groups are not run again, the
+    others continue from their last checkpoints. Nothing is written before all data have been read and checked.
 
     Args:
         jobs: all of the batch, checked.
@@ -60,16 +53,16 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
     Raises:
         ValueError: the directory holds another sweep, or a dataset cannot be used.
         FileNotFoundError: there is no such dataset.
-        GroupsDied: processes of groups have ended before their time; all others have run.
+        GroupsDied: processes of groups have died; all others have run.
     """
     sweep_dir = sweep_dir.absolute()
     by_name = named(jobs, sweep_dir)
     planned, identities = plan(list(by_name.values()), sweep_dir, launch)
-    found, made = begin(planned, by_name, identities, sweep_dir, batch)
+    groups, made = begin(planned, by_name, identities, sweep_dir, batch)
     waiting = []
-    for number, group in enumerate(found, start=1):
+    for number, group in enumerate(groups, start=1):
         if group.has_ended():
-            log.info("group %d of %d has ended before: %d runs", number, len(found), len(group.runs))
+            log.info("group %d of %d has ended before: %d runs", number, len(groups), len(group.runs))
         else:
             waiting.append(group)
     died: list[str] = []
@@ -77,8 +70,8 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
         try:
             for group in waiting:
                 members = [by_name[name] for name in group.runs]
-                log.info("group %d of %d: %s", found.index(group) + 1, len(found), describe(members))
-                train(group, members)
+                log.info("group %d of %d: %s", groups.index(group) + 1, len(groups), describe(members))
+                train_group(group, members)
         except (ValueError, FileNotFoundError):
             if not any((job.run_dir / "metrics.csv").exists() for job in jobs):
                 undo(made)
@@ -90,18 +83,18 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
         write_csv(sweep_dir / "sweep.csv", list(summaries.values()))
         present([sweep_dir])
     if died:
-        raise GroupsDied("\n".join([f"{len(died)} of {len(found)} groups died; the same command goes on", *died]))
+        raise GroupsDied("\n".join([f"{len(died)} of {len(groups)} groups died; the same command goes on", *died]))
     return [summaries[job.run_dir] for job in jobs]
 
 
 def named(jobs: Sequence[Job], sweep_dir: Path) -> dict[str, Job]:
-    """The jobs by their directories; raises ValueError where two that differ have the same."""
-    found: dict[str, Job] = {}
+    """The jobs by the names of their directories; raises ValueError where two different ones have the same."""
+    by_name: dict[str, Job] = {}
     for job in jobs:
-        twin = found.setdefault(name_of(job, sweep_dir), job)
+        twin = by_name.setdefault(name_of(job, sweep_dir), job)
         if digest(twin.resolved) != digest(job.resolved):
             raise ValueError(f"two different runs have the directory {job.run_dir}; hydra.sweep.subdir must name each")
-    return found
+    return by_name
 
 
 def begin(
@@ -111,17 +104,17 @@ def begin(
     sweep_dir: Path,
     batch: int,
 ) -> tuple[list[Group], list[Path]]:
-    """Write down what a batch begins with, or find what it began with before.
+    """Write the groups of a batch, or read those that it began with before.
 
     Args:
-        planned: its groups, should it begin now.
+        planned: its groups, if it begins now.
         jobs: by name.
-        identities: what each job is, by name.
+        identities: of the jobs, by name.
         sweep_dir: of the sweep, absolute.
         batch: as for `run`.
 
     Returns:
-        The groups, those of the batch's first start where it has begun; and what was made here, to be undone.
+        The groups, those of the batch's first start where it has begun; and the files that this call made, for `undo`.
 
     Raises:
         ValueError: the batch began with other jobs than these, or a directory is not vacant.
@@ -164,7 +157,7 @@ def begun_groups(
 
 
 def read_account(sweep_dir: Path) -> dict[str, Any]:
-    """What `sweep.json` holds: the manifests of the groups of each batch, by the number of its first job."""
+    """The content of `sweep.json`: the manifests of each batch's groups, by the number of its first job."""
     path = sweep_dir / ACCOUNT
     account = read_json(path, SWEEP_REMEDY) if path.exists() else {"batches": {}}
     if not isinstance(account.get("batches"), dict):
@@ -176,14 +169,14 @@ def read_account(sweep_dir: Path) -> dict[str, Any]:
 
 @contextmanager
 def starting(sweep_dir: Path) -> Iterator[None]:
-    """Of several processes that begin sweeps in one directory one goes on, and the others wait for it."""
+    """Hold the lock of a sweep's start: other processes that start one in the same directory wait."""
     (sweep_dir / FOLDER).mkdir(parents=True, exist_ok=True)
     with FileLock(sweep_dir / START_LOCK):
         yield
 
 
 def changed_values(begun: Sequence[Group], identities: Mapping[str, Identity]) -> list[str]:
-    """The keys whose values, over all runs, are others than those that groups began with, a line each."""
+    """A line for each key whose set of values, over all runs, differs from that of the groups that have begun."""
     manifests = [(run_dir, read_manifest(run_dir)) for group in begun for run_dir in group.run_dirs]
     before = [Identity.kept(known, run_dir / MANIFEST).config for run_dir, known in manifests if known]
     now = [identity.config for identity in identities.values()]
@@ -196,92 +189,14 @@ def changed_values(begun: Sequence[Group], identities: Mapping[str, Identity]) -
 
 
 def undo(made: Sequence[Path]) -> None:
-    """Remove files that this process made, and the folders that they leave empty."""
+    """Remove files that this process made, and folders that become empty."""
     for path in made:
         path.unlink(missing_ok=True)
     remove_empty(dict.fromkeys(folder for path in made for folder in path.parents[:2]))
 
 
-def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Group], dict[str, Identity]]:
-    """The groups that a batch begins with, and what each run is; datasets are read and checked, nothing is written.
-
-    A group is split, in equal parts, where it has more members than `max_members` or than fit into memory.
-
-    Args:
-        jobs: all of the batch.
-        sweep_dir: of the sweep, absolute.
-        launch: what says how large a group may be.
-
-    Raises:
-        ValueError: a dataset cannot be used, or an executor is to use a device that it cannot deal.
-        FileNotFoundError: there is no such dataset.
-    """
-    found: list[Group] = []
-    identities: dict[str, Identity] = {}
-    dataset, transitions, sha256 = None, None, ""
-    for members in groups(jobs):
-        cfg, device = members[0].cfg, members[0].resolved["device"]
-        if launch.executor != "inprocess" and device not in ("cpu", "cuda"):
-            raise ValueError(
-                f"device={device}: hydra.launcher.executor={launch.executor} deals the GPUs itself; give device=cuda"
-            )
-        if transitions is None or members[0].resolved["dataset"] != dataset:
-            dataset = members[0].resolved["dataset"]
-            transitions = load_transitions(cfg.dataset, allow_code_change=cfg.schedule.allow_code_change)
-            sha256 = ""
-        checked = check_against(transitions, cfg.observation_space, cfg.action_space, cfg.schedule.batch_size)
-        sha256 = sha256 or dataset_digest(checked)
-        identities |= {name_of(job, sweep_dir): job.identity(sha256) for job in members}
-        size = launch.max_members or len(members)
-        at_hand = launch.bytes_at_hand(cfg.schedule.num_threads, device)
-        if at_hand is not None and min(size, len(members)) > 1:
-            size = min(size, fitting(members, checked, at_hand))
-        max_threads = launch.max_threads(cfg.schedule.num_threads, device)
-        found += [Group.of(part, sweep_dir, max_threads=max_threads) for part in split(members, size)]
-    return found, identities
-
-
-def fitting(members: Sequence[Job], transitions: Transitions, at_hand: int) -> int:
-    """How many of the members fit into so many bytes; says so where not all do."""
-    needed = need(members[0].cfg, transitions)
-    size = needed.largest(at_hand)
-    if size < len(members):
-        log.info(
-            "%d members do not fit into memory and are split: a group may take %.1f GB, the dataset and a first member"
-            " need %.1f GB, each other one %.1f MB",
-            len(members),
-            at_hand / 1e9,
-            (needed.fixed + needed.member) / 1e9,
-            needed.member / 1e6,
-        )
-    return size
-
-
-def groups(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs that can share one program, in the order of their first members."""
-    found: dict[str, list[Job]] = {}
-    for job in jobs:
-        found.setdefault(program(job), []).append(job)
-    return list(found.values())
-
-
-def split(members: Sequence[Job], size: int) -> list[Sequence[Job]]:
-    """The members in their order, in the fewest parts that have no more than `size`; parts differ by one at most."""
-    num_parts = -(-len(members) // size)
-    small, num_large = divmod(len(members), num_parts)
-    ends = [small * part + min(part, num_large) for part in range(num_parts + 1)]
-    return [members[start:end] for start, end in pairwise(ends)]
-
-
-def program(job: Job) -> str:
-    """All of a job's configuration but the numbers that members of a population may differ in."""
-    swept = {f"algorithm.{key}" for key in REGISTRY[job.cfg.algorithm.name].swept}
-    flat = {key: value for key, value in flatten(job.resolved).items() if key not in swept | OWN_KEYS}
-    return json.dumps({key: value for key, value in flat.items() if not key.startswith("logger.")}, sort_keys=True)
-
-
 def put_aside(sweep_dir: Path) -> None:
-    """Move what an earlier sweep left in its directory, and nothing else, to a directory beside it."""
+    """Move the files of an earlier sweep, and nothing else, to a new directory beside its own."""
     if not (sweep_dir / ACCOUNT).exists():
         return
     with starting(sweep_dir):
@@ -291,7 +206,7 @@ def put_aside(sweep_dir: Path) -> None:
             if (sweep_dir / name).exists():
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 (sweep_dir / name).rename(aside / name)
-    log.info("what %s held lies in %s", sweep_dir, aside)
+    log.info("the earlier sweep of %s is now in %s", sweep_dir, aside)
 
 
 def write_csv(path: Path, summaries: Sequence[Mapping[str, Any]]) -> None:

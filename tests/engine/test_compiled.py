@@ -3,9 +3,15 @@
 Compiling takes seconds, so `make test` has three algorithms and `make test-compile` all.
 """
 
+import sys
+from collections.abc import Iterator
+
 import pytest
+import torch
+import torch._inductor.compile_fx  # all of the compiler, which needs the names that tests take away
 
 from bcq_exp.algorithms import REGISTRY
+from bcq_exp.engine.compiled import PASSES_KEY, compiler_options, cpu_passes, keep_in_place
 from populations import MASKED, population_of, weights
 
 EVERY_TIME = {"discrete_bcq", "bcq", "td3_bc"}
@@ -37,6 +43,66 @@ def test_compiled_equals_eager_for_a_lone_member_with_many_quantiles():
 @pytest.mark.parametrize("name", MASKED)
 def test_compiled_equals_eager_where_actions_are_masked(name: str):
     compare(name, *MASKED[name], has_masks=True)
+
+
+@pytest.fixture
+def _passes_unknown(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delitem(sys.modules, "bcq_exp.engine.cpu_passes", raising=False)
+    cpu_passes.cache_clear()
+    yield
+    cpu_passes.cache_clear()
+
+
+MISSING = ("torch._functorch.compile_utils.fx_graph_cse", "torch._inductor.custom_graph_pass.CustomGraphPass")
+
+
+@pytest.mark.usefixtures("_passes_unknown")
+@pytest.mark.parametrize("missing", MISSING)
+def test_where_torch_has_moved_a_name_the_passes_are_left_out_and_the_log_says_so_once(
+    missing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.delattr(missing)
+    for _ in range(2):
+        options = compiler_options(torch.device("cpu"))
+        assert PASSES_KEY not in options
+        assert options["deterministic"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert missing.rpartition(".")[2] in caplog.text
+    assert "without our passes" in caplog.text
+
+
+@pytest.mark.usefixtures("_passes_unknown")
+def test_where_the_compiler_takes_no_passes_they_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    assert PASSES_KEY in compiler_options(torch.device("cpu"))
+    cpu_passes.cache_clear()
+    monkeypatch.setattr("torch._inductor.list_options", lambda: ["cpp_wrapper"])
+    assert PASSES_KEY not in compiler_options(torch.device("cpu"))
+    assert caplog.text.count(f"no option {PASSES_KEY}") == 1
+
+
+@pytest.mark.compiled
+@pytest.mark.usefixtures("_passes_unknown")
+def test_compiled_equals_eager_without_the_passes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(MISSING[0])
+    compare("discrete_bcq")
+    assert cpu_passes() == {}
+
+
+@pytest.mark.usefixtures("_passes_unknown")
+def test_on_cuda_the_passes_for_cpus_are_not_loaded():
+    assert PASSES_KEY not in compiler_options(torch.device("cuda"))
+    assert "bcq_exp.engine.cpu_passes" not in sys.modules
+
+
+def test_tensors_that_torch_cannot_keep_in_place_are_left_as_they_are_and_the_log_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.delattr("torch._dynamo.mark_static_address")
+    keep_in_place([torch.zeros(1)])
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "CUDA graphs copy all weights" in caplog.text
 
 
 def compare(name: str, *typed: str, members: tuple[int, ...] = (0, 1), has_masks: bool = False) -> None:

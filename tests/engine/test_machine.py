@@ -3,11 +3,19 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from bcq_exp.engine.machine import COMPILE_FROM, checked_precision, has_compiler, prepare_process, should_compile
+from bcq_exp.engine.machine import (
+    COMPILE_FROM,
+    checked_precision,
+    has_compiler,
+    has_onednn,
+    prepare_process,
+    should_compile,
+)
 
 
 @pytest.fixture
@@ -82,3 +90,13 @@ def test_a_processor_without_units_for_bf16_is_said_and_serves(
     assert caplog.text == ""
     assert checked_precision("bf16", torch.device("cpu")) == "bf16"
     assert caplog.text.count("no units for it") == 1
+
+
+def test_where_torch_cannot_say_whether_it_has_units_for_bf16_it_has_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torch.backends.mkldnn.is_available", lambda: True)
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(_is_mkldnn_bf16_supported=lambda: True))
+    assert has_onednn(torch.bfloat16)
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace())
+    assert not has_onednn(torch.bfloat16)
+    assert has_onednn(torch.float32)
+    assert not has_onednn(torch.float64)

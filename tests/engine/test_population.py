@@ -24,7 +24,7 @@ def learn_alone(policy: Policy, population: Population, member: int, num_updates
     """Walk the stages with torch.optim on the rows and the noise that a population's member gets."""
     for update in range(num_updates):
         rows_PB, noise = population.streams.at(update)
-        batch = {key: column[member] for key, column in population._batch(rows_PB).items()}
+        batch = {key: column[member] for key, column in population.update.batch(rows_PB).items()}
         for stage, drawn in zip(policy.algorithm.stages, noise, strict=True):
             if stage.is_active(update):
                 own = {key: block[member] for key, block in drawn.items()}
@@ -88,7 +88,7 @@ NORMALISED = ("dataset.normalize_obs=true", "dataset.obs_eps=0.05")
 @pytest.mark.usefixtures("float64")
 def test_members_that_normalise_learn_what_others_learn_from_data_normalised_by_hand(name: str):
     together, by_hand = population_of(name, [0, 1], *NORMALISED), population_of(name, [0, 1])
-    columns, obs = by_hand.columns, by_hand.columns["obs"].clone()
+    columns, obs = by_hand.update.columns, by_hand.update.columns["obs"].clone()
     for key in ("obs", "obs_next"):
         columns[key].copy_((columns[key] - obs.mean(0)) / (obs.std(0, correction=0) + 0.05))
     together.advance(6)

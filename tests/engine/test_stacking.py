@@ -6,7 +6,7 @@ from bcq_exp.engine.stacking import Stack, stack
 
 
 def test_layers_that_a_stack_cannot_serve_are_refused():
-    for layer in (nn.BatchNorm1d(3), nn.Dropout(0.5)):
+    for layer in (nn.BatchNorm1d(3), nn.Dropout(0.5), nn.RReLU()):
         with pytest.raises(ValueError, match="cannot be stacked"):
             Stack([{"net": nn.Sequential(layer)}])
 

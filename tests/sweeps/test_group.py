@@ -9,9 +9,10 @@ from omegaconf import OmegaConf
 
 from bcq_exp.io.files import read_json, write_json
 from bcq_exp.sweeps import group
-from bcq_exp.sweeps.group import Group, read_jobs, run_group, train
+from bcq_exp.sweeps.group import Group, read_jobs, run_group, train_group
+from bcq_exp.sweeps.grouping import plan
 from bcq_exp.sweeps.launch import Launch
-from bcq_exp.sweeps.sweep import begin, named, plan
+from bcq_exp.sweeps.sweep import begin, named
 from bcq_exp.training import experiment
 from bcq_exp.training.job import Job
 from cases import SUMMARY, job
@@ -74,7 +75,7 @@ def test_a_configuration_from_disk_is_checked(tmp_path: Path, discrete_file: Pat
     cfg[key] = value
     OmegaConf.save(cfg, path)
     with pytest.raises(ValueError, match=said):
-        train(made, read_jobs(made))
+        train_group(made, read_jobs(made))
     assert not (jobs[0].run_dir / "metrics.csv").exists()
 
 
@@ -100,7 +101,7 @@ def test_a_group_that_another_process_runs_is_waited_for_and_not_run_again(
     caplog.set_level("INFO")
     made, jobs = on_disk(tmp_path, discrete_file)
     monkeypatch.setattr(group, "build", lambda jobs: pytest.fail("it has ended by then"))
-    ours = threading.Thread(target=train, args=(made, jobs))
+    ours = threading.Thread(target=train_group, args=(made, jobs))
     with FileLock(made.path.with_suffix(".lock")):
         ours.start()
         deadline = time.monotonic() + 60

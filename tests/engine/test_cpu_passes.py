@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from bcq_exp.engine.graphs import FEW_ROWS, MANY_WEIGHTS, CpuPasses
+from bcq_exp.engine.cpu_passes import FEW_ROWS, MANY_WEIGHTS, CpuPasses
 
 
 def passed(function: Callable[..., Any], *inputs: Tensor) -> list[str]:

@@ -1,0 +1,103 @@
+"""Jobs grouped into populations: those that can share one program, in parts that fit into memory."""
+
+import json
+import logging
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.data import Transitions, check_against
+from bcq_exp.io.differences import flatten
+from bcq_exp.sweeps.group import Group, name_of
+from bcq_exp.sweeps.launch import Launch
+from bcq_exp.sweeps.memory import need
+from bcq_exp.training.experiment import load_transitions
+from bcq_exp.training.identity import Identity, dataset_digest
+from bcq_exp.training.job import Job
+
+MEMBERS_OWN = frozenset({"seed", "optimizer.lr", "optimizer.weight_decay"})  # members may differ in these, and in swept
+
+log = logging.getLogger(__name__)
+
+
+def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Group], dict[str, Identity]]:
+    """Plan the groups of a batch. Datasets are read and checked, nothing is written.
+
+    A group with more members than `max_members`, or than fit into memory, is split into parts that differ in size by
+    one at most.
+
+    Args:
+        jobs: all of the batch.
+        sweep_dir: of the sweep, absolute.
+        launch: how large a group may be.
+
+    Returns:
+        The groups, and the identity of each run by its name.
+
+    Raises:
+        ValueError: a dataset cannot be used, or an executor is to use a device that it cannot deal.
+        FileNotFoundError: there is no such dataset.
+    """
+    planned: list[Group] = []
+    identities: dict[str, Identity] = {}
+    dataset, transitions, sha256 = None, None, ""
+    for members in groups(jobs):
+        cfg, device = members[0].cfg, members[0].resolved["device"]
+        if launch.executor != "inprocess" and device not in ("cpu", "cuda"):
+            raise ValueError(
+                f"device={device}: hydra.launcher.executor={launch.executor} deals the GPUs itself; give device=cuda"
+            )
+        if transitions is None or members[0].resolved["dataset"] != dataset:
+            dataset = members[0].resolved["dataset"]
+            transitions = load_transitions(cfg.dataset, allow_code_change=cfg.schedule.allow_code_change)
+            sha256 = ""
+        checked = check_against(transitions, cfg.observation_space, cfg.action_space, cfg.schedule.batch_size)
+        sha256 = sha256 or dataset_digest(checked)
+        identities |= {name_of(job, sweep_dir): job.identity(sha256) for job in members}
+        size = launch.max_members or len(members)
+        at_hand = launch.bytes_at_hand(cfg.schedule.num_threads, device)
+        if at_hand is not None and min(size, len(members)) > 1:
+            size = min(size, fitting(members, checked, at_hand))
+        max_threads = launch.max_threads(cfg.schedule.num_threads, device)
+        planned += [Group.of(part, sweep_dir, max_threads=max_threads) for part in split(members, size)]
+    return planned, identities
+
+
+def fitting(members: Sequence[Job], transitions: Transitions, at_hand: int) -> int:
+    """How many of the members fit into `at_hand` bytes; logs it where not all do."""
+    needed = need(members[0].cfg, transitions)
+    size = needed.largest(at_hand)
+    if size < len(members):
+        log.info(
+            "%d members do not fit into memory and are split: a group may take %.1f GB, the dataset and a first member"
+            " need %.1f GB, each other one %.1f MB",
+            len(members),
+            at_hand / 1e9,
+            (needed.fixed + needed.member) / 1e9,
+            needed.member / 1e6,
+        )
+    return size
+
+
+def groups(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs by program, in the order of their first members."""
+    by_program: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_program.setdefault(program(job), []).append(job)
+    return list(by_program.values())
+
+
+def split(members: Sequence[Job], size: int) -> list[Sequence[Job]]:
+    """The members in order, in as few parts of at most `size` as possible; parts differ in size by one at most."""
+    num_parts = -(-len(members) // size)
+    small, num_large = divmod(len(members), num_parts)
+    ends = [small * part + min(part, num_large) for part in range(num_parts + 1)]
+    return [members[start:end] for start, end in pairwise(ends)]
+
+
+def program(job: Job) -> str:
+    """A job's configuration as text, without the keys that members of a population may differ in."""
+    swept = {f"algorithm.{key}" for key in REGISTRY[job.cfg.algorithm.name].swept}
+    flat = {key: value for key, value in flatten(job.resolved).items() if key not in swept | MEMBERS_OWN}
+    return json.dumps({key: value for key, value in flat.items() if not key.startswith("logger.")}, sort_keys=True)

@@ -1,0 +1,89 @@
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from bcq_exp.data import read_transitions
+from bcq_exp.sweeps import memory
+from bcq_exp.sweeps.grouping import groups, plan, program, split
+from bcq_exp.sweeps.launch import Launch
+from bcq_exp.sweeps.memory import SHARE, need
+from sweeps.sweep_jobs import HERE, job, jobs_on
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_shared"),
+    [
+        (("seed=0",), ("seed=1",), True),
+        (("algorithm.unlikely_action_threshold=0.1",), ("algorithm.unlikely_action_threshold=0.5",), True),
+        (("algorithm.gamma=0.9", "optimizer.lr=1e-4"), ("optimizer.weight_decay=0.1",), True),
+        (("logger=wandb", "logger.tags=[a]"), ("logger=wandb",), True),
+        (("logger=csv",), ("logger=wandb",), True),
+        (("algorithm=bcq", "dataset=pendulum-noisy", "algorithm.phi=0.1"),
+         ("algorithm=bcq", "dataset=pendulum-noisy", "algorithm.lmbda=1"), True),
+        (("algorithm.target_update_freq=1",), ("algorithm.target_update_freq=2",), False),
+        (("batch_size=32",), ("batch_size=64",), False),
+        (("network.hidden_sizes=[8]",), ("network.hidden_sizes=[9]",), False),
+        (("algorithm=dqn",), ("algorithm=discrete_bcq",), False),
+        (("optimizer=adamw",), ("optimizer=adam",), False),
+        (("num_updates=10",), ("num_updates=20",), False),
+        (("dataset.reward_scale=10",), (), False),
+        (("dataset.reward_clip=[-1,1]",), (), False),
+        (("dataset.top_return_fraction=0.1",), (), False),
+        (("dataset.normalize_obs=true",), (), False),
+    ],
+)  # fmt: skip
+def test_jobs_that_differ_in_numbers_only_share_a_program(first: tuple, second: tuple, is_shared: bool):
+    assert (program(job(*first)) == program(job(*second))) == is_shared
+
+
+def test_groups_keep_the_order_of_their_first_members():
+    jobs = [job(f"algorithm={name}", f"seed={seed}") for seed in range(2) for name in ("dqn", "bc_discrete")]
+    assert [[(j.cfg.algorithm.name, j.cfg.schedule.seed) for j in group] for group in groups(jobs)] == [
+        [("dqn", 0), ("dqn", 1)],
+        [("bc_discrete", 0), ("bc_discrete", 1)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("num_members", "size", "expected"),
+    [(8, 8, [8]), (8, 3, [3, 3, 2]), (8, 7, [4, 4]), (5, 4, [3, 2]), (3, 1, [1, 1, 1]), (1, 9, [1])],
+)
+def test_a_group_is_split_in_the_fewest_parts_that_are_as_equal_as_can_be(num_members: int, size: int, expected: list):
+    jobs = [job()] * num_members
+    parts = split(jobs, size)
+    assert [len(part) for part in parts] == expected
+
+
+def test_a_group_that_does_not_fit_into_memory_is_split_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, discrete_file: Path
+):
+    caplog.set_level("INFO")
+    jobs = jobs_on(discrete_file, tmp_path, seeds=range(8))
+    found = need(jobs[0].cfg, read_transitions(discrete_file))
+    available = (found.fixed + 3.5 * found.member) / SHARE  # three members and a half
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=available, total=2**40))
+    planned, _ = plan(jobs, tmp_path, HERE)
+    assert [len(group.runs) for group in planned] == [3, 3, 2]
+    assert [name for group in planned for name in group.runs] == [each.run_dir.name for each in jobs]
+    assert f"each other one {found.member / 1e6:.1f} MB" in caplog.text
+    capped, _ = plan(jobs, tmp_path, Launch(executor="inprocess", max_members=2, num_processes=None, options={}))
+    assert [len(group.runs) for group in capped] == [2, 2, 2, 2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_want_of_memory_nothing_is_split_or_said(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, discrete_file: Path
+):
+    caplog.set_level("INFO")
+    assert [len(group.runs) for group in plan(jobs_on(discrete_file, tmp_path), tmp_path, HERE)[0]] == [3]
+    assert "memory" not in caplog.text
+
+
+def test_an_executor_deals_the_gpus_itself(tmp_path: Path, discrete_file: Path):
+    pytest.importorskip("submitit")
+    (one,) = jobs_on(discrete_file, tmp_path, seeds=[0])
+    one.resolved["device"] = "cuda:1"
+    launch = Launch(executor="submitit_local", max_members=None, num_processes=None, options={})
+    with pytest.raises(ValueError, match=r"device=cuda:1: .* give device=cuda$"):
+        plan([one], tmp_path, launch)
