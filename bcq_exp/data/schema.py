@@ -23,6 +23,7 @@ class DatasetConfig(ABC):
 
     is_reward_clipped: ClassVar[bool] = False  # in the recording: its returns are in other units than evaluation's
     file_keys: ClassVar[tuple[str, ...]] = ("path",)  # name files, which may be relative to where a command is given
+    later_keys: ClassVar[Mapping[str, Any]] = {}  # that older runs lack, with the values that they had
 
     name: str = named()
     format: str
