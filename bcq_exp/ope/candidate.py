@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 
 class Candidate:
-    """A policy on a recording. What estimators ask for is computed at first use and kept.
+    """A policy on a recording. Each quantity is computed at first use and kept.
 
     Args:
         recording: the dataset.

@@ -4,7 +4,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bcq_exp.analysis.results import read_results
-from bcq_exp.analysis.tables import tables
+from bcq_exp.analysis.tables import one_decimal, tables
 from trained import write_run
 
 
@@ -65,3 +65,7 @@ def test_one_dataset_name_in_two_environments_is_two_tables(tmp_path: Path):
     found = tables(read_results([tmp_path]))
     assert [str(table.title).split(":")[0] for table in found] == ["h5 in Hopper-v5", "h5 in Walker2d-v5", "other"]
     assert [str(table.caption)[-4:] for table in found] == ["50.0", " 9.0", "50.0"]
+
+
+def test_a_number_that_is_not_there_is_a_dash():
+    assert [one_decimal(value) for value in (1.25, -0.04, None, float("nan"))] == ["1.2", "-0.0", "-", "-"]

@@ -1,4 +1,4 @@
-"""What every estimator has: its keys, the policies it is for, its estimate."""
+"""The base of estimators: their own keys, the policies they are for, the estimate and its diagnostics."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
