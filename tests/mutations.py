@@ -71,8 +71,8 @@ MUTATIONS = (
     Mutation(
         "truncated_as_terminal",
         "policies/batches.py",
-        '    num_steps = get(batch, "num_steps")\n',
-        '    num_steps = get(batch, "num_steps")\n    columns["terminated"] |= columns["truncated"]\n',
+        'num_steps = get(batch, "num_steps")',
+        'num_steps = get(batch, "num_steps")\n    columns["terminated"] = columns["terminated"] | columns["truncated"]',
         (BCQ, DISCRETE_BCQ, DQN, TD3_BC),
     ),
     Mutation(

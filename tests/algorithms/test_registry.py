@@ -69,8 +69,8 @@ def schema(name: str) -> list[str]:
 SETTINGS = [(name, key) for name in REGISTRY for key in schema(name)]
 SWEPT = [
     (name, key)
-    for name, entry in REGISTRY.items()
-    for key in sorted(entry.build(tiny.config(name), Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0)).swept)
+    for name, definition in REGISTRY.items()
+    for key in sorted(definition.build(tiny.config(name), Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0)).swept)
 ]
 
 
@@ -120,20 +120,22 @@ def test_every_width_and_activation_counts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", REGISTRY)
-def test_entry_agrees_with_itself(name: str) -> None:
-    entry, cfg = REGISTRY[name], tiny.config(name)
+def test_definition_agrees_with_itself(name: str) -> None:
+    definition, cfg = REGISTRY[name], tiny.config(name)
     sizes = Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0)
-    nets, algorithm = entry.networks(cfg, tiny.NETWORK, sizes), entry.build(cfg, sizes)
+    nets, algorithm = definition.networks(cfg, tiny.NETWORK, sizes), definition.build(cfg, sizes)
     trained = [net for stage in algorithm.stages for net in stage.trains]
     pairs = itertools.combinations(algorithm.stages, 2)
+    assert definition.build.__module__ == f"bcq_exp.algorithms.{name}"
     assert {*trained} == {*nets}, "each network is trained"
+    assert {*algorithm.scalar, *algorithm.recurrent} <= nets.keys()
     assert all(one.trains == other.trains or not {*one.trains} & {*other.trains} for one, other in pairs)
     assert {target.source for target in algorithm.targets.values()} <= nets.keys()
     assert {target.rate for target in algorithm.targets.values()} <= {*algorithm.swept, None}
     assert algorithm.swept <= set(schema(name))
     assert set(tiny.CONFIGS[name]) == set(schema(name))
-    assert violations(entry.config, tiny.CONFIGS[name]) == []
-    assert entry.is_discrete == ("eval_eps" in schema(name)) == ("action_scaling" not in schema(name))
+    assert violations(definition.config, tiny.CONFIGS[name]) == []
+    assert definition.is_discrete == ("eval_eps" in schema(name)) == ("action_scaling" not in schema(name))
 
 
 @pytest.mark.parametrize(("name", "key"), SWEPT)
@@ -151,16 +153,16 @@ def test_a_draw_of_the_networks_gives_each_its_own_weights(name: str) -> None:
         assert not any(one.shape == other.shape and torch.equal(one, other) for other in params[i + 1 :])
 
 
-@pytest.mark.parametrize("name", [name for name, entry in REGISTRY.items() if entry.is_discrete])
+@pytest.mark.parametrize("name", [name for name, definition in REGISTRY.items() if definition.is_discrete])
 def test_networks_on_images_share_the_convolutions_of_their_stage_and_nothing_else(name: str) -> None:
     network, sizes = NatureCNNConfig(name="x", kind="nature_cnn", hidden_sizes=[5]), Sizes((1, 36, 44), 6, 1.0)
-    entry, cfg = REGISTRY[name], tiny.config(name)
-    nets, stages = entry.networks(cfg, network, sizes), entry.build(cfg, sizes).stages
+    definition, cfg = REGISTRY[name], tiny.config(name)
+    nets, stages = definition.networks(cfg, network, sizes), definition.build(cfg, sizes).stages
     for stage in stages:
         trunks = {id(nets[trained].trunk) for trained in stage.trains}
         assert len(trunks) == 1
         assert all(id(net.trunk) not in trunks for other, net in nets.items() if other not in stage.trains)
-    mlps = entry.networks(cfg, tiny.NETWORK, sizes_of_vectors := Sizes((3,), sizes.act_dim, 1.0))
+    mlps = definition.networks(cfg, tiny.NETWORK, sizes_of_vectors := Sizes((3,), sizes.act_dim, 1.0))
     for key, net in nets.items():
         num_outputs = mlps[key](torch.zeros(1, sizes_of_vectors.obs_dim)).shape[-1]
         shapes = [tuple(param.shape) for param in net.head.parameters()]
@@ -176,7 +178,7 @@ VARIANTS = [
     ("discrete_crr", {"weight": "binary"}),
     ("kl_control", {"backup": "q"}),
 ]
-MASKED = [*((name, {}) for name, entry in REGISTRY.items() if entry.is_discrete), *VARIANTS]
+MASKED = [*((name, {}) for name, definition in REGISTRY.items() if definition.is_discrete), *VARIANTS]
 
 
 @pytest.fixture(params=MASKED, ids=lambda param: " ".join([param[0], *map(str, param[1].values())]))

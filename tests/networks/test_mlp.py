@@ -4,7 +4,8 @@ import torch
 from scipy.special import erf
 from torch import nn
 
-from bcq_exp.networks import ACTIVATIONS, MLP
+from bcq_exp.fields import violations
+from bcq_exp.networks import ACTIVATIONS, MLP, MLPNetworkConfig
 
 FORMULAS = {
     "relu": lambda x: np.maximum(x, 0),
@@ -76,3 +77,13 @@ def test_under_bf16_products_the_last_layer_is_exact() -> None:
         out = mlp(torch.ones(1, 1))
     assert out.dtype == torch.float32
     assert out.item() == 1 * (1 + 2**-9) + 2**-9
+
+
+def test_the_configuration_hands_on_the_right_widths() -> None:
+    cfg = MLPNetworkConfig(name="x", kind="mlp", hidden_sizes=[4], vae_hidden_sizes=[7], activation="tanh")
+    assert cfg.hidden == {"hidden_sizes": [4], "activation": "tanh"}
+    assert cfg.vae_hidden == {"hidden_sizes": [7], "activation": "tanh"}
+    assert all(violations(MLPNetworkConfig, {"activation": name}) == [] for name in ACTIVATIONS)
+    assert violations(MLPNetworkConfig, {"activation": "swish"}) == [
+        "activation=swish is none of relu, tanh, elu, gelu"
+    ]

@@ -1,17 +1,15 @@
+from pathlib import Path
+
 import pytest
+from omegaconf import OmegaConf
 
-from bcq_exp.fields import violations
-from bcq_exp.networks import ACTIVATIONS, MLPNetworkConfig, Sizes
+from bcq_exp.networks import NETWORKS, Sizes
+from bcq_exp.training.config import CONF_DIR
 
 
-def test_network_config_hands_on_the_right_widths() -> None:
-    cfg = MLPNetworkConfig(name="x", kind="mlp", hidden_sizes=[4], vae_hidden_sizes=[7], activation="tanh")
-    assert cfg.hidden == {"hidden_sizes": [4], "activation": "tanh"}
-    assert cfg.vae_hidden == {"hidden_sizes": [7], "activation": "tanh"}
-    assert all(violations(MLPNetworkConfig, {"activation": name}) == [] for name in ACTIVATIONS)
-    assert violations(MLPNetworkConfig, {"activation": "swish"}) == [
-        "activation=swish is none of relu, tanh, elu, gelu"
-    ]
+def test_every_kind_has_the_name_of_a_file_in_conf() -> None:
+    kinds = {kind: OmegaConf.load(Path(CONF_DIR) / "network" / f"{kind}.yaml").kind for kind in NETWORKS}
+    assert kinds == {kind: kind for kind in NETWORKS}
 
 
 def test_an_image_has_no_single_dimension():
