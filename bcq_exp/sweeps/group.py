@@ -191,7 +191,7 @@ def read_jobs(group: Group) -> list[Job]:
     """
     jobs = []
     for run_dir in group.run_dirs:
-        cfg = saved_config(run_dir, allow_modules=None)  # the manifest vouches for it: all of its modules are allowed
+        cfg = saved_config(run_dir, allow_modules=None)  # any module: `check_configuration` holds it to the manifest
         check_configuration(run_dir, plain(cfg))
         jobs.append(Job(check(cfg), run_dir, plain(cfg), saved_overrides(run_dir), group.sweep_dir.name))
     return jobs
