@@ -13,12 +13,14 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from bcq_exp.io.differences import refusal
+from bcq_exp.io.differences import code_difference, refusal
 from bcq_exp.io.files import read_json, write_bytes, write_json
 from bcq_exp.io.masking import masked, masked_words
+from bcq_exp.io.source import source_digest
 from bcq_exp.training.identity import Identity
 
 MANIFEST = "manifest.json"
+BEGIN_ANEW = "choose another directory to begin anew: hydra.run.dir=DIR"
 LOCK = "run.lock"
 # Files of a run; where they stand without a manifest, they are not ours.
 WRITTEN = ("metrics.csv", "summary.json", "checkpoints", "train.log", "wandb.json", ".hydra")
@@ -128,6 +130,15 @@ def check_vacant_or_same(runs: Mapping[Path, Identity], *, allow_code_change: bo
             lines[run_dir] = differences
     if lines:
         raise refusal(lines, remedy)
+
+
+def check_code(run_dir: Path) -> None:
+    """Raise ValueError where other code than this process's began a directory's run."""
+    manifest = read_manifest(run_dir)
+    if manifest is not None:
+        begun, now = Identity.kept(manifest, run_dir / MANIFEST).source_sha256, source_digest()
+        if begun != now:
+            raise refusal({run_dir: [code_difference(begun, now)]}, BEGIN_ANEW)
 
 
 def check_configuration(run_dir: Path, resolved: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from bcq_exp.io.loggers.form import LoggedRun
 from bcq_exp.io.masking import masked, masked_words
 from bcq_exp.io.overrides import own_settings
 from bcq_exp.training.config import RunConfig
-from bcq_exp.training.directories import Kept
+from bcq_exp.training.directories import BEGIN_ANEW, Kept
 from bcq_exp.training.identity import Identity
 
 SWEEP_REMEDY = "resume=false puts the sweep aside and begins anew"
@@ -63,5 +63,5 @@ class Job:
     def remedy(self) -> str:
         """How to begin anew where the directory holds another run."""
         if self.sweep is None:
-            return "choose another directory to begin anew: hydra.run.dir=DIR"
+            return BEGIN_ANEW
         return SWEEP_REMEDY

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from bcq_exp.training.directories import check_code
 from bcq_exp.training.identity import is_free
 from bcq_exp.training.saved import allowed_modules, saved_config, saved_overrides
 
@@ -22,10 +23,13 @@ def resumed(run_dir: Path, cfg: DictConfig, typed: Sequence[str]) -> tuple[DictC
         The configuration, and its overrides: those that the run began with and those typed since.
 
     Raises:
-        ValueError: the directory holds no run, or a word is no `key=value` of a key that the run has.
+        ValueError: the directory holds no run, or one that other code began, or a word is no `key=value` of a key that the
+            run has.
     """
     saved = saved_config(run_dir, allow_modules=allowed_modules(cfg))
     overrides = list(saved_overrides(run_dir))
+    if not cfg.allow_code_change:
+        check_code(run_dir)  # before the configuration, which may lack keys that the code has now
     OmegaConf.update(saved, "allow_code_change", cfg.allow_code_change, force_add=True)
     for line in typed:
         key = line.split("=", 1)[0].lstrip("+")

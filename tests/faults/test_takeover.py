@@ -7,9 +7,11 @@ from pathlib import Path
 
 import h5py
 import pytest
+from omegaconf import OmegaConf
 
-from bcq_exp.io.files import read_json
+from bcq_exp.io.files import read_json, write_json
 from test_train import QUICK, final_weights, on_file, train
+from trained import train_run
 
 SWEEP = ("-m", "seed=0,1", "hydra.sweep.dir=sweep")
 
@@ -70,6 +72,44 @@ def test_other_code_goes_on_where_that_is_allowed_and_both_digests_are_kept(tmp_
     assert [each["source_sha256"][:3] for each in manifest["earlier"]] == ["aaa"]
     assert manifest["source_sha256"][:3] != "aaa"
     assert train(tmp_path, "resume=run").returncode == 0  # by the code that went on with it
+
+
+@pytest.fixture
+def earlier_run(tmp_path: Path, discrete_file: Path) -> Path:
+    """A run as an earlier version left it: by other code, its configuration without the keys that came since."""
+    run_dir = train_run(tmp_path / "earlier", *on_file(discrete_file, "CartPole-v1"))
+    manifest = read_json(run_dir / "manifest.json")
+    write_json(run_dir / "manifest.json", manifest | {"source_sha256": "a" * 64})
+    cfg = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+    for section, key in ((cfg, "allow_code_change"), (cfg, "eval_max_steps"), (cfg.dataset, "max_episode_steps")):
+        del section[key]
+    OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
+    return run_dir
+
+
+def command(cwd: Path, program: str, *arguments: object) -> str:
+    typed = [sys.executable, "-m", program, *map(str, arguments)]
+    done = subprocess.run(typed, cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_run_of_an_earlier_version_is_reported_and_evaluated(earlier_run: Path, tmp_path: Path):
+    final_return = read_json(earlier_run / "summary.json")["final_return"]
+    assert f" {final_return:.1f} " in command(tmp_path, "bcq_exp.report", earlier_run)
+    assert f" {final_return:.1f} " in command(tmp_path, "bcq_exp.evaluate", f"run={earlier_run}", "episodes=2")
+    quick = ("num_updates=20", "batch_size=16", "network.hidden_sizes=[8]", "num_threads=1")
+    command(tmp_path, "bcq_exp.evaluate", f"run={earlier_run}", "ope=fqe", *quick)
+    assert list(read_json(earlier_run / "ope.json")["estimates"]) == ["fqe"]
+
+
+def test_a_run_of_an_earlier_version_does_not_go_on(earlier_run: Path, tmp_path: Path):
+    before = contents(earlier_run)
+    said = refused(tmp_path, f"resume={earlier_run}").splitlines()
+    assert said[0] == f"error: {earlier_run} holds another run than what is asked for:"
+    assert said[1].startswith("  the code has changed: aaaaaaaaaaaa before, ")
+    assert said[2] == "choose another directory to begin anew: hydra.run.dir=DIR"
+    assert contents(earlier_run) == before
 
 
 @pytest.mark.parametrize("is_valid", [True, False])
