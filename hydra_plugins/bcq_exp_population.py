@@ -219,7 +219,7 @@ class PopulationLauncher(Launcher):
                 resolved: Any = OmegaConf.to_container(made.task, resolve=True)
                 # A GPU is looked for where the job will run: the machine that hands jobs to SLURM may have none.
                 checkable = made.task
-                if not launch.is_here:
+                if not launch.chosen.is_here:
                     checkable = made.task.copy()
                     checkable.device = "cpu"
                 jobs.append(Job(check(checkable), run_dir, resolved, tuple(overrides), sweep_dir.name, made.hydra))

@@ -15,7 +15,7 @@ from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.networks import NETWORKS
 from bcq_exp.ope.estimators import ESTIMATORS
-from bcq_exp.sweeps.launch import PACKAGES
+from bcq_exp.sweeps.executors import EXECUTORS
 from bcq_exp.training.datasets import DATASETS
 
 PACKAGE = Path(bcq_exp.__file__).parent
@@ -47,7 +47,7 @@ KINDS = {
     "estimator": Kinds("ope/estimators/__init__.py:ESTIMATORS", frozenset(ESTIMATORS), frozenset(ESTIMATORS.values())),
     "optimizer": Kinds("engine/optim.py:OPTIMIZERS", frozenset(OPTIMIZERS), frozenset(OPTIMIZERS.values())),
     "decay": Kinds("engine/optim.py:DECAYS", frozenset(DECAYS)),
-    "executor": Kinds("sweeps/launch.py:PACKAGES", frozenset(PACKAGES)),
+    "executor": Kinds("sweeps/executors/__init__.py:EXECUTORS", frozenset(EXECUTORS), frozenset(EXECUTORS.values())),
     "noise": Kinds("behaviours/agents.py:NOISES", frozenset(NOISES), frozenset(NOISES.values())),
     "behaviour": Kinds("behaviours/training.py:ALGORITHMS", frozenset(ALGORITHMS)),
 }

@@ -44,7 +44,7 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Gro
     dataset, transitions, sha256 = None, None, ""
     for members in groups(jobs):
         cfg, device = members[0].cfg, members[0].resolved["device"]
-        if launch.executor != "inprocess" and device not in ("cpu", "cuda"):
+        if launch.chosen.has_processes and device not in ("cpu", "cuda"):
             raise ValueError(
                 f"device={device}: hydra.launcher.executor={launch.executor} deals the GPUs itself; give device=cuda"
             )
@@ -56,10 +56,10 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Gro
         sha256 = sha256 or dataset_digest(checked)
         identities |= {name_of(job, sweep_dir): job.identity(sha256) for job in members}
         size = launch.max_members or len(members)
-        at_hand = launch.bytes_at_hand(cfg.schedule.num_threads, device)
+        at_hand = launch.chosen.bytes_at_hand(cfg.schedule.num_threads, device)
         if at_hand is not None and min(size, len(members)) > 1:
             size = min(size, fitting(members, checked, at_hand))
-        max_threads = launch.max_threads(cfg.schedule.num_threads, device)
+        max_threads = launch.chosen.max_threads(cfg.schedule.num_threads, device)
         planned += [Group.of(part, sweep_dir, max_threads=max_threads) for part in split(members, size)]
     return planned, identities
 

@@ -14,7 +14,7 @@ from bcq_exp.analysis.report import present
 from bcq_exp.io.differences import refusal
 from bcq_exp.io.files import read_json, replacing, write_json
 from bcq_exp.io.summary import has_ended, read_summary
-from bcq_exp.sweeps.executors import run_groups
+from bcq_exp.sweeps.executors import EXECUTORS
 from bcq_exp.sweeps.group import FOLDER, Group, describe, name_of, train_group
 from bcq_exp.sweeps.grouping import plan
 from bcq_exp.sweeps.launch import Launch
@@ -25,7 +25,8 @@ from bcq_exp.training.job import SWEEP_REMEDY, Job
 
 ACCOUNT = "sweep.json"
 START_LOCK = f"{FOLDER}/start.lock"
-OURS = (ACCOUNT, "sweep.csv", "learning_curves.png", "submitit", FOLDER)  # written beside the runs
+EXECUTORS_FOLDERS = {kind.folder for kind in EXECUTORS.values() if kind.folder}
+OURS = (ACCOUNT, "sweep.csv", "learning_curves.png", *EXECUTORS_FOLDERS, FOLDER)  # written beside the runs
 
 log = logging.getLogger(__name__)
 
@@ -65,19 +66,18 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
             log.info("group %d of %d has ended before: %d runs", number, len(groups), len(group.runs))
         else:
             waiting.append(group)
-    died: list[str] = []
-    if launch.executor == "inprocess":
+
+    def train(group: Group) -> None:
+        members = [by_name[name] for name in group.runs]
+        log.info("group %d of %d: %s", groups.index(group) + 1, len(groups), describe(members))
         try:
-            for group in waiting:
-                members = [by_name[name] for name in group.runs]
-                log.info("group %d of %d: %s", groups.index(group) + 1, len(groups), describe(members))
-                train_group(group, members)
+            train_group(group, members)
         except (ValueError, FileNotFoundError):
             if not any((job.run_dir / "metrics.csv").exists() for job in jobs):
                 undo(made)
             raise
-    elif waiting:
-        died = run_groups(waiting, launch, sweep_dir)
+
+    died = launch.chosen.run(waiting, sweep_dir, train) if waiting else []
     summaries = {job.run_dir: read_summary(job.run_dir) for job in jobs if has_ended(job.run_dir)}
     if summaries:
         write_csv(sweep_dir / "sweep.csv", list(summaries.values()))

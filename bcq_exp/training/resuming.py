@@ -23,8 +23,8 @@ def resumed(run_dir: Path, cfg: DictConfig, typed: Sequence[str]) -> tuple[DictC
         The configuration, and its overrides: those that the run began with and those typed since.
 
     Raises:
-        ValueError: the directory holds no run, or one that other code began, or a word is no `key=value` of a key that the
-            run has.
+        ValueError: the directory holds no run, or one that other code began, or a word is no `key=value` of a key that
+            the run has.
     """
     saved = saved_config(run_dir, allow_modules=allowed_modules(cfg))
     overrides = list(saved_overrides(run_dir))

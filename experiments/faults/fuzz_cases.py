@@ -33,6 +33,7 @@ from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
 from bcq_exp.io.checkpoint import load_checkpoint
 from bcq_exp.io.files import read_json
 from bcq_exp.ope.request import checked_request
+from bcq_exp.sweeps.executors import EXECUTORS
 from bcq_exp.sweeps.group import Group
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.training import experiment
@@ -244,8 +245,7 @@ def typed_other(rng: Rng, folder: Path) -> None:
         case 2:
             cfg, use = as_config(changed(run_values(rng), rng, value)), checked_dataset
         case _:
-            executors = ("inprocess", "submitit_local", "submitit_slurm", "ray")
-            keys = {"executor": pick(rng, executors), "max_members": None, "num_processes": None, "options": {}}
+            keys = {"executor": pick(rng, list(EXECUTORS)), "max_members": None, "num_processes": None, "options": {}}
             Launch(**keys | {pick(rng, sorted(keys)): value(rng) for _ in range(rng.integers(1, 3))})
             return
     if cfg is None:

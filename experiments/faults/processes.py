@@ -23,7 +23,7 @@ PHASES = {
     "evaluation": ("evaluation.py",),
     "collection": ("collection.py", "training.py:learn"),
     "end": ("trainer.py:_finish", "report.py", "sweep.py:write_csv", "training.py:write"),
-    "updates": ("trainer.py:run", "executors.py"),
+    "updates": ("trainer.py:run", "supervision.py"),
 }
 START = "start-up"
 

@@ -8,6 +8,7 @@ import pytest
 
 from bcq_exp.io.files import read_json
 from bcq_exp.sweeps import sweep
+from bcq_exp.sweeps.executors.submitit import SubmititLocal
 from bcq_exp.sweeps.group import Group
 from bcq_exp.sweeps.grouping import plan
 from bcq_exp.sweeps.launch import Launch
@@ -145,12 +146,12 @@ def test_what_died_is_told_after_all_that_ended_is_written(
     launch = Launch(executor="submitit_local", max_members=1, num_processes=None, options={})
     asked = []
 
-    def one_dies(groups: Sequence[Group], launch: Launch, sweep_dir: Path) -> list[str]:
+    def one_dies(_: SubmititLocal, groups: Sequence[Group], *__: object) -> list[str]:
         asked.append([list(group.runs) for group in groups])
         sweep.train_group(groups[-1], [each for each in jobs if each.run_dir.name in groups[-1].runs])
         return ["group 1: see its log"] if len(groups) == 2 else []
 
-    monkeypatch.setattr(sweep, "run_groups", one_dies)
+    monkeypatch.setattr(SubmititLocal, "run", one_dies)
     with pytest.raises(GroupsDied, match="1 of 2 groups died; the same command goes on\ngroup 1: see its log"):
         sweep.run(jobs, tmp_path, launch, batch=0)
     assert len((tmp_path / "sweep.csv").read_text().splitlines()) == 2
