@@ -49,7 +49,7 @@ NEAREST = {
 
 
 def _given(root: DictConfig, key: str) -> Any:
-    """What a key says; None where it has no value or none that can be resolved, which `check` puts into words."""
+    """The value of a key; None where it has none, or one that cannot be resolved, which `check` reports."""
     try:
         return OmegaConf.select(root, key)
     except OmegaConfBaseException:
@@ -170,8 +170,8 @@ def check(cfg: DictConfig) -> RunConfig:
         "optimizer": OptimizerConfig,
         "logger": logger_type,
     }.items():
-        found = completed(values[section]) if section == "dataset" else values[section]
-        parts[section] = typed_section(found, schema, f"{section}.", errors)
+        given = completed(values[section]) if section == "dataset" else values[section]
+        parts[section] = typed_section(given, schema, f"{section}.", errors)
     top = {key: value for key, value in values.items() if key not in parts}
     parts["schedule"] = typed_section(top, ScheduleConfig, "", errors)
     if errors:
@@ -224,11 +224,11 @@ def _spaces(env_id: str, errors: list[str]) -> tuple[gym.Space[Any], gym.Space[A
 
 def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action_space: gym.Space[Any]) -> list[str]:
     """Combinations of keys that cannot mean what they say."""
-    found = []
+    errors = []
     is_discrete = REGISTRY[algorithm.name].is_discrete
     if is_discrete != isinstance(action_space, gym.spaces.Discrete):
         kinds = [name for name, entry in REGISTRY.items() if entry.is_discrete != is_discrete]
-        found.append(
+        errors.append(
             f"algorithm={algorithm.name} is for {'discrete' if is_discrete else 'continuous'} actions, the environment"
             f" has {action_space}; choose one of {', '.join(kinds)}"
         )
@@ -236,16 +236,16 @@ def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action
         try:
             ActionMap(action_space, **algorithm.action_rule)
         except ValueError as error:
-            found.append(f"algorithm.{error}")
-    found += [f"algorithm.{line}" for line in algorithm.contradictions()]
-    found += device_errors(schedule.device)
+            errors.append(f"algorithm.{error}")
+    errors += [f"algorithm.{line}" for line in algorithm.contradictions()]
+    errors += device_errors(schedule.device)
     if schedule.storage == "mmap" and schedule.device != "cpu":
-        found.append(f"storage=mmap is for device=cpu, not device={schedule.device}; give storage=memory")
-    return found
+        errors.append(f"storage=mmap is for device=cpu, not device={schedule.device}; give storage=memory")
+    return errors
 
 
 def optimizer_errors(optimizer: OptimizerConfig) -> list[str]:
-    """What is wrong with a typed optimizer."""
+    """A sentence for each value that an optimizer cannot have."""
     betas = optimizer.betas
     is_pair = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
     return [] if is_pair else [f"optimizer.betas={list(betas)}; allowed: two numbers from 0 to below 1"]

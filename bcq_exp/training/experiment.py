@@ -217,5 +217,5 @@ def blank_policy(cfg: RunConfig, device: torch.device) -> Policy:
 
 
 def optimizer_of(cfg: OptimizerConfig) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
-    """What makes a configured optimizer of parameters."""
+    """The function that makes an optimizer of this configuration for given parameters."""
     return partial(make_optimizer, cfg.name, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay)
