@@ -31,8 +31,9 @@ class Trainer:
     abandoned and repeated on resuming, so the resumed run equals one that never stopped. Where the last checkpoint is
     of the current update, as before the first update, the run ends at once.
 
-    Members may be evaluated while later updates run. Rows logged meanwhile are held back, so loggers get whole rows in
-    order, and a checkpoint waits for the evaluations, so a resumed run has all rows before it.
+    While updates run on a GPU, the CPU evaluates copies of the policies in a thread, so the GPU does not wait. Rows
+    logged meanwhile are held back until the evaluation has ended, so that loggers get whole rows in order. A checkpoint
+    waits for it too; one that a signal causes stores the weights under evaluation, which the resumed run evaluates.
 
     Args:
         population: the policies and their updates.
