@@ -1,4 +1,4 @@
-"""TensorBoard shows each row of a killed run that has gone on once, as `metrics.csv` has it."""
+"""TensorBoard shows each row of a killed run once after the run resumes, as `metrics.csv` has it."""
 
 import csv
 import os
