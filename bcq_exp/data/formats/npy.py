@@ -107,12 +107,23 @@ def read_gzipped_header(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 @contextmanager
 def opened_gzip(path: Path) -> Iterator[gzip.GzipFile]:
-    """Open a gzip'd file to read; an error inside the block becomes one line that names the file."""
+    """Open a gzip'd file to read; errors inside the block become those of `naming_damage`."""
+    with naming_damage(path, "gzip'd .npy file"), gzip.open(path) as file:
+        yield file
+
+
+@contextmanager
+def naming_damage(path: Path, kind: str) -> Iterator[None]:
+    """Turn an error of reading inside the block into one line that names the file and its kind.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: one of `DAMAGED` came.
+    """
     try:
-        with gzip.open(path) as file:
-            yield file
+        yield
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except DAMAGED as error:
         said = " ".join(str(error).split())
-        raise ValueError(f"{path}: not a readable gzip'd .npy file, truncated or damaged ({said})") from None
+        raise ValueError(f"{path}: not a readable {kind}, truncated or damaged ({said})") from None

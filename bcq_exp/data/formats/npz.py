@@ -64,17 +64,9 @@ class Npz(ColumnsFile):
 
 @contextmanager
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open an archive to read; an error inside the block becomes one line that names the file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except DAMAGED as error:
-        said = " ".join(str(error).split())
-        raise ValueError(
-            f"{path}: not a readable .npz archive of plain arrays, truncated or damaged ({said})"
-        ) from None
+    """Open an archive to read; errors inside the block become those of `npy.naming_damage`."""
+    with npy.naming_damage(path, ".npz archive of plain arrays"), zipfile.ZipFile(path) as archive:
+        yield archive
 
 
 @contextmanager
