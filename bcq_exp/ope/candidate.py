@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bcq_exp.ope.action_table import tabulate
 from bcq_exp.ope.fitted_q import FittedQ
+from bcq_exp.ope.importance import effective_sample_size, weights
 from bcq_exp.ope.recording import Recording
 from bcq_exp.policies import Policy
 
@@ -41,6 +42,11 @@ class Candidate:
         log_pi_N = self.pi_NA.double().gather(-1, self.recording.buffer.act.unsqueeze(-1)).squeeze(-1).log()
         log_ratio_N: Array = log_pi_N.cpu().numpy() - self.recording.log_behaviour_N
         return log_ratio_N[self.recording.rows]
+
+    @cached_property
+    def effective_sample_size(self) -> float:
+        """The effective sample size of the episodes' importance weights, in episodes."""
+        return effective_sample_size(weights(self.log_ratio_R, self.recording.whole))
 
 
 def candidates(recording: Recording, policies: Sequence[Policy]) -> Iterator[Candidate]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bcq_exp.ope.candidate import Candidate
-from bcq_exp.ope.importance import effective_sample_size, weights
 
 
 @dataclass(kw_only=True)
@@ -36,4 +35,4 @@ class WeightingEstimator(Estimator):
 
     def diagnostics(self, candidate: Candidate) -> dict[str, float]:
         """`ess`, the effective sample size in episodes."""
-        return {"ess": effective_sample_size(weights(candidate.log_ratio_R, candidate.recording.whole))}
+        return {"ess": candidate.effective_sample_size}
