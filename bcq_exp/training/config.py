@@ -22,13 +22,12 @@ from bcq_exp.behaviours.training import BehaviourConfig, Seeds
 from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.data.storage import STORAGES
 from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
-from bcq_exp.envs.environments import spaces
 from bcq_exp.fields import file_name, one_of, within
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.loggers.form import LoggerConfig
 from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.policies.actions import ActionMap
-from bcq_exp.training.datasets import DATASETS, completed, dataset_errors
+from bcq_exp.training.datasets import DATASETS, checked_spaces, completed, dataset_errors
 from bcq_exp.training.identity import FREE
 from bcq_exp.training.sections import MISSING, chosen_type, first_line, plain, typed_section
 
@@ -177,7 +176,7 @@ def check(cfg: DictConfig) -> RunConfig:
     if errors:
         raise ValueError("\n".join(errors))
     errors += dataset_errors(parts["dataset"]) + optimizer_errors(parts["optimizer"]) + parts["logger"].errors()
-    found_spaces = _spaces(parts["dataset"].env, errors)
+    found_spaces = checked_spaces(parts["dataset"].env, errors)
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
         errors += network_errors(parts["network"], parts["algorithm"], found_spaces[0])
@@ -198,7 +197,7 @@ def checked_training(cfg: DictConfig) -> tuple[BehaviourConfig, Seeds]:
     own = {spec.name: values.get(spec.name, MISSING) for spec in fields(Seeds)}
     seeds = typed_section(own, Seeds, "", errors)
     if training is not None and not errors:
-        _spaces(training.env, errors)
+        checked_spaces(training.env, errors)
     if errors:
         raise ValueError("\n".join(errors))
     return training, seeds
@@ -212,14 +211,6 @@ def explain_unknown_key(key: str, algorithm: str | None) -> str:
     known = [spec.name for spec in fields(REGISTRY[algorithm].config) if spec.name != "name"]
     near = [word for word in NEAREST.get(name, ()) if word in known] or difflib.get_close_matches(name, known, n=2)
     return f"{key}: algorithm={algorithm} has no such key; nearest: {', '.join(near or known)}"
-
-
-def _spaces(env_id: str, errors: list[str]) -> tuple[gym.Space[Any], gym.Space[Any]] | None:
-    try:
-        return spaces(env_id)
-    except ValueError as error:
-        errors.append(f"dataset.env: {error}")
-        return None
 
 
 def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action_space: gym.Space[Any]) -> list[str]:

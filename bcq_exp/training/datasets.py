@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bcq_exp.behaviours.collection import CollectedDatasetConfig
@@ -95,6 +96,15 @@ def dataset_errors(dataset: DatasetConfig) -> list[str]:
     return errors + [f"dataset: {line}" for line in wrong]
 
 
+def checked_spaces(env_id: str, errors: list[str]) -> tuple[gym.Space[Any], gym.Space[Any]] | None:
+    """The observation and action space of an environment; None, and an error, where it cannot be made."""
+    try:
+        return spaces(env_id)
+    except ValueError as error:
+        errors.append(f"dataset.env: {error}")
+        return None
+
+
 def checked_dataset(cfg: DictConfig) -> DatasetConfig:
     """The typed section `dataset`; raises ValueError with all that is wrong, a line each."""
     errors: list[str] = []
@@ -103,10 +113,7 @@ def checked_dataset(cfg: DictConfig) -> DatasetConfig:
     dataset = None if errors else typed_section(completed(values["dataset"]), schema, "dataset.", errors)
     if dataset is not None and not errors:
         errors += dataset_errors(dataset)
-        try:
-            spaces(dataset.env)
-        except ValueError as error:
-            errors.append(f"dataset.env: {error}")
+        checked_spaces(dataset.env, errors)
     if errors:
         raise ValueError("\n".join(errors))
     assert isinstance(dataset, DatasetConfig)

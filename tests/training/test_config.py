@@ -264,7 +264,7 @@ def test_a_network_takes_the_observations_it_was_made_for(
     monkeypatch: pytest.MonkeyPatch, network: str, algorithm: str, observations: gym.Space, said: list[str]
 ):
     actions = DISCRETE if REGISTRY[algorithm].is_discrete else CONTINUOUS
-    monkeypatch.setattr("bcq_exp.training.config.spaces", lambda env_id: (observations, actions))
+    monkeypatch.setattr("bcq_exp.training.datasets.spaces", lambda env_id: (observations, actions))
     typed = [f"network={network}", f"algorithm={algorithm}", FITTING[REGISTRY[algorithm].is_discrete]]
     if not said:
         assert checked(*typed).network.name == network
@@ -276,14 +276,14 @@ def test_a_network_takes_the_observations_it_was_made_for(
 
 @pytest.mark.parametrize("space", [IMAGES, gym.spaces.Box(0, 1, (4, 84, 84)), gym.spaces.Discrete(5)])
 def test_only_observations_of_one_axis_are_normalised(monkeypatch: pytest.MonkeyPatch, space: gym.Space):
-    monkeypatch.setattr("bcq_exp.training.config.spaces", lambda env_id: (space, DISCRETE))
+    monkeypatch.setattr("bcq_exp.training.datasets.spaces", lambda env_id: (space, DISCRETE))
     with pytest.raises(ValueError, match=r"dataset\.normalize_obs=true is for observations of one axis, .*=false"):
         checked("network=nature_cnn", "dataset.normalize_obs=true")
 
 
 @pytest.mark.parametrize("space", [VECTORS, gym.spaces.Box(0, 255, (128,), np.uint8)])
 def test_observations_of_one_axis_are_normalised_bytes_too(monkeypatch: pytest.MonkeyPatch, space: gym.Space):
-    monkeypatch.setattr("bcq_exp.training.config.spaces", lambda env_id: (space, DISCRETE))
+    monkeypatch.setattr("bcq_exp.training.datasets.spaces", lambda env_id: (space, DISCRETE))
     assert checked("dataset.normalize_obs=true").dataset.normalize_obs
 
 
