@@ -11,11 +11,12 @@ from typing import Any, get_args
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a key may take; an open end is not among them."""
+    """The numbers that a key may take, and words in place of one; an open end is not among them."""
 
     low: float
     high: float = math.inf
     is_low_open: bool = False
+    words: tuple[str, ...] = ()
 
     def __contains__(self, value: float) -> bool:
         is_above = self.low < value if self.is_low_open else self.low <= value
@@ -23,7 +24,7 @@ class Range:
 
     def __str__(self) -> str:
         high = ", inf)" if self.high == math.inf else f", {self.high:g}]"
-        return f"{'(' if self.is_low_open else '['}{self.low:g}{high}"
+        return " or ".join([f"{'(' if self.is_low_open else '['}{self.low:g}{high}", *self.words])
 
 
 NAME = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,99}", re.ASCII)
@@ -40,9 +41,9 @@ def file_name(text: Any, max_length: int = 100) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", str(text))[-max_length:].lstrip(".") or "-"
 
 
-def within(low: float, high: float = math.inf, *, is_low_open: bool = False) -> Any:
-    """A dataclass field without a value whose number must lie in a range."""
-    return field(metadata={"allowed": Range(low, high, is_low_open)})
+def within(low: float, high: float = math.inf, *, is_low_open: bool = False, words: tuple[str, ...] = ()) -> Any:
+    """A dataclass field without a value whose number must lie in a range, unless it is one of the words."""
+    return field(metadata={"allowed": Range(low, high, is_low_open, words)})
 
 
 def one_of(*choices: str) -> Any:
@@ -62,6 +63,8 @@ def violations(config: type[Any], values: Mapping[str, Any]) -> list[str]:
     for key, spec in ((spec.name, spec) for spec in fields(config) if spec.name in values):
         allowed, value = spec.metadata.get("allowed"), values[key]
         if value is None and NoneType in get_args(spec.type):
+            continue
+        if isinstance(allowed, Range) and value in allowed.words:
             continue
         if isinstance(allowed, Range) and isinstance(value, list):
             if not all(is_number(element, spec.type) and element in allowed for element in value):

@@ -117,7 +117,7 @@ def test_members_on_images_equal_policies_that_learn_alone(typed: tuple[str, ...
             id(param) for param in policy.nets.parameters()
         }
         for update in range(5):
-            policy.learn(alone.buffer[alone.streams.at(update)[0][0]])
+            policy.learn(alone.buffer[alone.parts[0].streams.at(update)[0][0]])
         if member == 0:
             together.advance(5)
         assert (weights(policy) - weights(together.policies[member])).abs().max() < 1e-10

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -78,6 +78,17 @@ class StackedFrames:
     def __init__(self, frames: Tensor, newest: Tensor, num_frames: int) -> None:
         self.frames, self.newest = frames, newest
         self.offsets = torch.arange(1 - num_frames, 1, device=frames.device)
+
+    def parts(self) -> tuple[list[Tensor], None]:
+        """Its tensors, as `torch.utils._pytree` takes a container apart."""
+        return [self.frames, self.newest, self.offsets], None
+
+    @classmethod
+    def of(cls, frames: Tensor, newest: Tensor, offsets: Tensor) -> Self:
+        """One of these tensors."""
+        made = cls.__new__(cls)
+        made.frames, made.newest, made.offsets = frames, newest, offsets
+        return made
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -2,22 +2,53 @@
 
 import ctypes
 import logging
+import math
 import os
 import shutil
 import sys
 from functools import cache
+from pathlib import Path
 
 import torch
 
+from bcq_exp.engine.waiting import watch
+
 log = logging.getLogger(__name__)
 
+AUTO = "auto"
+LONE_THREADS = 2  # of a product: those of networks as large as the papers' gain nothing from more
 COMPILE_FROM = 5_000  # updates from which compiling pays: it takes about 10 s and saves 2 ms an update
 # mallopt options: M_TRIM_THRESHOLD, keep up to 1 GiB at the heap's end; M_MMAP_THRESHOLD, use mmap only above 32 MiB.
 MALLOC_OPTIONS = {-1: 2**30, -3: 2**25}
 
 
+def num_cores() -> int:
+    """Cores that this process may use: those that it is bound to, or fewer where its control group has a quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, math.floor(int(quota) / int(period))))
+
+
+def num_threads_of(setting: int | str, num_members: int, most: int) -> int:
+    """Cores that a population uses.
+
+    Args:
+        setting: a number, or auto: all for members that train side by side, and `LONE_THREADS` for a lone one.
+        num_members: of the population.
+        most: that it may use.
+    """
+    if setting == AUTO:
+        return most if num_members > 1 else min(LONE_THREADS, most)
+    return min(int(setting), most)
+
+
 def prepare_process(num_threads: int) -> None:
     """Set torch's threads, round subnormal numbers (below 1e-38) to zero, and keep freed memory in the process.
+
+    Threads that wait for each other sleep where other processes need their cores: see `waiting.py`.
 
     Adam's moments of weights without gradients shrink to subnormal numbers and stay there; a CPU computes with each of
     them a hundred times more slowly. A thread takes the setting over when it starts, so call this before any work.
@@ -30,6 +61,7 @@ def prepare_process(num_threads: int) -> None:
     """
     torch.set_flush_denormal(True)
     torch.set_num_threads(num_threads)
+    watch(num_threads)
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         for option, num_bytes in MALLOC_OPTIONS.items():
             libc.mallopt(option, num_bytes)

@@ -3,9 +3,8 @@
 Shape suffix: P members.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +15,58 @@ from bcq_exp.engine.stacking import expand, stack
 STEPS = 64  # steps whose corrections go to the device in one copy
 
 
+class Moments(NamedTuple):
+    """What Adam keeps and reads of each parameter, stacked, by its key.
+
+    Attributes:
+        means, squares: moving means of the gradient and of its square, (P, ...).
+        rates, decays: learning rates and weight decays, (P,).
+    """
+
+    means: Mapping[str, Tensor]
+    squares: Mapping[str, Tensor]
+    rates: Mapping[str, Tensor]
+    decays: Mapping[str, Tensor]
+
+    def of(self, members: slice) -> Self:
+        """Those of some members, as views."""
+        return type(self)(*({key: tensor[members] for key, tensor in group.items()} for group in self))
+
+
+class Corrections:
+    """The corrections of a group's next steps, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t).
+
+    Args:
+        num_steps: taken before.
+        betas: beta1 and beta2.
+        like: a tensor of the wanted type, on the device.
+    """
+
+    def __init__(self, num_steps: int, betas: tuple[float, float], like: Tensor) -> None:
+        self.num_steps, self.betas, self.like = num_steps, betas, like
+        self.coming: Sequence[Tensor] = ()
+        self.first = 0  # the step of the first of them
+
+    def step(self) -> Tensor:
+        """Count a step; both of its corrections, (2,)."""
+        self.num_steps += 1
+        if not self.first <= self.num_steps < self.first + len(self.coming):
+            self.first = self.num_steps
+            steps = range(self.first, self.first + STEPS)
+            beta1, beta2 = self.betas
+            values = [[1 / (1 - beta1**step), (1 - beta2**step) ** -0.5] for step in steps]
+            self.coming = torch.tensor(values, dtype=torch.float64).to(self.like).unbind()
+        return self.coming[self.num_steps - self.first]
+
+
 class StackedAdam:
     """Adam (arXiv:1412.6980, algorithm 1) with each member's rate, in the form of `torch.optim.Adam`.
 
     m <- beta1 m + (1 - beta1) g,  v <- beta2 v + (1 - beta2) g^2
     w <- w - rate m / (1 - beta1^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 
-    Two calls make one step. `begin` counts it and writes the two corrections as tensors, which `step`, the compiled
-    part, reads: powers inside of it would be computed again for every few weights, and cost more than all else.
+    `Corrections` counts the steps of some members. Its two numbers are computed outside of `step`, which is compiled:
+    there powers would be computed again for every few weights, and cost more than all else.
 
     The moments in the members' optimizers become views of the stacked ones, and `publish` writes the counts there, so
     that an optimizer that is saved or used alone resumes where its member is.
@@ -64,67 +107,64 @@ class StackedAdam:
             key: [_state(optimizer, param) for optimizer, param in zip(optimizers[key], params[key], strict=True)]
             for key in params
         }
-        self.means = {key: stack([state["exp_avg"] for state in states]) for key, states in self.states.items()}
-        self.squares = {key: stack([state["exp_avg_sq"] for state in states]) for key, states in self.states.items()}
-        self.num_steps = [int(self.states[keys[0]][0]["step"]) for keys in groups]
-        self.corrections = [self.means[keys[0]].new_ones(2) for keys in groups]
-        self.coming: list[dict[int, Tensor]] = [{} for _ in groups]  # corrections of the next steps
-        self.rates = {key: self._numbers(key, "lr") for key in params}
-        self.decays = {key: self._numbers(key, "weight_decay") for key in params}
-
-    def _numbers(self, key: str, name: str) -> Tensor:
-        return self.means[key].new_tensor([optimizer.param_groups[0][name] for optimizer in self.optimizers[key]])
-
-    def part(self, members: slice) -> Self:
-        """The same for some of the members: views of their moments and rates, and the same counts."""
-        view = copy.copy(self)
-        view.means, view.squares, view.rates, view.decays = (
-            {key: tensor[members] for key, tensor in group.items()}
-            for group in (self.means, self.squares, self.rates, self.decays)
+        means = {key: stack([state["exp_avg"] for state in states]) for key, states in self.states.items()}
+        squares = {key: stack([state["exp_avg_sq"] for state in states]) for key, states in self.states.items()}
+        rates, decays = (
+            {key: means[key].new_tensor(self._numbers(key, name)) for key in params} for name in ("lr", "weight_decay")
         )
-        return view
+        self.moments = Moments(means, squares, rates, decays)
 
-    def tensors(self) -> list[Tensor]:
-        """All tensors that a step reads and writes, besides parameters and gradients."""
-        groups = (self.means, self.squares, self.rates, self.decays)
-        return [*self.corrections, *(tensor for group in groups for tensor in group.values())]
+    def _numbers(self, key: str, name: str) -> list[float]:
+        return [optimizer.param_groups[0][name] for optimizer in self.optimizers[key]]
 
-    def read_rates(self) -> None:
-        """Take the rates that schedules have set in the members' optimizers."""
-        for key, rate_P in self.rates.items():
-            rate_P.copy_(self._numbers(key, "lr"))
+    def corrections(self) -> list[Corrections]:
+        """Those of each group, from the members' counts on; equal groups have one in common."""
+        made = [
+            Corrections(int(self.states[keys[0]][0]["step"]), (self.beta1, self.beta2), self.moments.means[keys[0]])
+            for keys in self.groups
+        ]
+        return [made[first] for first in self.first]
 
-    def begin(self, group: int) -> None:
-        """Count a step of the group, and write its corrections, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t)."""
-        self.num_steps[self.first[group]] += 1
-        t, written = self.num_steps[self.first[group]], self.corrections[group]
-        if t not in self.coming[group]:
-            steps = range(t, t + STEPS)
-            corrections = [[1 / (1 - self.beta1**step), (1 - self.beta2**step) ** -0.5] for step in steps]
-            coming = torch.tensor(corrections, dtype=torch.float64).to(written)
-            self.coming[group] = dict(zip(steps, coming.unbind(), strict=True))
-        written.copy_(self.coming[group][t])
+    def read_rates(self, members: slice) -> None:
+        """Take the rates that schedules have set in some members' optimizers."""
+        for key, rate_P in self.moments.rates.items():
+            rate_P[members] = rate_P.new_tensor(self._numbers(key, "lr")[members])
 
-    def step(self, group: int, params: Mapping[str, Tensor], grads: Mapping[str, Tensor]) -> None:
-        """Move the group's stacked parameters (P, ...) against their gradients, in place."""
-        correct_mean, correct_root = self.corrections[group].unbind()
+    def step(
+        self,
+        group: int,
+        params: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor],
+        moments: Moments,
+        corrections: Tensor,
+    ) -> None:
+        """Move the group's stacked parameters (P, ...) of some members against their gradients, in place.
+
+        Args:
+            group: these.
+            params: and others.
+            grads: of the group's.
+            moments: of the same members.
+            corrections: of this step, (2,).
+        """
+        correct_mean, correct_root = corrections.unbind()
         for key in self.groups[group]:
-            param, grad, mean, square = params[key], grads[key], self.means[key], self.squares[key]
-            rate = expand(self.rates[key], param)
+            param, grad, mean, square = params[key], grads[key], moments.means[key], moments.squares[key]
+            rate = expand(moments.rates[key], param)
             if self.has_decay and self.is_decoupled:
-                param.mul_(1 - rate * expand(self.decays[key], param))
+                param.mul_(1 - rate * expand(moments.decays[key], param))
             elif self.has_decay:
-                grad = grad + expand(self.decays[key], param) * param
+                grad = grad + expand(moments.decays[key], param) * param
             mean.lerp_(grad, 1 - self.beta1)
             square.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
             param.sub_(rate * correct_mean * mean / (square.sqrt() * correct_root + self.eps))
 
-    def publish(self) -> None:
-        """Write the counts of steps into the members' optimizers."""
-        for keys, first in zip(self.groups, self.first, strict=True):
+    def publish(self, members: slice, corrections: Sequence[Corrections]) -> None:
+        """Write the counts of steps into some members' optimizers."""
+        for keys, counted in zip(self.groups, corrections, strict=True):
             for key in keys:
-                for state in self.states[key]:
-                    state["step"].fill_(self.num_steps[first])
+                for state in self.states[key][members]:
+                    state["step"].fill_(counted.num_steps)
 
 
 def _state(optimizer: Optimizer, param: nn.Parameter) -> dict[str, Any]:

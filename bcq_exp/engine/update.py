@@ -1,12 +1,11 @@
-"""One update of a population's members: gradients for all of them at once, an Adam step, targets.
+"""One update of some members of a population: gradients for all of them at once, an Adam step, targets.
 
 Shape suffixes: P members, B batch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torch.func import grad_and_value, vmap
 from bcq_exp.algorithms.form import Stage, Tensors
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.data.buffer import window
-from bcq_exp.engine.stacked_adam import StackedAdam
+from bcq_exp.engine.stacked_adam import Moments, StackedAdam
 from bcq_exp.engine.stacking import Stack, expand
 from bcq_exp.policies import Policy
 
@@ -23,47 +22,64 @@ Pattern = tuple[tuple[bool, ...], tuple[str, ...]]
 """Whether each stage steps in an update, and the soft targets that are due at its end."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """Neighbouring members that one call updates: their slices of everything that an update reads and writes.
+class Data(NamedTuple):
+    """The dataset's columns by name, and the steps from each row to its episode's end, (N,)."""
 
-    Args:
-        members: which of the population's.
+    columns: dict[str, Any]
+    steps_to_end: Tensor
+
+
+class State(NamedTuple):
+    """Everything that an update of some members reads and writes.
+
+    Attributes:
         weights: stacked parameters and buffers of their networks.
         slow: those of their target networks.
         hp: their hyperparameters and statistics of the dataset, (P,) or (P, ...).
         sums: of their metrics since they were last read, (P,).
         failed_at_P: the first update whose loss was not finite, or -1.
         clock: the number of updates made, 0-d.
-        optimizer: their Adam.
+        moments: of their Adam.
     """
 
-    members: slice
     weights: Tensors
     slow: Tensors
     hp: Tensors
     sums: Tensors
     failed_at_P: Tensor
     clock: Tensor
-    optimizer: StackedAdam
+    moments: Moments
+
+
+class Given(NamedTuple):
+    """What is new in each update.
+
+    Attributes:
+        rows_PB: minibatches.
+        noise: of each stage, (P, B, ...) by name.
+        corrections: of Adam, (2,), of each stage that steps.
+    """
+
+    rows_PB: Tensor
+    noise: Sequence[Tensors]
+    corrections: Sequence[Tensor]
 
     def tensors(self) -> list[Tensor]:
-        """All tensors that an update reads and writes, besides the batch and the noise."""
-        groups = (self.weights, self.slow, self.hp, self.sums)
-        own = [tensor for group in groups for tensor in group.values()]
-        return [*own, self.failed_at_P, self.clock, *self.optimizer.tensors()]
+        """All of them, in one order for each pattern."""
+        return [self.rows_PB, *(tensor for group in self.noise for tensor in group.values()), *self.corrections]
 
 
 class Update:
-    """The update of a part, in place: each stage that steps, then the soft targets that are due.
+    """The update of some members, in place: each stage that steps, then the soft targets that are due.
 
     Args:
         policy: any member. The losses, and how they see networks, are the same for all.
         nets: the members' networks.
         slow: their target networks.
         trained: keys of the parameters that each stage trains.
+        optimizer: of these.
         buffer: the dataset.
-        is_lone: whether a part has one member.
+        is_lone: whether a call updates one member.
         precision: of the matrix products in losses, fp32 or bf16.
     """
 
@@ -73,48 +89,42 @@ class Update:
         nets: Stack,
         slow: Stack,
         trained: Sequence[Sequence[str]],
+        optimizer: StackedAdam,
         buffer: ReplayBuffer,
         *,
         is_lone: bool,
         precision: str,
     ) -> None:
         self.policy, self.algorithm, self.precision = policy, policy.algorithm, precision
-        self.nets, self.slow, self.trained = nets, slow, trained
-        self.columns, self.steps_to_end = buffer.columns(), buffer.steps_to_end
+        self.nets, self.slow, self.trained, self.optimizer = nets, slow, trained, optimizer
+        self.data = Data(buffer.columns(), buffer.steps_to_end)
         batched = _for_a_lone_member if is_lone else vmap
         losses = [self._loss_of_a_member(stage) for stage in self.algorithm.stages]
         self.gradients = [batched(grad_and_value(loss, has_aux=True)) for loss in losses]
 
-    def __call__(self, pattern: Pattern, part: Part, rows_PB: Tensor, noise: Sequence[Tensors]) -> None:
-        """Update a part.
-
-        Args:
-            pattern: of this update.
-            part: the members.
-            rows_PB: their minibatches.
-            noise: of each stage, (P, B, ...) by name.
-        """
+    def __call__(self, pattern: Pattern, state: State, given: Given) -> None:
+        """Update the members whose state it is."""
         steps, soft = pattern
-        batch = self.batch(rows_PB)
+        batch, corrections = self.batch(given.rows_PB), iter(given.corrections)
         for index, is_on in enumerate(steps):
             if is_on:
-                self._step(index, part, batch, noise[index])
+                self._step(index, state, batch, given.noise[index], next(corrections))
         for name in soft:
-            self.synchronise(name, part)
-        part.clock.add_(1)
+            self.synchronise(name, state)
+        state.clock.add_(1)
 
-    def _step(self, index: int, part: Part, batch: Tensors, noise: Tensors) -> None:
+    def _step(self, index: int, state: State, batch: Tensors, noise: Tensors, corrections: Tensor) -> None:
         """Take a stage's gradient step, and note its metrics and losses that are not finite."""
         keys = self.trained[index]
-        held = {key: tensor for key, tensor in part.weights.items() if key not in keys}
+        held = {key: tensor for key, tensor in state.weights.items() if key not in keys}
         grads, (loss_P, metrics) = self.gradients[index](
-            {key: part.weights[key] for key in keys}, held, part.slow, batch, noise, part.hp
+            {key: state.weights[key] for key in keys}, held, state.slow, batch, noise, state.hp
         )
         for name, value_P in metrics.items():
-            part.sums[name].add_(value_P)
-        failed_P = (part.failed_at_P < 0) & ~loss_P.isfinite()
-        part.failed_at_P.copy_(torch.where(failed_P, part.clock, part.failed_at_P))
-        part.optimizer.step(index, part.weights, grads)
+            state.sums[name].add_(value_P)
+        failed_P = (state.failed_at_P < 0) & ~loss_P.isfinite()
+        state.failed_at_P.copy_(torch.where(failed_P, state.clock, state.failed_at_P))
+        self.optimizer.step(index, state.weights, grads, state.moments, corrections)
 
     def _loss_of_a_member(self, stage: Stage) -> Callable[..., tuple[Tensor, Any]]:
         """A stage's loss as a function of one member's tensors, those that it trains first."""
@@ -140,19 +150,19 @@ class Update:
     def batch(self, rows_PB: Tensor) -> Tensors:
         """The dataset's columns at the given rows, (P, B, ...) by name; images become floats."""
         wanted = self.algorithm.num_steps, self.algorithm.fields
-        batch = window(self.columns, self.steps_to_end, rows_PB.flatten(), *wanted)
+        batch = window(*self.data, rows_PB.flatten(), *wanted)
         for name in ("obs", "obs_next"):
-            batch[name] = batch[name].to(self.columns["rew"].dtype)
+            batch[name] = batch[name].to(self.data.columns["rew"].dtype)
         return {name: column.view(*rows_PB.shape, *column.shape[1:]) for name, column in batch.items()}
 
-    def synchronise(self, name: str, part: Part) -> None:
+    def synchronise(self, name: str, state: State) -> None:
         """Move a target towards its source, or copy it; buffers, which no optimizer trains, are copied always."""
         target = self.algorithm.targets[name]
         for path, key in self.slow.keys[name].items():
-            slow, fast_key = part.slow[key], self.nets.keys[target.source][path]
-            fast = part.weights[fast_key]
+            slow, fast_key = state.slow[key], self.nets.keys[target.source][path]
+            fast = state.weights[fast_key]
             is_hard = target.rate is None or fast_key not in self.nets.params
-            slow.copy_(fast if is_hard else slow.lerp(fast, expand(part.hp[str(target.rate)], slow)))
+            slow.copy_(fast if is_hard else slow.lerp(fast, expand(state.hp[str(target.rate)], slow)))
 
 
 def _for_a_lone_member(gradient: Callable[..., Any]) -> Callable[..., Any]:

@@ -101,6 +101,7 @@ class Fitting:
             is_compiled=self.is_compiled,
             precision="fp32",
             growth=None,
+            num_threads=torch.get_num_threads(),
         )
         with Progress(self.num_updates, 0, description, len(policies)) as progress:
             while population.num_updates < self.num_updates:

@@ -14,6 +14,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
+from bcq_exp.engine.machine import num_threads_of
 from bcq_exp.io.checkpoint import common_checkpoints
 from bcq_exp.io.endings import STOPPED
 from bcq_exp.io.files import read_json, refusal, write_json
@@ -60,7 +61,7 @@ class Group:
         return cls(
             sweep_dir,
             [name_of(job, sweep_dir) for job in jobs],
-            num_threads=min(schedule.num_threads, max_threads),
+            num_threads=num_threads_of(schedule.num_threads, len(jobs), max_threads),
             device=jobs[0].resolved["device"],
         )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.data import Transitions, check_against
+from bcq_exp.engine.machine import num_threads_of
 from bcq_exp.io.differences import flatten
 from bcq_exp.sweeps.group import Group, name_of
 from bcq_exp.sweeps.launch import Launch
@@ -57,16 +58,19 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Gro
         identities |= {name_of(job, sweep_dir): job.identity(sha256) for job in members}
         size = launch.max_members or len(members)
         at_hand = launch.chosen.bytes_at_hand(cfg.schedule.num_threads, device)
-        if at_hand is not None and min(size, len(members)) > 1:
-            size = min(size, fitting(members, checked, at_hand))
         max_threads = launch.chosen.max_threads(cfg.schedule.num_threads, device)
+        if at_hand is not None and min(size, len(members)) > 1:
+            size = min(size, fitting(members, checked, at_hand, max_threads))
         planned += [Group.of(part, sweep_dir, max_threads=max_threads) for part in split(members, size)]
     return planned, identities
 
 
-def fitting(members: Sequence[Job], transitions: Transitions, at_hand: int) -> int:
-    """How many of the members fit into `at_hand` bytes; logs it where not all do."""
-    needed = need(members[0].cfg, transitions)
+def fitting(members: Sequence[Job], transitions: Transitions, at_hand: int, max_threads: int) -> int:
+    """How many of the members fit into `at_hand` bytes, with that many threads; logs it where not all do."""
+    cfg = members[0].cfg
+    is_threaded = cfg.schedule.device == "cpu"  # elsewhere all members are updated by one call
+    num_threads = num_threads_of(cfg.schedule.num_threads, len(members), max_threads) if is_threaded else 1
+    needed = need(cfg, transitions, num_threads)
     size = needed.largest(at_hand)
     if size < len(members):
         log.info(

@@ -70,7 +70,7 @@ class Need:
         return max(1, (at_hand - self.fixed) // self.member)
 
 
-def need(cfg: RunConfig, transitions: Transitions) -> Need:
+def need(cfg: RunConfig, transitions: Transitions, num_threads: int) -> Need:
     """Measure populations of two and four members; a member costs half the difference.
 
     Not two and three: three may be updated one by one, which needs less memory at a time. A member's cost is everything
@@ -81,26 +81,29 @@ def need(cfg: RunConfig, transitions: Transitions) -> Need:
     Args:
         cfg: of any member.
         transitions: the dataset.
+        num_threads: parts of the population that are updated at a time, each with the tensors of its own losses.
     """
-    prepare_process(cfg.schedule.num_threads)  # this is the first work of its process
-    two, four = (FACTOR * _peak(cfg, transitions, num_members) for num_members in (2, 4))
-    member = (four - two) // 2
+    prepare_process(1)  # this is the first work of its process
+    (two, _), (four, passing) = (_peak(cfg, transitions, num_members) for num_members in (2, 4))
+    member = FACTOR * (four - two) // 2
     is_mapped = should_map(cfg.schedule.storage, transitions, cfg.schedule.device)
     data = 0 if is_mapped else held_bytes(transitions)
     copies = 2 if cfg.schedule.device == "cpu" else 1
-    return Need(member=member, fixed=two - 2 * member + copies * data)
+    fixed = FACTOR * (two + (num_threads - 1) * passing) - 2 * member
+    return Need(member=member, fixed=fixed + copies * data)
 
 
-def _peak(cfg: RunConfig, transitions: Transitions, num_members: int) -> int:
+def _peak(cfg: RunConfig, transitions: Transitions, num_members: int) -> tuple[int, int]:
+    """The most bytes that a population holds, and how many of them an update frees again."""
     few = _first(transitions, max(MEASURED_ROWS, cfg.schedule.batch_size))
-    eager = replace(cfg, schedule=replace(cfg.schedule, compile="never"))
+    eager = replace(cfg, schedule=replace(cfg.schedule, compile="never", num_threads=1))
     with Peak() as peak:
         population = make_population([eager] * num_members, few)
         for stage in population.algorithm.stages:
-            population.num_updates = stage.start + stage.every - 1  # the first update in which it steps
+            for part in population.parts:
+                part.num_updates = stage.start + stage.every - 1  # the first update in which it steps
             population.advance(1)
-    most: int = peak.most
-    return most
+    return peak.most, peak.most - peak.held
 
 
 def _first(transitions: Transitions, num_rows: int) -> Transitions:

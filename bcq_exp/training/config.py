@@ -21,6 +21,7 @@ from bcq_exp.algorithms.schema import AlgorithmConfig
 from bcq_exp.behaviours.training import BehaviourConfig, Seeds
 from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.data.storage import STORAGES
+from bcq_exp.engine.machine import AUTO
 from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
 from bcq_exp.fields import file_name, one_of, within
 from bcq_exp.io.loggers import LOGGERS
@@ -112,7 +113,7 @@ class ScheduleConfig:
     seed: int = within(0)
     device: str
     storage: str = one_of(*STORAGES)
-    num_threads: int = within(1, MAX_THREADS)
+    num_threads: int | str = within(1, MAX_THREADS, words=(AUTO,))
     compile: str = one_of("auto", "always", "never")
     precision: str = one_of("fp32", "bf16")
     num_updates: int = within(1)

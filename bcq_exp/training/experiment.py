@@ -16,7 +16,14 @@ from bcq_exp.data import ReplayBuffer, Transitions, check_against
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
 from bcq_exp.data.preprocessing import observation_statistics, subset, transform_rewards
 from bcq_exp.data.schema import DatasetConfig
-from bcq_exp.engine.machine import checked_precision, prepare_process, should_compile
+from bcq_exp.engine.machine import (
+    LONE_THREADS,
+    checked_precision,
+    num_cores,
+    num_threads_of,
+    prepare_process,
+    should_compile,
+)
 from bcq_exp.engine.optim import make_optimizer, make_schedule
 from bcq_exp.engine.population import Population
 from bcq_exp.envs.environments import normalized_score
@@ -54,7 +61,8 @@ def build(jobs: Sequence[Job]) -> Trainer:
     """
     cfg = jobs[0].cfg
     schedule = cfg.schedule
-    prepare_process(schedule.num_threads)
+    num_threads = num_threads_of(schedule.num_threads, len(jobs), num_cores())
+    prepare_process(num_threads if len(jobs) == 1 else min(LONE_THREADS, num_threads))
     transitions = check_against(
         load_transitions(cfg.dataset, allow_code_change=schedule.allow_code_change),
         cfg.observation_space,
@@ -74,7 +82,8 @@ def build(jobs: Sequence[Job]) -> Trainer:
         allow_code_change=schedule.allow_code_change,
         remedy=jobs[0].remedy,
     )
-    account = {"dataset": dataset_account(transitions, sha256), **process_account(torch.device(schedule.device))}
+    process = process_account(torch.device(schedule.device), num_threads)
+    account = {"dataset": dataset_account(transitions, sha256), **process}
     for claimed, job in zip(claims, jobs, strict=True):
         if (end := claimed.shorter) is not None:
             remove_end(job.run_dir, end, (schedule.log_freq, schedule.eval_freq))
@@ -180,6 +189,7 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
         is_compiled=is_compiled,
         precision=checked_precision(schedule.precision, device),
         growth=cfg.dataset.growth,
+        num_threads=num_threads_of(schedule.num_threads, len(cfgs), num_cores()),
     )
 
 

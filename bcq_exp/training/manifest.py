@@ -17,11 +17,12 @@ from bcq_exp.io.source import git_revision, source_digest
 PACKAGES = ("bcq_exp", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb", "h5py", "mujoco", "ale-py")
 
 
-def process_account(device: torch.device) -> dict[str, Any]:
+def process_account(device: torch.device, num_threads: int) -> dict[str, Any]:
     """This process: its command, the code, versions of packages and the machine.
 
     Args:
         device: the device that it computes on.
+        num_threads: cores that it uses.
     """
     return {
         "command": shlex.join(["python", *masked_words(sys.orig_argv[1:])]),
@@ -33,7 +34,7 @@ def process_account(device: torch.device) -> dict[str, Any]:
         "platform": platform.platform(),
         "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type,
-        "num_threads": torch.get_num_threads(),
+        "num_threads": num_threads,
     }
 
 

@@ -11,7 +11,8 @@ import torch
 import torch._inductor.compile_fx  # all of the compiler, which needs the names that tests take away
 
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.engine.compiled import PASSES_KEY, compiler_options, cpu_passes, keep_in_place
+from bcq_exp.engine.compiled import PASSES_KEY, compiler_options, cpu_passes
+from bcq_exp.engine.workers import Workers
 from populations import MASKED, population_of, weights
 
 EVERY_TIME = {"discrete_bcq", "bcq", "td3_bc"}
@@ -96,13 +97,31 @@ def test_on_cuda_the_passes_for_cpus_are_not_loaded():
     assert "bcq_exp.engine.cpu_passes" not in sys.modules
 
 
-def test_tensors_that_torch_cannot_keep_in_place_are_left_as_they_are_and_the_log_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
-    monkeypatch.delattr("torch._dynamo.mark_static_address")
-    keep_in_place([torch.zeros(1)])
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "CUDA graphs copy all weights" in caplog.text
+@pytest.mark.compiled
+@pytest.mark.parametrize("hidden", ["[8]", "[256,256]"])
+def test_members_side_by_side_learn_the_same_bits_on_any_number_of_threads(hidden: str):
+    typed = ("compile=always", f"network.hidden_sizes={hidden}", "algorithm.target_update_freq=7")
+    made = [population_of("discrete_bcq", [*range(9)], *typed) for _ in range(2)]
+    for population, num_threads in zip(made, (4, 1), strict=True):
+        population.workers = Workers(num_threads)
+        for num_updates in (3, 20, 1):
+            population.advance(num_updates)
+    for one, other in zip(*(population.policies for population in made), strict=True):
+        assert torch.equal(weights(one), weights(other))
+    assert made[0].read_metrics() == made[1].read_metrics()
+
+
+@pytest.mark.compiled
+def test_a_program_is_compiled_with_the_threads_of_its_caller(monkeypatch: pytest.MonkeyPatch):
+    options = []
+    before = torch.get_num_threads()
+    try:
+        for num_threads in (1, 3):
+            torch.set_num_threads(num_threads)
+            options.append(compiler_options(torch.device("cpu"))["cpp.threads"])
+    finally:
+        torch.set_num_threads(before)
+    assert options == [1, 3]
 
 
 def compare(name: str, *typed: str, members: tuple[int, ...] = (0, 1), has_masks: bool = False) -> None:

@@ -23,7 +23,7 @@ def float64():
 def learn_alone(policy: Policy, population: Population, member: int, num_updates: int) -> None:
     """Walk the stages with torch.optim on the rows and the noise that a population's member gets."""
     for update in range(num_updates):
-        rows_PB, noise = population.streams.at(update)
+        rows_PB, noise = population.parts[0].streams.at(update)
         batch = {key: column[member] for key, column in population.update.batch(rows_PB).items()}
         for stage, drawn in zip(policy.algorithm.stages, noise, strict=True):
             if stage.is_active(update):
@@ -88,7 +88,7 @@ NORMALISED = ("dataset.normalize_obs=true", "dataset.obs_eps=0.05")
 @pytest.mark.usefixtures("float64")
 def test_members_that_normalise_learn_what_others_learn_from_data_normalised_by_hand(name: str):
     together, by_hand = population_of(name, [0, 1], *NORMALISED), population_of(name, [0, 1])
-    columns, obs = by_hand.update.columns, by_hand.update.columns["obs"].clone()
+    columns, obs = by_hand.update.data.columns, by_hand.update.data.columns["obs"].clone()
     for key in ("obs", "obs_next"):
         columns[key].copy_((columns[key] - obs.mean(0)) / (obs.std(0, correction=0) + 0.05))
     together.advance(6)
@@ -242,7 +242,7 @@ def test_members_in_parts_that_fit_the_cache_learn_the_same(kilobytes: int, size
     whole = population_of("discrete_bcq", [0, 1, 2, 3, 4, 5])
     num_bytes = 8 * sum(param.numel() for param in whole.policies[0].nets.parameters())
     assert num_bytes == 2 * 8 * (4 * 8 + 8 + 8 * 2 + 2)  # 928
-    monkeypatch.setattr("bcq_exp.engine.population.CACHED_BYTES", 1000 * kilobytes)
+    monkeypatch.setattr("bcq_exp.engine.population.EAGER_BYTES", 1000 * kilobytes)
     parted = population_of("discrete_bcq", [0, 1, 2, 3, 4, 5])
     assert [part.members.stop - part.members.start for part in parted.parts] == sizes
     whole.advance(20)

@@ -19,19 +19,19 @@ def test_members_step_as_torchs_own_optimizers_do(kind: type):
     optimizers = [kind([param], **own) for param, own in zip(members, settings, strict=True)]
     stacked = {"w": stack(members)}
     together = StackedAdam([["w"]], {"w": members}, {"w": optimizers})
+    counted = together.corrections()
     for update in range(5):
         if update == 3:
             for optimizer in (*lone, *optimizers):
                 optimizer.param_groups[0]["lr"] *= 0.5
-            together.read_rates()
+            together.read_rates(slice(0, 3))
         grads = torch.randn(3, 2, 3)
         for param, grad, optimizer in zip(alone, grads, lone, strict=True):
             param.grad = grad
             optimizer.step()
-        together.begin(0)
         with torch.no_grad():
-            together.step(0, stacked, {"w": grads})
-    together.publish()
+            together.step(0, stacked, {"w": grads}, together.moments, counted[0].step())
+    together.publish(slice(0, 3), counted)
     for ours, theirs, optimizer, own in zip(members, alone, optimizers, lone, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-6)
         state, expected = optimizer.state[ours], own.state[theirs]
@@ -69,12 +69,13 @@ def test_a_group_that_stands_there_twice_counts_its_steps_together():
     optimizer = Adam([member], lr=0.1)
     stacked = {"w": stack([member])}
     together = StackedAdam([["w"], ["w"]], {"w": [member]}, {"w": [optimizer]})
+    counted = together.corrections()
     for group in (0, 0, 1, 0, 1):
         alone.grad = torch.randn(2)
         lone.step()
-        together.begin(group)
         with torch.no_grad():
-            together.step(group, stacked, {"w": alone.grad.unsqueeze(0)})
-    together.publish()
+            grads = {"w": alone.grad.unsqueeze(0)}
+            together.step(group, stacked, grads, together.moments, counted[group].step())
+    together.publish(slice(0, 1), counted)
     assert torch.allclose(member, alone, atol=1e-6)
     assert float(optimizer.state[member]["step"]) == 5

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from bcq_exp.data import read_transitions
+from bcq_exp.engine.machine import num_cores
 from bcq_exp.sweeps import memory
 from bcq_exp.sweeps.grouping import groups, plan, program, split
 from bcq_exp.sweeps.launch import Launch
@@ -60,7 +61,7 @@ def test_a_group_that_does_not_fit_into_memory_is_split_and_that_is_said(
 ):
     caplog.set_level("INFO")
     jobs = jobs_on(discrete_file, tmp_path, seeds=range(8))
-    found = need(jobs[0].cfg, read_transitions(discrete_file))
+    found = need(jobs[0].cfg, read_transitions(discrete_file), num_cores())
     available = (found.fixed + 3.5 * found.member) / SHARE  # three members and a half
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=available, total=2**40))
     planned, _ = plan(jobs, tmp_path, HERE)

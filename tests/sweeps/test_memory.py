@@ -45,7 +45,7 @@ def test_the_peak_counts_each_memory_once_and_until_it_is_freed():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_two_and_four_members_take_tells_what_eight_take(name: str):
     cfg, transitions = case(name)
-    found = need(cfg, transitions)
+    found = need(cfg, transitions, 1)
     with Peak() as peak:
         population = make_population([cfg] * 8, transitions)
         population.advance(10)
@@ -73,7 +73,7 @@ for num_members in (2, 14):
     population.advance(3)
     del population
     most.append(1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]))
-print((most[1] - most[0]) / 12, need(cfg, transitions).member)
+print((most[1] - most[0]) / 12, need(cfg, transitions, 1).member)
 """
 
 

@@ -27,7 +27,7 @@ def test_the_seed_decides_weights_minibatches_and_noise_each_by_a_stream_of_its_
 
     def drawn(population):
         weight = next(population.policies[0].nets["critic1"].parameters()).flatten()[:3].detach().clone()
-        policy, streams = population.policies[0], population.streams
+        policy, streams = population.policies[0], population.parts[0].streams
         generators = (streams.samplers[0], policy.learning_noise, policy.acting_noise)
         return [weight, *(torch.rand(3, generator=generator) for generator in generators)]
 

@@ -296,11 +296,12 @@ def send(signum: signal.Signals) -> None:
 
 def stop_at(trainer: Trainer, update: int) -> None:
     """A signal comes when that update is made."""
-    advance = trainer.population.advance
+    advance, sent = trainer.population.advance, []
 
     def interrupted(num_updates: int, is_over: Callable[[], bool]) -> None:
         def look() -> bool:
-            if trainer.population.num_updates == update:
+            if trainer.population.num_updates == update and not sent:
+                sent.append(update)
                 send(signal.SIGTERM)
             return is_over()
 
@@ -370,7 +371,7 @@ def test_runs_that_a_signal_stopped_end_like_runs_that_were_not(
 
 def test_a_signal_before_the_first_update_or_behind_a_checkpoint_ends_the_run_at_once(tmp_path: Path):
     trainer = trainer_of([tmp_path], [Recorder()])
-    trainer.population._step = lambda *_: send(signal.SIGHUP)
+    trainer.population.update = lambda *_: send(signal.SIGHUP)
     with pytest.raises(Interrupted):
         trainer.run()
     assert not (tmp_path / "checkpoints").exists()

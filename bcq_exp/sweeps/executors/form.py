@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bcq_exp.sweeps.executors.resources import num_cores, visible_gpus
+from bcq_exp.engine.machine import AUTO, LONE_THREADS, num_cores
+from bcq_exp.sweeps.executors.resources import visible_gpus
 from bcq_exp.sweeps.executors.supervision import Start, supervise
 from bcq_exp.sweeps.group import Group
 from bcq_exp.sweeps.memory import free_bytes
@@ -70,22 +71,22 @@ class Executor(ABC):
         """Whether the groups run on this machine."""
         return True
 
-    def places(self, num_threads: int, device: str) -> int:
+    def places(self, num_threads: int | str, device: str) -> int:
         """Groups that run at a time on this machine.
 
         Args:
-            num_threads: that a group asks for.
+            num_threads: that a group asks for, or auto.
             device: where it computes.
         """
         if self.num_processes is not None:
             return self.num_processes
-        return len(visible_gpus()) if device == "cuda" else max(1, num_cores() // num_threads)
+        return len(visible_gpus()) if device == "cuda" else max(1, num_cores() // asked(num_threads))
 
-    def max_threads(self, num_threads: int, device: str) -> int:
+    def max_threads(self, num_threads: int | str, device: str) -> int:
         """Threads that a group may have, so that no core has two; arguments as for `places`."""
-        return max(1, num_cores() // self.places(num_threads, device)) if self.is_here else num_threads
+        return max(1, num_cores() // self.places(num_threads, device)) if self.is_here else asked(num_threads)
 
-    def bytes_at_hand(self, num_threads: int, device: str) -> int | None:
+    def bytes_at_hand(self, num_threads: int | str, device: str) -> int | None:
         """Bytes that a group may use where it computes; None where only a cluster knows. Arguments as for `places`."""
         if not self.is_here:
             return None
@@ -142,6 +143,11 @@ class ProcessExecutor(Executor):
         gpus = visible_gpus() if self.deals_gpus and device == "cuda" else [""]
         with self.starting(num_places, num_threads, sweep_dir) as start:
             return supervise(groups, start, num_places, gpus)
+
+
+def asked(num_threads: int | str) -> int:
+    """Cores that a group in a process of its own asks for."""
+    return LONE_THREADS if num_threads == AUTO else int(num_threads)
 
 
 def device_of(groups: Sequence[Group]) -> str:

@@ -15,7 +15,7 @@ class InProcess(Executor):
     def check_options(self) -> None:
         """Nothing: there is no package that has options."""
 
-    def places(self, num_threads: int, device: str) -> int:
+    def places(self, num_threads: int | str, device: str) -> int:
         """One: the groups take turns."""
         return 1
 

@@ -1,13 +1,8 @@
-"""Cores and GPUs of this machine, and the limit of a process's threads."""
+"""GPUs of this machine, and the limit of a process's threads."""
 
 import os
 
 import torch
-
-
-def num_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

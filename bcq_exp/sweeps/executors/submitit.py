@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bcq_exp.io.interruption import not_of_the_keyboard
-from bcq_exp.sweeps.executors.form import ProcessExecutor, device_of
+from bcq_exp.sweeps.executors.form import ProcessExecutor, asked, device_of
 from bcq_exp.sweeps.executors.resources import thread_limits
 from bcq_exp.sweeps.executors.supervision import Start
 from bcq_exp.sweeps.group import Group, run_group
@@ -160,12 +160,12 @@ class SubmititSlurm(Submitit):
         }
         return {**ours, **self.options, "slurm_setup": [*exports, *self.options.get("slurm_setup", [])]}
 
-    def max_threads(self, num_threads: int, device: str) -> int:
+    def max_threads(self, num_threads: int | str, device: str) -> int:
         """Cores that are asked of SLURM; arguments as for `places`."""
-        cpus: int = self.options.get("slurm_cpus_per_task") or self.options.get("cpus_per_task") or num_threads
+        cpus: int = self.options.get("slurm_cpus_per_task") or self.options.get("cpus_per_task") or asked(num_threads)
         return cpus
 
-    def bytes_at_hand(self, num_threads: int, device: str) -> int | None:
+    def bytes_at_hand(self, num_threads: int | str, device: str) -> int | None:
         """Memory that is asked of SLURM; None on a GPU, or where nothing is asked. Arguments as for `places`."""
         gigabytes = self.options.get("slurm_mem_gb") or self.options.get("mem_gb")
         return int(gigabytes * 2**30) if gigabytes and device == "cpu" else None
