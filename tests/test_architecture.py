@@ -35,6 +35,7 @@ PRIVATE = {
     "_convolution_pointwise": "torch: a convolution that rectifies its own result",
     "_is_mkldnn_bf16_supported": "torch: whether this processor has units for bf16",
     "_pytree": "torch: containers of tensors are taken apart and put together",
+    "_foreach_copy_": "torch: many small tensors are copied by one call",
     "_subclasses": "torch: tensors without memory, on which an update is traced",
     "_python_dispatch": "torch: every call is seen, to measure memory",
     "_get_torch_save_params": "stable-baselines3: which tensors of an agent are saved",

@@ -61,6 +61,9 @@ class CompiledUpdate:
                 program = self.programs.get(pattern) or self._compiled(pattern, state, given)
         program(*self.data, *tensors, *given.tensors())
 
+    def flush(self) -> None:
+        """Nothing: each call updates at once."""
+
     def _compiled(self, pattern: Pattern, state: State, given: Given) -> Callable[..., Any]:
         start = time.perf_counter()
         program = compiled(traced(self.update, pattern, state, given), self.device)

@@ -74,6 +74,14 @@ def checked_precision(precision: str, device: torch.device) -> str:
     return precision
 
 
+def use_precision(precision: str, device: torch.device) -> None:
+    """Have a GPU compute products and convolutions of fp32 numbers in TF32 (10 bits of mantissa), or in full."""
+    if device.type == "cuda":
+        is_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = is_tf32
+        torch.backends.cudnn.allow_tf32 = is_tf32
+
+
 def has_onednn(dtype: torch.dtype) -> bool:
     """Whether torch has oneDNN, and it computes products and convolutions of these numbers at full speed here."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]

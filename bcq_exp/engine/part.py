@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
@@ -10,8 +11,15 @@ from bcq_exp.engine.streams import Streams
 from bcq_exp.engine.update import Given, Pattern, State, Update
 from bcq_exp.policies import Policy
 
-Step = Callable[[Pattern, State, Given], None]
-"""One update of some members: an `Update`, or its compiled form."""
+
+class Step(Protocol):
+    """Makes an update of some members, at once or at `flush`."""
+
+    def __call__(self, pattern: Pattern, state: State, given: Given) -> None:
+        """Update the members whose state it is."""
+
+    def flush(self) -> None:
+        """Make the updates that wait."""
 
 
 class Part:
@@ -57,6 +65,7 @@ class Part:
                 self._advance_once(step, update)
                 if is_over():
                     break
+            step.flush()
 
     def _advance_once(self, step: Step, update: Update) -> None:
         (steps, soft), hard = self._pattern()
@@ -67,8 +76,10 @@ class Part:
                 for name in self.metrics_of[index]:
                     self.counts[name] += 1
         step((steps, soft), self.state, Given(*self.streams.at(self.num_updates), corrections))
-        for name in hard:  # rare, and not worth a graph of its own
-            update.synchronise(name, self.state)
+        if hard:  # rare, and not worth a graph of its own
+            step.flush()
+            for name in hard:
+                update.synchronise(name, self.state)
         self.num_updates += 1
         if self.schedulers:
             with warnings.catch_warnings():  # torch cannot know that this engine steps in its optimizers' place

@@ -13,7 +13,9 @@ from bcq_exp.algorithms.form import check_same_program
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.data.growth import Growth
 from bcq_exp.engine.compiled import CompiledUpdate
-from bcq_exp.engine.part import Part
+from bcq_exp.engine.launches import LaunchedUpdate, cuda_graphs
+from bcq_exp.engine.machine import use_precision
+from bcq_exp.engine.part import Part, Step
 from bcq_exp.engine.stacked_adam import StackedAdam
 from bcq_exp.engine.stacking import Stack, stack
 from bcq_exp.engine.streams import Streams
@@ -46,6 +48,7 @@ class Population:
         precision: of the matrix products in losses; weights, optimizer and the last layer's outputs stay in full.
         growth: of the dataset during training; None where it is whole from the beginning.
         num_threads: cores of the CPU that updates may use.
+        updates_per_launch: of a compiled population on a GPU.
 
     Raises:
         ValueError: the members cannot share one program, or the algorithm cannot use the dataset.
@@ -62,6 +65,7 @@ class Population:
         precision: str,
         growth: Growth | None,
         num_threads: int,
+        updates_per_launch: int,
     ) -> None:
         self.policies, self.buffer = list(policies), buffer
         self.algorithm, self.device = self.policies[0].algorithm, self.policies[0].device
@@ -76,6 +80,7 @@ class Population:
         self.failed_at_P = torch.full((len(self.policies),), -1, device=self.device)
         self.is_compiled, self.precision, self.num_threads = is_compiled, precision, num_threads
         self.samplers, self.batch_size, self.growth = list(samplers), batch_size, growth
+        self.updates_per_launch = updates_per_launch
         self.stopped: set[int] = set()
         self._adopt()
 
@@ -110,6 +115,9 @@ class Population:
         starts = range(0, len(self.policies), size)
         self.parts = [self._part(slice(start, start + size), optimizer) for start in starts]
         self.compiled = CompiledUpdate(self.update, self.device) if self.is_compiled else None
+        self.step: Step = self.compiled or self.update
+        if self.compiled and self.device.type == "cuda":
+            self.step = LaunchedUpdate(self.compiled, self.updates_per_launch, cuda_graphs())
         # Without compiling, Python and the modules that it calls would be in the threads' way.
         self.workers = Workers(min(self.num_threads, len(self.parts)) if self.is_compiled else 1)
 
@@ -158,9 +166,10 @@ class Population:
 
     def advance(self, num_updates: int, is_over: Callable[[], bool] = lambda: False) -> None:
         """Make `num_updates` updates, or fewer where `is_over` after one of them; does not wait for the device."""
+        use_precision(self.precision, self.device)
         moving = [part for part in self.parts if self._is_moving(part)]
         if moving:
-            self.workers.advance(moving, num_updates, self.compiled or self.update, self.update, is_over)
+            self.workers.advance(moving, num_updates, self.step, self.update, is_over)
         for part in moving:
             part.publish()
 

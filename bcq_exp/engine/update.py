@@ -113,6 +113,9 @@ class Update:
             self.synchronise(name, state)
         state.clock.add_(1)
 
+    def flush(self) -> None:
+        """Nothing: each call updates at once."""
+
     def _step(self, index: int, state: State, batch: Tensors, noise: Tensors, corrections: Tensor) -> None:
         """Take a stage's gradient step, and note its metrics and losses that are not finite."""
         keys = self.trained[index]

@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 
 from bcq_exp.algorithms.form import Algorithm
 from bcq_exp.data import ReplayBuffer
+from bcq_exp.engine.launches import updates_per_launch_of
+from bcq_exp.engine.machine import AUTO
 from bcq_exp.engine.population import Population
 from bcq_exp.io.progress import Progress
 from bcq_exp.policies import Policy, normalize_observations
@@ -102,6 +104,7 @@ class Fitting:
             precision="fp32",
             growth=None,
             num_threads=torch.get_num_threads(),
+            updates_per_launch=updates_per_launch_of(AUTO),
         )
         with Progress(self.num_updates, 0, description, len(policies)) as progress:
             while population.num_updates < self.num_updates:

@@ -23,6 +23,7 @@ from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.data.storage import STORAGES
 from bcq_exp.engine.machine import AUTO
 from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
+from bcq_exp.engine.streams import BLOCK
 from bcq_exp.fields import file_name, one_of, within
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.loggers.form import LoggerConfig
@@ -115,7 +116,8 @@ class ScheduleConfig:
     storage: str = one_of(*STORAGES)
     num_threads: int | str = within(1, MAX_THREADS, words=(AUTO,))
     compile: str = one_of("auto", "always", "never")
-    precision: str = one_of("fp32", "bf16")
+    precision: str = one_of("fp32", "tf32", "bf16")
+    updates_per_launch: int | str = within(1, BLOCK, words=(AUTO,))
     num_updates: int = within(1)
     batch_size: int = within(1)
     eval_freq: int = within(1)
@@ -231,6 +233,14 @@ def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action
             errors.append(f"algorithm.{error}")
     errors += [f"algorithm.{line}" for line in algorithm.contradictions()]
     errors += device_errors(schedule.device)
+    is_on_gpu = schedule.device.partition(":")[0] == "cuda"
+    if schedule.precision == "tf32" and not is_on_gpu:
+        errors.append(f"precision=tf32 is of GPUs (device=cuda), not of device={schedule.device}; give fp32 or bf16")
+    if schedule.updates_per_launch not in (AUTO, 1) and not is_on_gpu:
+        errors.append(
+            f"updates_per_launch={schedule.updates_per_launch} is for device=cuda, not device={schedule.device}; give"
+            " auto"
+        )
     if schedule.storage == "mmap" and schedule.device != "cpu":
         errors.append(f"storage=mmap is for device=cpu, not device={schedule.device}; give storage=memory")
     return errors

@@ -16,6 +16,7 @@ from bcq_exp.data import ReplayBuffer, Transitions, check_against
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
 from bcq_exp.data.preprocessing import observation_statistics, subset, transform_rewards
 from bcq_exp.data.schema import DatasetConfig
+from bcq_exp.engine.launches import updates_per_launch_of
 from bcq_exp.engine.machine import (
     LONE_THREADS,
     checked_precision,
@@ -190,6 +191,7 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
         precision=checked_precision(schedule.precision, device),
         growth=cfg.dataset.growth,
         num_threads=num_threads_of(schedule.num_threads, len(cfgs), num_cores()),
+        updates_per_launch=updates_per_launch_of(schedule.updates_per_launch),
     )
 
 

@@ -18,6 +18,7 @@ from bcq_exp.io.source import source_digest
 FREE = frozenset(
     {
         "num_threads",
+        "updates_per_launch",
         "storage",
         "checkpoint_freq",
         "num_checkpoints",

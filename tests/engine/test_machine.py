@@ -3,6 +3,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,8 @@ from bcq_exp.engine.machine import (
     checked_precision,
     has_compiler,
     has_onednn,
+    num_cores,
+    num_threads_of,
     prepare_process,
     should_compile,
 )
@@ -100,3 +103,30 @@ def test_where_torch_cannot_say_whether_it_has_units_for_bf16_it_has_none(monkey
     assert not has_onednn(torch.bfloat16)
     assert has_onednn(torch.float32)
     assert not has_onednn(torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("setting", "num_members", "most", "expected"),
+    [("auto", 1, 16, 2), ("auto", 1, 1, 1), ("auto", 2, 16, 16), ("auto", 64, 3, 3), (5, 1, 16, 5), (5, 64, 3, 3)],
+)
+def test_members_that_train_side_by_side_use_all_cores_and_a_lone_one_two(
+    setting: int | str, num_members: int, most: int, expected: int
+):
+    assert num_threads_of(setting, num_members, most) == expected
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), ("9000000 100000", 8), (None, 8)],
+)
+def test_cores_are_those_that_the_process_is_bound_to_within_its_quota(
+    quota: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+):
+    def read_text(path: Path, encoding: str) -> str:
+        if quota is None:
+            raise FileNotFoundError(path)
+        return f"{quota}\n"
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert num_cores() == expected
