@@ -5,13 +5,12 @@ import importlib
 import math
 import re
 import sys
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from bcq_exp.envs.atari import PREFIX, make_game
 from bcq_exp.envs.observations import FlatObservation
@@ -68,18 +67,6 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
     except Exception as error:
         said = " ".join(str(error).split())
         raise ValueError(f"environment {env_id!r} cannot be made: {type(error).__name__}: {said}") from error
-
-
-def make_vector_env(env_id: str, num_envs: int) -> SyncVectorEnv[Any, Any]:
-    """Makes `num_envs` copies of `env_id` that step together and never reset themselves.
-
-    With autoreset disabled every step is a transition of an episode. The caller resets finished sub-environments with
-    `reset(seed=..., options={"reset_mask": terminated | truncated})` before the next step.
-
-    Raises:
-        ValueError: as `make_env`.
-    """
-    return SyncVectorEnv([partial(make_env, env_id)] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
 
 
 @cache

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from bcq_exp.algorithms.form import Algorithm, Draw
+from bcq_exp.algorithms.form import Algorithm, Draw, Tensors
 from bcq_exp.data import Batch
 from bcq_exp.ops.discrete import epsilon_greedy
 from bcq_exp.policies.actions import ActionMap
@@ -80,6 +80,20 @@ class Acting(nn.Module):
             state=state if is_recurrent else None,
         )
 
+    def draw(self, num_rows: int) -> dict[str, Tensor]:
+        """Draw the random inputs of the rule of action, (num_rows, ...) by name, from the stream of acting noise."""
+        return {key: draw.sample(num_rows, self.acting_noise) for key, draw in self.algorithm.act_noise.items()}
+
+    @property
+    def explores(self) -> bool:
+        """Whether the algorithm explores in evaluation mode."""
+        return "eval_eps" in self.algorithm.swept
+
+    def draw_exploration(self, num_rows: int) -> dict[str, Tensor]:
+        """Draw the random inputs of `explored` from the stream of acting noise."""
+        draws = {"whether": Draw("uniform", ()), "where": Draw("uniform", (self.action_map.act_dim,))}
+        return {key: draw.sample(num_rows, self.acting_noise) for key, draw in draws.items()}
+
     @torch.inference_mode()
     def forward(self, batch: Any, state: Any = None, **kwargs: Any) -> Batch:
         """The policy's actions, without exploration, for a batch of observations.
@@ -97,9 +111,7 @@ class Acting(nn.Module):
         """
         columns, nets = observation_columns(batch, "obs", self.device), self.losses_view(state)
         check_masks(columns, is_discrete=self.action_map.is_discrete)
-        num_rows = len(columns["obs"])
-        noise = {key: draw.sample(num_rows, self.acting_noise) for key, draw in self.algorithm.act_noise.items()}
-        out = self.algorithm.act(nets, columns, noise, self.hp)
+        out = self.algorithm.act(nets, columns, self.draw(len(columns["obs"])), self.hp)
         states = [nets[name].state_next for name in self.algorithm.recurrent]
         return Batch(**out, state=states[0] if states else None)
 
@@ -112,13 +124,11 @@ class Acting(nn.Module):
             act: actions (B,), numpy or torch; the result is of the same kind.
             batch: the observations that the actions are for.
         """
-        if self.training or "eval_eps" not in self.algorithm.swept:
+        if self.training or not self.explores:
             return act
         greedy_B = torch.as_tensor(act, device=self.device)
-        mask_BA = observation_columns(batch, "obs", self.device).get("mask")
-        uniform_B = Draw("uniform", ()).sample(len(greedy_B), self.acting_noise)
-        uniform_BA = Draw("uniform", (self.action_map.act_dim,)).sample(len(greedy_B), self.acting_noise)
-        explored_B = epsilon_greedy(greedy_B, self.hp["eval_eps"], uniform_B, uniform_BA, mask_BA)
+        columns = observation_columns(batch, "obs", self.device)
+        explored_B = explored(greedy_B, columns, self.draw_exploration(len(greedy_B)), self.hp)
         return explored_B.cpu().numpy() if isinstance(act, np.ndarray) else explored_B
 
     def map_action(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -144,8 +154,24 @@ class Acting(nn.Module):
         batch = Batch(obs=np.asarray(obs)[None] if is_single else obs)
         if mask is not None:
             batch.mask = self.action_map.available(np.asarray(mask)[None] if is_single else mask)
-        act = self.exploration_noise(self(batch, state).act, batch).cpu().numpy()
-        if not self.action_map.is_discrete:
-            act = act.reshape(-1, *(self.action_space.shape or ()))
-        mapped = self.map_action(act)
+        mapped = self.in_environment(self.exploration_noise(self(batch, state).act, batch))
         return mapped[0] if is_single else mapped
+
+    def in_environment(self, act: Tensor) -> NDArray[np.generic]:
+        """Actions in policy units, (B,) or (B, A), as an environment's `step` takes them."""
+        values = act.cpu().numpy()
+        if not self.action_map.is_discrete:
+            values = values.reshape(-1, *(self.action_space.shape or ()))
+        return self.map_action(values)
+
+
+def explored(act_B: Tensor, columns: Tensors, noise: Tensors, hp: Tensors) -> Tensor:
+    """With probability `eval_eps` a random available action in place of the given one.
+
+    Args:
+        act_B: actions (B,).
+        columns: the observations that they are for; `mask` is read.
+        noise: see `Acting.draw_exploration`.
+        hp: with `eval_eps`, 0-d.
+    """
+    return epsilon_greedy(act_B, hp["eval_eps"], noise["whether"], noise["where"], columns.get("mask"))

@@ -28,7 +28,8 @@ from bcq_exp.engine.machine import (
 from bcq_exp.engine.optim import make_optimizer, make_schedule
 from bcq_exp.engine.population import Population
 from bcq_exp.envs.environments import normalized_score
-from bcq_exp.envs.evaluation import check_masks, evaluate
+from bcq_exp.envs.evaluation import evaluate
+from bcq_exp.envs.masks import check_masks
 from bcq_exp.io.checkpoint import remove_end
 from bcq_exp.io.masking import masked_words
 from bcq_exp.networks import Sizes

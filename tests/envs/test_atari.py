@@ -6,7 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from bcq_exp.envs.environments import make_env, make_vector_env, spaces
+from bcq_exp.envs.environments import make_env, spaces
+from bcq_exp.envs.episodes import Episodes
 
 ale_py = pytest.importorskip("ale_py")
 gym.register_envs(ale_py)
@@ -67,11 +68,12 @@ def test_actions_stick_with_probability_a_quarter_and_lives_end_no_episode(env_i
 
 
 def test_games_step_together() -> None:
-    envs = make_vector_env("ALE/Breakout-ram-v5", 2)
-    obs, _ = envs.reset(seed=[3, 3])
+    episodes = Episodes("ALE/Breakout-ram-v5", [3, 3], num_envs=2, max_steps=9)
+    episodes.begin()
+    obs = episodes.obs()
     assert obs.shape == (2, 128)
     np.testing.assert_array_equal(obs[0], obs[1])
-    envs.close()
+    episodes.close()
 
 
 def test_an_unknown_game_is_an_error_that_names_it() -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode
 
-from bcq_exp.envs.environments import foreign_module, make_env, make_vector_env, normalized_score, spaces
+from bcq_exp.envs.environments import foreign_module, make_env, normalized_score, spaces
 
 
 def test_make_env_keeps_the_time_limit_and_passes_arguments_on() -> None:
@@ -103,24 +102,6 @@ def test_spaces_of_a_discrete_and_a_continuous_environment() -> None:
     assert action_space == gym.spaces.Discrete(2)
     _, action_space = spaces("Pendulum-v1")
     assert action_space == gym.spaces.Box(-2.0, 2.0, (1,), np.float32)
-
-
-def test_vector_env_never_resets_itself() -> None:
-    envs = make_vector_env("CartPole-v1", 2)
-    assert envs.metadata["autoreset_mode"] is AutoresetMode.DISABLED
-    envs.reset(seed=0)
-    done = np.zeros(2, bool)
-    while not done.any():
-        obs, _, terminated, truncated, _ = envs.step(np.array([1, 0]))
-        done = terminated | truncated
-    fallen = int(done.argmax())
-    assert abs(obs[fallen, 2]) > 0.209  # the observation that ended the episode, beyond 12 degrees, not a new one
-    with pytest.raises(AssertionError):
-        envs.step(np.array([1, 0]))
-    obs_next, _ = envs.reset(seed=[3, 3], options={"reset_mask": done})
-    single, _ = make_env("CartPole-v1").reset(seed=3)
-    np.testing.assert_array_equal(obs_next[done], single[None])
-    np.testing.assert_array_equal(obs_next[~done], obs[~done])
 
 
 def test_normalized_score_by_hand() -> None:

@@ -1,7 +1,6 @@
 """Evaluations against episodes run one by one."""
 
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, Self
@@ -13,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from bcq_exp.envs import evaluation as module
-from bcq_exp.envs.evaluation import EndingEpisodes, Evaluation, check_masks
+from bcq_exp.envs.evaluation import EndingEpisodes, Evaluation, evaluate_together
 
 MAX_STEPS = 1000
 evaluate = partial(module.evaluate, max_steps=MAX_STEPS)
@@ -136,7 +135,6 @@ def _countdown() -> Iterator[None]:
     yield
     for env_id in ("Countdown-v0", "Endless-v0", "Masked-v0"):
         del gym.registry[env_id]
-    module.gives_masks.cache_clear()
 
 
 def episodes_one_by_one(policy: LinearPolicy, env_id: str, num_episodes: int, seed: int) -> tuple[Any, Any]:
@@ -317,14 +315,51 @@ def test_a_state_without_an_available_action_is_named() -> None:
         evaluate(Choosing(), "Masked-v0", 2, seed=0)
 
 
-def test_masks_of_a_dataset_are_held_against_those_of_the_environment(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ValueError, match=r"^data\.h5 has masks of available actions, CartPole-v1 gives none"):
-        check_masks("CartPole-v1", "data.h5", has_masks=True)
-    with pytest.raises(ValueError, match=r"^data\.h5 has masks of available actions, Pendulum-v1 gives none"):
-        check_masks("Pendulum-v1", "data.h5", has_masks=True)
-    caplog.set_level(logging.WARNING)
-    check_masks("Taxi-v4", "data.h5", has_masks=True)
-    check_masks("CartPole-v1", "data.h5", has_masks=False)
-    assert not caplog.records
-    check_masks("Taxi-v4", "data.h5", has_masks=False)
-    assert caplog.messages[0].startswith("Taxi-v4 gives masks of available actions, data.h5 has none: ")
+class Together:
+    """Linear policies that act together, and the members that acted in each step."""
+
+    def __init__(self, policies: Sequence[LinearPolicy], num_at_once: int) -> None:
+        self.policies, self.num_at_once, self.asked = policies, num_at_once, list[list[int]]()
+
+    def seed_acting(self, seeds: Mapping[int, int]) -> None:
+        for member, seed in seeds.items():
+            self.policies[member].seed_acting(seed)
+
+    def compute_actions(
+        self, members: Sequence[int], obs: NDArray[Any], *, mask: NDArray[Any] | None = None
+    ) -> NDArray[Any]:
+        self.asked.append(list(members))
+        return np.stack([self.policies[member].compute_action(own) for member, own in zip(members, obs, strict=True)])
+
+
+def cartpole_policies() -> list[LinearPolicy]:
+    """They fall after some 10 to 500 steps."""
+    return [LinearPolicy([0.0, 0.0, 1.0, drive], is_discrete=True, sigma=0.2) for drive in (-0.3, 0.4, 0.0, 1.0, -1.0)]
+
+
+@pytest.mark.parametrize("num_at_once", [1, 2, 5])
+def test_policies_that_are_evaluated_together_get_what_each_gets_alone(num_at_once: int) -> None:
+    policies, seeds = Together(cartpole_policies(), num_at_once), {4: 7, 1: 8, 2: 7, 0: 9}
+    seen: list[tuple[int, int]] = []
+    found = evaluate_together(
+        policies, "CartPole-v1", 4, seeds, max_steps=MAX_STEPS, num_envs=3, on_step=lambda *so_far: seen.append(so_far)
+    )
+    assert set(found) == {0, 1, 2, 4}
+    for member, seed in seeds.items():
+        alone = evaluate(cartpole_policies()[member], "CartPole-v1", 4, seed, num_envs=3)
+        np.testing.assert_array_equal(found[member].returns, alone.returns)
+        np.testing.assert_array_equal(found[member].lengths, alone.lengths)
+    assert seen[-1] == (16, sum(evaluation.lengths.sum() for evaluation in found.values()))
+    assert seen == sorted(seen)
+
+
+def test_a_policy_whose_episodes_have_ended_does_not_act_and_the_next_takes_its_place() -> None:
+    policies = Together(cartpole_policies(), 2)
+    evaluate_together(policies, "CartPole-v1", 1, dict.fromkeys(range(5), 3), max_steps=MAX_STEPS)
+    lengths = {
+        member: int(evaluate(policy, "CartPole-v1", 1, 3).lengths[0])
+        for member, policy in enumerate(cartpole_policies())
+    }
+    assert {member: sum(member in asked for asked in policies.asked) for member in range(5)} == lengths
+    assert max(len(asked) for asked in policies.asked) == 2
+    assert [member for asked in policies.asked for member in asked][:2] == [0, 1]

@@ -2,7 +2,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from bcq_exp.envs.environments import make_env, make_vector_env
+from bcq_exp.envs.environments import make_env
+from bcq_exp.envs.episodes import Episodes
 from bcq_exp.envs.observations import FlatObservation, flat_space, flatten
 
 GOAL = gym.spaces.Dict(
@@ -79,9 +80,9 @@ def test_an_environment_is_flattened_as_a_dataset_is() -> None:
 def test_discrete_states_are_one_hot_in_every_copy() -> None:
     env = make_env("FrozenLake-v1")
     assert env.observation_space == gym.spaces.Box(0, 1, (16,), np.float32)
-    copies = make_vector_env("FrozenLake-v1", 3)
-    obs, _ = copies.reset(seed=0)
-    np.testing.assert_array_equal(obs, np.eye(16)[[0, 0, 0]])
+    copies = Episodes("FrozenLake-v1", [0, 1, 2], num_envs=3, max_steps=9)
+    copies.begin()
+    np.testing.assert_array_equal(copies.obs(), np.eye(16)[[0, 0, 0]])
     assert isinstance(make_env("CartPole-v1").observation_space, gym.spaces.Box)
 
 

@@ -11,7 +11,7 @@ import pytest
 from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, read_transitions, write_h5
 from bcq_exp.envs.environments import make_env, spaces
-from bcq_exp.envs.evaluation import gives_masks
+from bcq_exp.envs.masks import gives_masks
 from bcq_exp.ope.action_table import tabulate
 from bcq_exp.ope.estimation import estimate
 from bcq_exp.ope.request import checked_request
