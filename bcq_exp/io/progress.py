@@ -108,15 +108,14 @@ class Progress:
             self._bar.update(self._task, completed=update)
         self._show(self._facts(update, metrics, evaluations, num_failed, now - self._started - compile_seconds), now)
 
-    def evaluating(self, member: int, num_ended: int, num_steps: int) -> None:
+    def evaluating(self, num_ended: int, num_steps: int) -> None:
         """Show the progress of an evaluation, until the next `advance`.
 
         Args:
-            member: the member that is evaluated, counted from 0.
-            num_ended: episodes that have ended.
-            num_steps: environment steps of all its episodes so far.
+            num_ended: episodes of all members that have ended.
+            num_steps: environment steps of all their episodes so far.
         """
-        whose = f"member {member + 1} of {self._num_members}: " if self._num_members > 1 else ""
+        whose = f"{self._num_members} members: " if self._num_members > 1 else ""
         self._show(f"evaluating {whose}{episodes(num_ended, num_steps)}", monotonic())
 
     def _show(self, facts: str, now: float) -> None:

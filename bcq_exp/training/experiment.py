@@ -16,6 +16,7 @@ from bcq_exp.data import ReplayBuffer, Transitions, check_against
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
 from bcq_exp.data.preprocessing import observation_statistics, subset, transform_rewards
 from bcq_exp.data.schema import DatasetConfig
+from bcq_exp.engine.acting import ActingPopulation
 from bcq_exp.engine.launches import updates_per_launch_of
 from bcq_exp.engine.machine import (
     LONE_THREADS,
@@ -27,8 +28,9 @@ from bcq_exp.engine.machine import (
 )
 from bcq_exp.engine.optim import make_optimizer, make_schedule
 from bcq_exp.engine.population import Population
+from bcq_exp.engine.stacking import Stack
 from bcq_exp.envs.environments import normalized_score
-from bcq_exp.envs.evaluation import evaluate
+from bcq_exp.envs.evaluation import Evaluation, evaluate_together
 from bcq_exp.envs.masks import check_masks
 from bcq_exp.io.checkpoint import remove_end
 from bcq_exp.io.masking import masked_words
@@ -90,12 +92,16 @@ def build(jobs: Sequence[Job]) -> Trainer:
         if (end := claimed.shorter) is not None:
             remove_end(job.run_dir, end, (schedule.log_freq, schedule.eval_freq))
         claimed.begin(job.kept, account)
+    acting = population.policies
+    if evaluates_beside:
+        acting = [blank_policy(job.cfg, torch.device("cpu")) for job in jobs]
     trainer = Trainer(
         population,
         [
-            _member(job, policy, transitions, claimed, evaluates_beside=evaluates_beside)
-            for job, policy, claimed in zip(jobs, population.policies, claims, strict=True)
+            _member(job, policy, evaluated, transitions, claimed)
+            for job, policy, evaluated, claimed in zip(jobs, population.policies, acting, claims, strict=True)
         ],
+        _evaluation([job.cfg for job in jobs], population, acting),
         num_updates=schedule.num_updates,
         eval_freq=schedule.eval_freq,
         log_freq=schedule.log_freq,
@@ -107,10 +113,8 @@ def build(jobs: Sequence[Job]) -> Trainer:
     return trainer
 
 
-def _member(job: Job, policy: Policy, transitions: Transitions, claimed: Claim, *, evaluates_beside: bool) -> Member:
+def _member(job: Job, policy: Policy, acting: Policy, transitions: Transitions, claimed: Claim) -> Member:
     cfg = job.cfg
-    acting = blank_policy(cfg, torch.device("cpu")) if evaluates_beside else policy
-    seed = _streams(cfg.schedule.seed)["evaluation"]
     behaviour_return = float(transitions.episode_returns.mean())
     score = partial(normalized_score, ref_min=cfg.dataset.ref_min, ref_max=cfg.dataset.ref_max)
     return Member(
@@ -124,21 +128,34 @@ def _member(job: Job, policy: Policy, transitions: Transitions, claimed: Claim, 
             "behaviour_return": behaviour_return,
             "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
         },
-        evaluate=lambda on_step: evaluate(
-            acting,
-            cfg.dataset.env,
-            cfg.schedule.eval_episodes,
-            seed,
-            max_steps=cfg.schedule.eval_max_steps,
-            on_step=on_step,
-        ),
-        take_weights=lambda: acting.load_state_dict(policy.state_dict()) if evaluates_beside else None,
+        take_weights=lambda: None if acting is policy else acting.load_state_dict(policy.state_dict()),
         weights=acting.state_dict,
         give_weights=acting.load_state_dict,
         score=score,
         logger=cfg.logger.begin(job.logged),
         release=claimed.release,
     )
+
+
+def _evaluation(
+    cfgs: Sequence[RunConfig], population: Population, acting: Sequence[Policy]
+) -> Callable[[Sequence[int], Callable[[int, int], object]], dict[int, Evaluation]]:
+    """The function that plays the episodes of some members, with the policies of the population or copies of them."""
+    dataset, schedule = cfgs[0].dataset, cfgs[0].schedule
+    seeds = [_streams(cfg.schedule.seed)["evaluation"] for cfg in cfgs]
+    copied = None if acting is population.policies else Stack([dict(policy.nets.items()) for policy in acting])
+
+    def evaluate(members: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
+        return evaluate_together(
+            ActingPopulation(acting, copied or population.nets),  # a checkpoint gives the population other nets
+            dataset.env,
+            schedule.eval_episodes,
+            {member: seeds[member] for member in members},
+            max_steps=schedule.eval_max_steps,
+            on_step=on_step,
+        )
+
+    return evaluate
 
 
 def load_transitions(cfg: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:

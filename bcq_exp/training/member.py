@@ -1,4 +1,4 @@
-"""A run as a member of a population: its directory, its evaluation and its logger."""
+"""A run as a member of a population: its directory, the weights under evaluation and its logger."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,9 +18,7 @@ class Member:
     Args:
         run_dir: of `metrics.csv`, `summary.json` and `checkpoints/`.
         facts: what identifies the run, the first keys of `summary.json`.
-        evaluate: plays episodes with the weights that `take_weights` took; its argument is `on_step` of
-            `evaluation.evaluate`.
-        take_weights: copies the current weights to where `evaluate` reads them.
+        take_weights: copies the current weights to where evaluations read them.
         weights: reads the weights that are being evaluated, for a checkpoint.
         give_weights: restores such weights from a checkpoint.
         score: the normalised score of a return, in per cent; None where there are no reference returns.
@@ -31,7 +29,6 @@ class Member:
 
     run_dir: Path
     facts: Mapping[str, Any]
-    evaluate: Callable[[Callable[[int, int], object]], Evaluation]
     take_weights: Callable[[], object]
     weights: Callable[[], Mapping[str, Any]]
     give_weights: Callable[[Mapping[str, Any]], object]

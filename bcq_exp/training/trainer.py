@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -38,6 +38,8 @@ class Trainer:
     Args:
         population: the policies and their updates.
         members: one for each policy of the population, in its order.
+        evaluate: plays episodes with the weights that the given members' `take_weights` took; the other argument is
+            `on_step` of `evaluate_together`.
         num_updates: of the whole run.
         eval_freq, log_freq, checkpoint_freq: updates between two events of a kind.
         num_checkpoints: the newest checkpoints that are kept.
@@ -49,6 +51,7 @@ class Trainer:
         self,
         population: Population,
         members: Sequence[Member],
+        evaluate: Callable[[Sequence[int], Callable[[int, int], object]], Mapping[int, Evaluation]],
         *,
         num_updates: int,
         eval_freq: int,
@@ -57,7 +60,7 @@ class Trainer:
         num_checkpoints: int,
         evaluates_beside: bool,
     ) -> None:
-        self.population, self.members = population, list(members)
+        self.population, self.members, self.evaluate = population, list(members), evaluate
         self.num_updates, self.num_checkpoints = num_updates, num_checkpoints
         self.freqs = {"log": log_freq, "eval": eval_freq, "checkpoint": checkpoint_freq}
         columns = [f"train/{name}" for name in population.metric_names] + list(EVAL_METRICS)
@@ -67,7 +70,8 @@ class Trainer:
         self.seconds, self.saved_at = 0.0, 0
         self.evaluates_beside, self._watch, self._is_over = evaluates_beside, Watch(), False
         self._are_events_due = False  # at the current update
-        self._evaluations: dict[int, Future[Evaluation]] = {}  # by member: not yet settled
+        self._evaluation: Future[Mapping[int, Evaluation]] | None = None  # not yet settled
+        self._under_evaluation: list[int] = []  # its members
         self._held: list[tuple[int, list[dict[str, float]]]] = []  # updates and each member's metrics, not yet logged
         self._evaluated: list[Any] = [None for _ in members]  # weights under evaluation at the checkpoint
 
@@ -136,10 +140,11 @@ class Trainer:
 
     def _drive(self, evaluator: Executor, progress: Progress) -> bool:
         """Train to the end or until a signal; returns whether the end was reached."""
-        for index, weights in enumerate(self._evaluated):
-            if weights is not None:
-                self.members[index].give_weights(weights)
-                self._evaluations[index] = self._evaluation(index, evaluator, progress)
+        taken = {index: weights for index, weights in enumerate(self._evaluated) if weights is not None}
+        for index, weights in taken.items():
+            self.members[index].give_weights(weights)
+        if taken:
+            self._evaluate(list(taken), evaluator, progress)
         while (self.population.num_updates < self.num_updates or self._are_events_due) and None in self.failed_at:
             if not self._are_events_due:
                 self._advance()
@@ -187,44 +192,45 @@ class Trainer:
             self._settle()
             for index in alive:
                 self.members[index].take_weights()
-                self._evaluations[index] = self._evaluation(index, evaluator, progress)
+            self._evaluate(alive, evaluator, progress)
         if self._is_due("log"):
             read = self.population.read_metrics()
             for index in alive:
                 metrics[index] = {f"train/{name}": value for name, value in read[index].items()}
         self._held.append((self.population.num_updates, metrics))
         self._are_events_due = False
-        if self._is_due("checkpoint") or all(evaluation.done() for evaluation in self._evaluations.values()):
+        if self._is_due("checkpoint") or self._evaluation is None or self._evaluation.done():
             self._settle()
         return metrics[0]
 
-    def _evaluation(self, index: int, evaluator: Executor, progress: Progress) -> Future[Evaluation]:
-        """Begin a member's evaluation; it raises CancelledError once the run is over."""
+    def _evaluate(self, indices: list[int], evaluator: Executor, progress: Progress) -> None:
+        """Begin the evaluation of some members; it raises CancelledError once the run is over."""
 
         def on_step(num_ended: int, num_steps: int) -> None:
             if self._is_over or self._watch.is_over():
                 raise CancelledError
             if not self.evaluates_beside:
-                progress.evaluating(index, num_ended, num_steps)
+                progress.evaluating(num_ended, num_steps)
 
-        return evaluator.submit(self.members[index].evaluate, on_step)
+        self._evaluation, self._under_evaluation = evaluator.submit(self.evaluate, indices, on_step), indices
 
     def _settle(self) -> None:
-        """Wait for the running evaluations, then log the rows that were held back."""
-        for index, evaluation in self._evaluations.items():
+        """Wait for the running evaluation, then log the rows that were held back."""
+        if self._evaluation is not None:
             _, metrics = self._held[0]
-            metrics[index] |= self.members[index].take_evaluation(evaluation.result())
+            for index, evaluation in self._evaluation.result().items():
+                metrics[index] |= self.members[index].take_evaluation(evaluation)
         for update, metrics in self._held:
             for logger, values in zip(self.loggers, metrics, strict=True):
                 if values:
                     logger.log(update, values)
-        self._evaluations, self._held = {}, []
+        self._evaluation, self._under_evaluation, self._held = None, [], []
 
     def _checkpoint(self) -> None:
         """Save all members, then remove old checkpoints, so that all members share one at any moment."""
         done = self.population.num_updates
         for index, member in enumerate(self.members):
-            is_evaluated = self.evaluates_beside and index in self._evaluations
+            is_evaluated = self.evaluates_beside and index in self._under_evaluation
             state = {
                 "learner": self.population.state(index),
                 "seconds": self.seconds,

@@ -130,11 +130,11 @@ def test_an_evaluation_is_shown_until_the_next_updates(caplog: pytest.LogCapture
         progress.advance(4, {}, [], num_failed=0)
         for seconds, steps in ((9.0, 8_000), (1.0, 12_500), (9.0, 20_000)):
             clock.now += seconds
-            progress.evaluating(1, 4, steps)
+            progress.evaluating(4, steps)
         progress.advance(5, {}, returned(2.0), num_failed=0)
     # 12,500 steps are the first to be ten seconds after the beginning; what comes later is overtaken by an update.
     assert messages(caplog) == [
-        "run 4/10 evaluating member 2 of 3: 4 episodes ended, 12,500 steps",
+        "run 4/10 evaluating 3 members: 4 episodes ended, 12,500 steps",
         "run 5/10 3 members | best return 2 median 2 | 0.2632 updates/s x 3 | 0:00:19 left",
     ]
 

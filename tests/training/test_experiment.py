@@ -110,17 +110,16 @@ def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were
     transitions = load_transitions(made.cfg.dataset)
     population = make_population([made.cfg], transitions)
     (claimed,) = claim({tmp_path: made.identity("")}, allow_code_change=False, remedy="")
+    copy = experiment.blank_policy(made.cfg, torch.device("cpu"))
     between, beside = (
-        experiment._member(made, population.policies[0], transitions, claimed, evaluates_beside=is_beside)
-        for is_beside in (False, True)
+        experiment._evaluation([made.cfg], population, acting) for acting in (population.policies, [copy])
     )
     population.advance(50)
-    taken = between.evaluate(lambda *_: None).returns
-    between.take_weights()
-    beside.take_weights()
+    taken = between([0], lambda *_: None)[0].returns
+    experiment._member(made, population.policies[0], copy, transitions, claimed).take_weights()
     population.advance(50)
-    assert beside.evaluate(lambda *_: None).returns.tolist() == taken.tolist()
-    assert between.evaluate(lambda *_: None).returns.tolist() != taken.tolist()
+    assert beside([0], lambda *_: None)[0].returns.tolist() == taken.tolist()
+    assert between([0], lambda *_: None)[0].returns.tolist() != taken.tolist()
 
 
 def test_a_target_that_is_never_copied_is_said(tmp_path: Path, discrete_file: Path, caplog: pytest.LogCaptureFixture):

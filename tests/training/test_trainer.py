@@ -6,7 +6,7 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ SMALL = ("network.hidden_sizes=[8]", "batch_size=16", "algorithm.target_update_f
 
 
 class Recorder:
-    """A logger, and an evaluation, that remember when they were called."""
+    """A logger that remembers when it was called, and the updates whose weights were evaluated."""
 
     def __init__(self) -> None:
         self.logged: list[tuple[int, set[str]]] = []
@@ -61,21 +61,21 @@ def trainer_of(
         **schedule,
     }
 
-    def evaluation(recorder: Recorder, on_step: Callable[[int, int], object]) -> Evaluation:
+    def evaluate(indices: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
         on_step(1, 8)
-        taken, deadline = recorder.evaluated[-1], time.monotonic() + 60
+        taken, deadline = recorders[indices[0]].evaluated[-1], time.monotonic() + 60
         has_checkpoint = taken % periods["checkpoint_freq"] == 0 or taken == periods["num_updates"]
         while evaluates_beside and not has_checkpoint and population.num_updates == taken:
             assert time.monotonic() < deadline, "no update was made meanwhile"
             time.sleep(0.001)
             on_step(1, 9)
-        return Evaluation(np.array([float(taken), 0.0]), np.array([3, 5]))
+        returns = {index: [float(recorders[index].evaluated[-1]), 0.0] for index in indices}
+        return {index: Evaluation(np.array(pair), np.array([3, 5])) for index, pair in returns.items()}
 
     members = [
         Member(
             run_dir=run_dir,
             facts={"algorithm": "discrete_bcq", "dataset": "random walk", "seed": seed},
-            evaluate=partial(evaluation, recorder),
             take_weights=lambda recorder=recorder: recorder.evaluated.append(population.num_updates),
             weights=lambda recorder=recorder: {"taken": recorder.evaluated[-1]},
             give_weights=lambda weights, recorder=recorder: recorder.evaluated.append(weights["taken"]),
@@ -85,7 +85,7 @@ def trainer_of(
         )
         for seed, (run_dir, recorder) in enumerate(zip(run_dirs, recorders, strict=True))
     ]
-    return Trainer(population, members, **periods, evaluates_beside=evaluates_beside)
+    return Trainer(population, members, evaluate, **periods, evaluates_beside=evaluates_beside)
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -183,10 +183,10 @@ def test_evaluations_beside_the_updates_leave_what_evaluations_between_them_leav
 def test_an_evaluation_that_fails_beside_the_updates_ends_the_run(tmp_path: Path):
     trainer = trainer_of([tmp_path], [Recorder()], evaluates_beside=True)
 
-    def fall(on_step: Callable[[int, int], object]) -> Evaluation:
+    def fall(indices: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
         raise Stopped
 
-    trainer.members[0].evaluate = fall
+    trainer.evaluate = fall
     with pytest.raises(Stopped):
         trainer.run()
 
@@ -200,7 +200,7 @@ def test_a_run_that_ends_early_ends_the_evaluation_beside_it(tmp_path: Path):
             raise Stopped
         advance(*args)
 
-    def without_end(on_step: Callable[[int, int], object]) -> Evaluation:
+    def without_end(indices: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
         try:
             while True:
                 on_step(0, 1)
@@ -209,7 +209,7 @@ def test_a_run_that_ends_early_ends_the_evaluation_beside_it(tmp_path: Path):
             raise
 
     trainer.population.advance = stop_after_10
-    trainer.members[0].evaluate = without_end
+    trainer.evaluate = without_end
     with pytest.raises(Stopped):
         trainer.run()
     assert ended
@@ -311,16 +311,16 @@ def stop_at(trainer: Trainer, update: int) -> None:
 
 
 def stop_in_evaluation(trainer: Trainer, update: int) -> None:
-    """A signal comes while the last member is evaluated after that update."""
-    member, evaluate = trainer.members[-1], trainer.members[-1].evaluate
+    """A signal comes in the evaluation after that update."""
+    evaluate = trainer.evaluate
 
-    def interrupted(on_step: Callable[[int, int], object]) -> Evaluation:
+    def interrupted(indices: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
         if trainer.population.num_updates == update:
             send(signal.SIGUSR1)
             on_step(0, 1)
-        return evaluate(on_step)
+        return evaluate(indices, on_step)
 
-    member.evaluate = interrupted
+    trainer.evaluate = interrupted
 
 
 @pytest.fixture(scope="module")
