@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bcq_exp.data import read_transitions
+from bcq_exp.envs.evaluation import evaluate
 from bcq_exp.io.files import read_json
 from bcq_exp.training import experiment
 from bcq_exp.training.directories import claim
@@ -120,6 +121,22 @@ def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were
     population.advance(50)
     assert beside([0], lambda *_: None)[0].returns.tolist() == taken.tolist()
     assert between([0], lambda *_: None)[0].returns.tolist() != taken.tolist()
+
+
+@pytest.mark.parametrize("are_copies", [False, True])
+def test_members_are_evaluated_each_on_the_episodes_of_its_own_seed(discrete_file: Path, are_copies: bool):
+    typed = (*SMALL, *on_file(discrete_file), "eval_episodes=3", "algorithm.eval_eps=0.5")
+    cfgs = [checked(*typed, f"seed={seed}") for seed in range(7)]
+    population = make_population(cfgs, load_transitions(cfgs[0].dataset))
+    acting = population.policies
+    if are_copies:
+        acting = [experiment.blank_policy(cfg, torch.device("cpu")) for cfg in cfgs]
+    found = experiment._evaluation(cfgs, population, acting)([1, 2, 3, 4, 5, 6], lambda *_: None)
+    assert set(found) == {1, 2, 3, 4, 5, 6}
+    for member, evaluation in found.items():
+        seed = experiment._streams(member)["evaluation"]
+        alone = evaluate(population.policies[member], "CartPole-v1", 3, seed, max_steps=1000)
+        assert evaluation.returns.tolist() == alone.returns.tolist()
 
 
 def test_a_target_that_is_never_copied_is_said(tmp_path: Path, discrete_file: Path, caplog: pytest.LogCaptureFixture):
