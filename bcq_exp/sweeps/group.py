@@ -20,12 +20,12 @@ from bcq_exp.io.endings import STOPPED
 from bcq_exp.io.files import read_json, refusal, write_json
 from bcq_exp.io.interruption import Interrupted, watching
 from bcq_exp.io.summary import has_ended
-from bcq_exp.training.config import check, digest
+from bcq_exp.training.config import checked, digest
 from bcq_exp.training.directories import check_configuration
 from bcq_exp.training.experiment import build
 from bcq_exp.training.job import Job
 from bcq_exp.training.saved import saved_config, saved_overrides
-from bcq_exp.training.sections import plain
+from bcq_exp.training.sections import Answers, plain
 
 FOLDER = "groups"
 
@@ -190,9 +190,11 @@ def read_jobs(group: Group) -> list[Job]:
     Raises:
         ValueError: a configuration is not as it was when the run began, or does not pass its check.
     """
-    jobs = []
+    jobs, answers = [], Answers()
     for run_dir in group.run_dirs:
         cfg = saved_config(run_dir, allow_modules=None)  # any module: `check_configuration` holds it to the manifest
-        check_configuration(run_dir, plain(cfg))
-        jobs.append(Job(check(cfg), run_dir, plain(cfg), saved_overrides(run_dir), group.sweep_dir.name))
+        values = plain(cfg)
+        check_configuration(run_dir, values)
+        typed = checked(values, answers)
+        jobs.append(Job(typed, run_dir, values, saved_overrides(run_dir), group.sweep_dir.name))
     return jobs

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.training.datasets import DATASETS, checked_spaces, completed, dataset_errors
 from bcq_exp.training.identity import FREE
-from bcq_exp.training.sections import MISSING, chosen_type, first_line, plain, typed_section
+from bcq_exp.training.sections import MISSING, Answers, chosen_type, first_line, plain, typed, typed_section
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 CONF_DIR = str(_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf")
@@ -87,8 +88,10 @@ def _sweep_hash(overrides: ListConfig) -> str:
 
 def _config_hash(*, _root_: DictConfig) -> str:
     """The same for the same run, whatever its number in a sweep."""
-    task = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key not in ("hydra", *UNNAMED)])
-    return digest(OmegaConf.to_container(task, resolve=True))[:8]
+    keys = [str(key) for key in _root_ if key not in ("hydra", *UNNAMED)]
+    task = {key: MISSING if OmegaConf.is_missing(_root_, key) else _root_[key] for key in keys}
+    values = {key: OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for key, v in task.items()}
+    return digest(values)[:8]
 
 
 OmegaConf.register_new_resolver("sweep_hash", _sweep_hash, replace=True, use_cache=True)
@@ -146,14 +149,22 @@ class RunConfig:
 
 
 def check(cfg: DictConfig) -> RunConfig:
+    """The typed configuration; raises ValueError as `checked`."""
+    return checked(plain(cfg), Answers())
+
+
+def checked(values: Mapping[str, Any], answers: Answers) -> RunConfig:
     """The typed configuration.
+
+    Args:
+        values: as `plain` returns them.
+        answers: of the configurations that were checked before; equal sections are one object.
 
     Raises:
         ValueError: with all that is wrong, a line each: unknown, missing and mistyped keys, numbers out of range, and
             combinations that cannot mean what they say.
     """
     errors: list[str] = []
-    values = plain(cfg)
     sections = {key for key, section in values.items() if isinstance(section, dict)}
     if lacking := {"algorithm", "network", "dataset", "optimizer", "logger"} - sections:
         raise ValueError(f"the configuration lacks {', '.join(sorted(lacking))}")
@@ -172,13 +183,15 @@ def check(cfg: DictConfig) -> RunConfig:
         "optimizer": OptimizerConfig,
         "logger": logger_type,
     }.items():
-        given = completed(values[section]) if section == "dataset" else values[section]
-        parts[section] = typed_section(given, schema, f"{section}.", errors)
+        given = answers.of(completed, values[section]) if section == "dataset" else values[section]
+        parts[section], found = answers.of(typed, given, schema, f"{section}.")
+        errors += found
     top = {key: value for key, value in values.items() if key not in parts}
-    parts["schedule"] = typed_section(top, ScheduleConfig, "", errors)
-    if errors:
+    parts["schedule"], found = answers.of(typed, top, ScheduleConfig, "")
+    if errors := errors + found:
         raise ValueError("\n".join(errors))
-    errors += dataset_errors(parts["dataset"]) + optimizer_errors(parts["optimizer"]) + parts["logger"].errors()
+    errors += answers.of(dataset_errors, parts["dataset"]) + optimizer_errors(parts["optimizer"])
+    errors += parts["logger"].errors()
     found_spaces = checked_spaces(parts["dataset"].env, errors)
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])

@@ -1,7 +1,7 @@
 """Sections of a configuration as instances of their schemas, or a sentence for each error in them."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -18,6 +18,23 @@ HINTS = {
     "head": "a quantile head is the algorithm's: algorithm.num_quantiles=200 algorithm.clip_loss_grad=true",
     "_target_": "objects are built by name, never from a path in a file",
 }
+
+
+class Answers:
+    """What was found for plain values: where many configurations are checked at once, equal sections are checked once.
+
+    A dataset's files are looked at once, too, so the answers serve one start, and no later one.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, Any] = {}
+
+    def of(self, find: Callable[..., Any], *values: Any) -> Any:
+        """What `find` returns for these values; what it raises is not kept."""
+        key = f"{find.__qualname__}{values!r}"
+        if key not in self.known:
+            self.known[key] = find(*values)
+        return self.known[key]
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -95,6 +112,12 @@ def typed_section(section: Mapping[str, Any], schema: type[Any], prefix: str, er
     instance = OmegaConf.to_object(typed)
     errors += [f"{prefix}{line}" for line in violations(schema, vars(instance))]
     return instance
+
+
+def typed(section: Mapping[str, Any], schema: type[Any], prefix: str) -> tuple[Any, list[str]]:
+    """The instance and the errors of `typed_section`."""
+    errors: list[str] = []
+    return typed_section(section, schema, prefix, errors), errors
 
 
 def first_line(error: BaseException) -> str:

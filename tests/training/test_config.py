@@ -14,7 +14,9 @@ from bcq_exp.behaviours.agents import Behaviour
 from bcq_exp.envs.environments import spaces
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy
+from bcq_exp.training import config
 from bcq_exp.training.config import CONF_DIR, check
+from bcq_exp.training.sections import Answers
 from cases import checked, composed
 
 FITTING = {True: "dataset=cartpole-noisy", False: "dataset=pendulum-noisy"}
@@ -295,6 +297,20 @@ def test_all_errors_come_in_one_message():
     with pytest.raises(ValueError) as caught:
         checked("seed=-1", "batch_size=0", "network.activation=x", "optimizer.lr=-1", "algorithm.gamma=2")
     assert len(str(caught.value).splitlines()) == 5
+
+
+def test_what_many_configurations_share_is_checked_once(monkeypatch: pytest.MonkeyPatch):
+    loaded, load, answers = [], Behaviour.load, Answers()
+    monkeypatch.setattr(Behaviour, "load", lambda name: loaded.append(name) or load(name))
+    values = OmegaConf.to_container(composed(), resolve=True)
+    found = [config.checked(values | {"seed": seed}, answers) for seed in (0, 1, 2, 0)]
+    assert loaded == ["cartpole"]
+    assert [each.schedule.seed for each in found] == [0, 1, 2, 0]
+    assert found[0] == found[3] == checked()
+    assert found[0].algorithm is found[1].algorithm
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^seed=-1 is .*\nbatch_size=0 is .*$"):
+            config.checked(values | {"seed": -1, "batch_size": 0}, answers)
 
 
 def test_a_configuration_read_from_disk_is_checked_like_any_other(tmp_path: Path):

@@ -5,7 +5,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from bcq_exp.fields import within
-from bcq_exp.training.sections import leaves, plain, typed_section
+from bcq_exp.training.sections import Answers, leaves, plain, typed_section
 
 
 @dataclass(kw_only=True)
@@ -42,6 +42,24 @@ def test_each_fault_is_a_line_with_its_key():
         typed_section({"word": "a", "sizes": value, "anything": 0}, Small, "", errors)
         assert len(errors) == 1, value
         assert errors[0].startswith("sizes=[")
+
+
+def test_equal_values_are_looked_at_once_and_an_error_is_not_kept():
+    answers, seen = Answers(), []
+
+    def look(value: dict[str, Any]) -> list[Any]:
+        seen.append(value)
+        if value["a"] is None:
+            raise ValueError
+        return [value["a"]]
+
+    values = [{"a": 1}, {"a": 1.0}, {"a": True}, {"a": "1"}]
+    assert [answers.of(look, value) for value in values * 2] == [[value["a"]] for value in values] * 2
+    assert answers.of(look, {"a": 1}) is answers.of(look, {"a": 1})
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            answers.of(look, {"a": None})
+    assert seen == [*values, {"a": None}, {"a": None}]
 
 
 def test_leaves_have_the_keys_that_are_typed():
