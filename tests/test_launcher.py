@@ -13,15 +13,15 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError
 from safetensors.torch import load_file
 
 from bcq_exp.io.files import read_json
 from bcq_exp.training.config import CONF_DIR
 from bcq_exp.training.directories import Kept
-from hydra_plugins.bcq_exp_population import Composer
+from hydra_plugins.bcq_exp_composition import Composer
 
 QUICK = ["num_updates=60", "eval_freq=30", "eval_episodes=2", "log_freq=20", "batch_size=16",
          "network.hidden_sizes=[16]"]  # fmt: skip
@@ -75,29 +75,74 @@ def test_the_quick_composition_equals_hydras_own(hydra_context: HydraContext, ov
     master = hydra_context.config_loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
     composer = Composer(hydra_context, master)
     for _ in range(2):  # the second time from what the first has kept
-        quick = composer.compose(overrides)
-        own = hydra_context.config_loader.load_sweep_config(master, overrides)
-        assert quick.hydra == OmegaConf.to_container(own.hydra, enum_to_str=True)
-        with open_dict(own):
-            del own["hydra"]
-        assert OmegaConf.to_yaml(quick.task) == OmegaConf.to_yaml(own)
-        with pytest.raises(ConfigAttributeError):
-            quick.task.nothing = 1  # as closed to new keys as Hydra's
+        assert_equals_hydras_own(composer, overrides)
+    with pytest.raises(ConfigCompositionException):
+        composer.compose([*overrides, "algorithm.nothing=1"], 0)  # as closed to new keys as Hydra's
+
+
+def assert_equals_hydras_own(composer: Composer, overrides: list[str]) -> None:
+    quick, own = composer.compose(overrides, 7), composer.loader.load_sweep_config(composer.master, overrides)
+    with open_dict(own):
+        own.hydra.job.num, own.hydra.job.id = 7, f"{own.hydra.job.name}_7"
+        run_dir = (Path(own.hydra.sweep.dir) / own.hydra.sweep.subdir).absolute()
+        own.hydra.runtime.output_dir = str(run_dir)
+        hydra = own.pop("hydra")
+    assert (quick.task, quick.run_dir) == (OmegaConf.to_container(own, resolve=True), run_dir)
+    assert quick.hydra == OmegaConf.to_container(hydra, enum_to_str=True)
+
+
+def test_a_job_is_not_changed_by_those_before_it(hydra_context: HydraContext):
+    master = hydra_context.config_loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
+    composer = Composer(hydra_context, master)
+    jobs = [("[8]", "null", "null", "a"), ("[8,8,8]", "5", "[-1,1]", "${algorithm.name}-${seed}"),
+            ("[16]", "null", "null", "null"), ("[8]", "7", "[0,1]", "b")]  # fmt: skip
+    keys = ("network.hidden_sizes", "algorithm.num_quantiles", "dataset.reward_clip", "logger.group")
+    for words in jobs:
+        typed = [f"{key}={word}" for key, word in zip(keys, words, strict=True)]
+        assert_equals_hydras_own(composer, ["logger=wandb", *typed])
+    for noise in ("{high: 0.5}", "{low: 0.1}"):  # merged with what is there
+        assert_equals_hydras_own(composer, [f"dataset.noise={noise}"])
+    for seeds in ([1, 2], [3, 2]):  # of a key that is set twice the later value counts
+        assert_equals_hydras_own(composer, [f"seed={seed}" for seed in seeds])
+
+
+def test_a_value_that_does_not_fit_leaves_no_trace(hydra_context: HydraContext):
+    master = hydra_context.config_loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
+    composer = Composer(hydra_context, master)
+    keys = ("algorithm=dqn", "algorithm.gamma={}", "algorithm.tau=0.1", "seed=1")
+    for gamma in (0.5, 0.6):
+        with pytest.raises(ConfigCompositionException, match=r"Could not override 'algorithm.tau'"):
+            composer.compose([key.format(gamma) for key in keys], 0)
+    assert_equals_hydras_own(composer, ["algorithm=dqn", "algorithm.gamma=0.7", "seed=1"])
+
+
+def test_a_sweep_is_composed_once_for_each_set_of_group_choices(
+    hydra_context: HydraContext, monkeypatch: pytest.MonkeyPatch
+):
+    loader, composed = hydra_context.config_loader, []
+    master = loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
+    own = loader.load_sweep_config
+    monkeypatch.setattr(loader, "load_sweep_config", lambda master, words: composed.append(words) or own(master, words))
+    composer = Composer(hydra_context, master)
+    for number in range(60):
+        words = [f"algorithm={('dqn', 'discrete_bcq')[number % 2]}", f"seed={number}", f"algorithm.gamma=0.{number}"]
+        assert composer.compose(words, number).task["seed"] == number
+    assert composed == [["algorithm=dqn"], ["algorithm=discrete_bcq"]]
 
 
 def test_what_is_written_reads_as_what_was_composed(hydra_context: HydraContext, tmp_path: Path):
     master = hydra_context.config_loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
+    master.hydra.sweep.dir = str(tmp_path)
     typed = ["seed=1", "optimizer.lr=1e-5", "logger=wandb", "logger.group='1e3'"]
-    made = Composer(hydra_context, master).compose(typed)
-    run_dir = made.place(3, tmp_path)
-    resolved = OmegaConf.to_container(made.task, resolve=True)
-    Kept(resolved, made.hydra["overrides"]["task"], made.hydra).write(run_dir)
-    assert OmegaConf.load(run_dir / ".hydra" / "config.yaml") == made.task
-    written = OmegaConf.load(run_dir / ".hydra" / "hydra.yaml").hydra
+    made = Composer(hydra_context, master).compose(typed, 3)
+    Kept(made.task, made.hydra["overrides"]["task"], made.hydra).write(made.run_dir)
+    assert OmegaConf.load(made.run_dir / ".hydra" / "config.yaml") == made.task
+    written = OmegaConf.load(made.run_dir / ".hydra" / "hydra.yaml").hydra
     assert OmegaConf.to_container(written) == made.hydra
-    assert (written.job.num, written.runtime.output_dir) == (3, str(run_dir))
-    assert run_dir.name.startswith("discrete_bcq-cartpole-noisy-seed1-")
-    assert OmegaConf.load(run_dir / ".hydra" / "overrides.yaml") == typed
+    assert (written.job.num, written.runtime.output_dir) == (3, str(made.run_dir))
+    assert made.run_dir.parent == tmp_path
+    assert made.run_dir.name.startswith("discrete_bcq-cartpole-noisy-seed1-")
+    assert OmegaConf.load(made.run_dir / ".hydra" / "overrides.yaml") == typed
 
 
 def test_a_sweep_trains_what_can_be_together_and_leaves_each_run_its_directory(tmp_path: Path, discrete_file: Path):

@@ -40,13 +40,18 @@ def with_absolute_paths(cfg: DictConfig, folder: Path) -> DictConfig:
         folder: where relative paths begin: where the command was given.
     """
     absolute: DictConfig = copy.deepcopy(cfg)
-    kind = DATASETS.get(str(OmegaConf.select(absolute, "dataset.format")))
-    with open_dict(absolute):
-        for key in kind.file_keys if kind else ():
-            value = OmegaConf.select(absolute, f"dataset.{key}")
-            if isinstance(value, str) and (key == "path" or "/" in value):  # an agent that ships has a name
-                OmegaConf.update(absolute, f"dataset.{key}", str(folder / Path(value).expanduser()))
+    make_paths_absolute(absolute, folder)
     return absolute
+
+
+def make_paths_absolute(cfg: DictConfig, folder: Path) -> None:
+    """As `with_absolute_paths`, in the configuration itself."""
+    kind = DATASETS.get(str(OmegaConf.select(cfg, "dataset.format")))
+    with open_dict(cfg):
+        for key in kind.file_keys if kind else ():
+            value = OmegaConf.select(cfg, f"dataset.{key}")
+            if isinstance(value, str) and (key == "path" or "/" in value):  # an agent that ships has a name
+                OmegaConf.update(cfg, f"dataset.{key}", str(folder / Path(value).expanduser()))
 
 
 def completed(section: Mapping[str, Any]) -> dict[str, Any]:
