@@ -40,10 +40,10 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Gro
         ValueError: a dataset cannot be used, or an executor is to use a device that it cannot deal.
         FileNotFoundError: there is no such dataset.
     """
-    planned: list[Group] = []
+    planned: dict[int, list[Group]] = {}
     identities: dict[str, Identity] = {}
     dataset, transitions, sha256 = None, None, ""
-    for members in groups(jobs):
+    for number, members in by_dataset(groups(jobs)):
         cfg, device = members[0].cfg, members[0].resolved["device"]
         if launch.chosen.has_processes and device not in ("cpu", "cuda"):
             raise ValueError(
@@ -61,8 +61,8 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Gro
         max_threads = launch.chosen.max_threads(cfg.schedule.num_threads, device)
         if at_hand is not None and min(size, len(members)) > 1:
             size = min(size, fitting(members, checked, at_hand, max_threads))
-        planned += [Group.of(part, sweep_dir, max_threads=max_threads) for part in split(members, size)]
-    return planned, identities
+        planned[number] = [Group.of(part, sweep_dir, max_threads=max_threads) for part in split(members, size)]
+    return [group for _, parts in sorted(planned.items()) for group in parts], identities
 
 
 def fitting(members: Sequence[Job], transitions: Transitions, at_hand: int, max_threads: int) -> int:
@@ -90,6 +90,12 @@ def groups(jobs: Sequence[Job]) -> list[list[Job]]:
     for job in jobs:
         by_program.setdefault(program(job), []).append(job)
     return list(by_program.values())
+
+
+def by_dataset(programs: Sequence[list[Job]]) -> list[tuple[int, list[Job]]]:
+    """The programs with their numbers, those of one dataset together, so that each dataset is read and hashed once."""
+    datasets = [json.dumps(members[0].resolved["dataset"]) for members in programs]
+    return sorted(enumerate(programs), key=lambda program: datasets.index(datasets[program[0]]))
 
 
 def split(members: Sequence[Job], size: int) -> list[Sequence[Job]]:

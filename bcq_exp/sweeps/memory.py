@@ -83,7 +83,7 @@ def need(cfg: RunConfig, transitions: Transitions, num_threads: int) -> Need:
         transitions: the dataset.
         num_threads: parts of the population that are updated at a time, each with the tensors of its own losses.
     """
-    prepare_process(1)  # this is the first work of its process
+    prepare_process(1)  # one thread: threads would wait for each other in updates of so few numbers
     (two, _), (four, passing) = (_peak(cfg, transitions, num_members) for num_members in (2, 4))
     member = FACTOR * (four - two) // 2
     is_mapped = should_map(cfg.schedule.storage, transitions, cfg.schedule.device)

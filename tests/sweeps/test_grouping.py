@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -5,7 +6,7 @@ import pytest
 
 from bcq_exp.data import read_transitions
 from bcq_exp.engine.machine import num_cores
-from bcq_exp.sweeps import memory
+from bcq_exp.sweeps import grouping, memory
 from bcq_exp.sweeps.grouping import groups, plan, program, split
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.sweeps.memory import SHARE, need
@@ -54,6 +55,28 @@ def test_a_group_is_split_in_the_fewest_parts_that_are_as_equal_as_can_be(num_me
     jobs = [job()] * num_members
     parts = split(jobs, size)
     assert [len(part) for part in parts] == expected
+
+
+def test_each_dataset_is_read_and_hashed_once_and_groups_keep_their_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, discrete_file: Path
+):
+    data = [discrete_file, shutil.copy(discrete_file, tmp_path / "other.h5")]
+    jobs = [
+        jobs_on(path, tmp_path, f"algorithm={name}", seeds=[seed])[0]
+        for name in ("dqn", "bc_discrete", "discrete_bcq")
+        for seed in (0, 1)
+        for path in data
+    ]
+    calls = []
+    for name in ("load_transitions", "dataset_digest"):
+        own = getattr(grouping, name)
+        noted = lambda *args, name=name, own=own, **keys: calls.append(name) or own(*args, **keys)  # noqa: E731
+        monkeypatch.setattr(grouping, name, noted)
+    planned, identities = plan(jobs, tmp_path, HERE)
+    assert calls == ["load_transitions", "dataset_digest"] * 2
+    names = [each.run_dir.name for each in jobs]
+    assert [list(group.runs) for group in planned] == [[names[first], names[first + 2]] for first in (0, 1, 4, 5, 8, 9)]
+    assert identities.keys() == {*names}
 
 
 def test_a_group_that_does_not_fit_into_memory_is_split_and_that_is_said(
