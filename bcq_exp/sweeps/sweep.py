@@ -3,6 +3,7 @@
 import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from bcq_exp.training.job import SWEEP_REMEDY, Job
 ACCOUNT = "sweep.json"
 START_LOCK = f"{FOLDER}/start.lock"
 EXECUTORS_FOLDERS = {kind.folder for kind in EXECUTORS.values() if kind.folder}
+WRITERS = 8  # threads that write jobs' directories: each file waits for the disk, which takes many at a time
 OURS = (ACCOUNT, "sweep.csv", "learning_curves.png", *EXECUTORS_FOLDERS, FOLDER)  # written beside the runs
 
 log = logging.getLogger(__name__)
@@ -124,12 +126,9 @@ def begin(
     with starting(sweep_dir):
         begun = begun_groups(jobs, identities, sweep_dir, batch)
         made += [path for group in planned for path in (group.path, group.lock_path) if not path.exists()]
-        for name, job in jobs.items():
-            if not (job.run_dir / MANIFEST).exists():
-                made += [job.run_dir / MANIFEST, *job.kept.files(job.run_dir)]
-                job.run_dir.mkdir(parents=True, exist_ok=True)
-                write_json(job.run_dir / MANIFEST, identities[name].account())
-            job.kept.write(job.run_dir)
+        with ThreadPoolExecutor(WRITERS) as writers:
+            for paths in writers.map(lambda name: write_job(jobs[name], identities[name]), jobs):
+                made += paths
         threads = {name: group.num_threads for group in planned for name in group.runs}
         groups = [replace(group, num_threads=threads[group.runs[0]]) for group in begun] or list(planned)
         for group in groups:
@@ -138,6 +137,15 @@ def begin(
         account["batches"][str(batch)] = [group.path.relative_to(sweep_dir).as_posix() for group in groups]
         write_json(sweep_dir / ACCOUNT, account)
     return groups, made
+
+
+def write_job(job: Job, identity: Identity) -> list[Path]:
+    """Write a job's configuration, and its manifest where there is none; returns the files of a job that begins."""
+    if is_new := not (job.run_dir / MANIFEST).exists():
+        job.run_dir.mkdir(parents=True, exist_ok=True)
+        write_json(job.run_dir / MANIFEST, identity.account())
+    paths = job.kept.write(job.run_dir)
+    return [job.run_dir / MANIFEST, *paths] if is_new else []
 
 
 def begun_groups(
