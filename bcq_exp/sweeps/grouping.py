@@ -13,6 +13,7 @@ from bcq_exp.io.differences import flatten
 from bcq_exp.sweeps.group import Group, name_of
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.sweeps.memory import need
+from bcq_exp.training.directories import most_runs
 from bcq_exp.training.experiment import load_transitions
 from bcq_exp.training.identity import Identity, dataset_digest
 from bcq_exp.training.job import Job
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Group], dict[str, Identity]]:
     """Plan the groups of a batch. Datasets are read and checked, nothing is written.
 
-    A group with more members than `max_members`, or than fit into memory, is split into parts that differ in size by
-    one at most.
+    A group with more members than `max_members`, than fit into memory, or than a process can have files open for, is
+    split into parts that differ in size by one at most.
 
     Args:
         jobs: all of the batch.
@@ -56,7 +57,7 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Gro
         checked = check_against(transitions, cfg.observation_space, cfg.action_space, cfg.schedule.batch_size)
         sha256 = sha256 or dataset_digest(checked)
         identities |= {name_of(job, sweep_dir): job.identity(sha256) for job in members}
-        size = launch.max_members or len(members)
+        size = min(launch.max_members or len(members), most_runs())
         at_hand = launch.chosen.bytes_at_hand(cfg.schedule.num_threads, device)
         max_threads = launch.chosen.max_threads(cfg.schedule.num_threads, device)
         if at_hand is not None and min(size, len(members)) > 1:

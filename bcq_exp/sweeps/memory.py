@@ -85,7 +85,8 @@ def need(cfg: RunConfig, transitions: Transitions, num_threads: int) -> Need:
     """
     prepare_process(1)  # one thread: threads would wait for each other in updates of so few numbers
     (two, _), (four, passing) = (_peak(cfg, transitions, num_members) for num_members in (2, 4))
-    member = FACTOR * (four - two) // 2
+    # Of the smallest networks a peak is the dataset's, whatever their number.
+    member = max(1, FACTOR * (four - two) // 2)
     is_mapped = should_map(cfg.schedule.storage, transitions, cfg.schedule.device)
     data = 0 if is_mapped else held_bytes(transitions)
     copies = 2 if cfg.schedule.device == "cpu" else 1

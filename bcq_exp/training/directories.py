@@ -5,6 +5,7 @@ RUN/.hydra/         the resolved configuration, Hydra's own part of it, and the 
 RUN/run.lock        held by the process that writes to RUN
 """
 
+import resource
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ BEGIN_ANEW = "choose another directory to begin anew: hydra.run.dir=DIR"
 LOCK = "run.lock"
 # Files of a run; where they stand without a manifest, they are not ours.
 WRITTEN = ("metrics.csv", "summary.json", "checkpoints", "train.log", "wandb.json", ".hydra")
+FILES_OF_A_RUN = 4  # open as long as it trains: its lock, its metrics, and those of a logger
+OTHER_FILES = 64  # that a process has open besides
 # Keys that a manifest keeps under `earlier` for each process but the last.
 PROCESS = ("command", "host", "git_revision", "source_sha256", "packages", "device", "num_threads")
 
@@ -89,11 +92,15 @@ class Kept:
         own = {folder / "config.yaml": masked(self.resolved), folder / "overrides.yaml": masked_words(self.overrides)}
         return own if self.hydra is None else {**own, folder / "hydra.yaml": {"hydra": masked(self.hydra)}}
 
-    def write(self, run_dir: Path) -> None:
-        """Write the files that Hydra writes."""
-        for path, content in self.files(run_dir).items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes(path, yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True).encode())
+    def write(self, run_dir: Path) -> list[Path]:
+        """Write the files that Hydra writes, those that are not there as they are; returns their paths."""
+        files = self.files(run_dir)
+        for path, content in files.items():
+            data = yaml.dump(content, Dumper=Dumper, sort_keys=False, allow_unicode=True).encode()
+            if not path.exists() or path.read_bytes() != data:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(path, data)
+        return [*files]
 
 
 def read_manifest(run_dir: Path) -> dict[str, Any] | None:
@@ -188,6 +195,17 @@ def writer(run_dir: Path) -> str:
     return f"another process{where}"
 
 
+def most_runs() -> int:
+    """Runs that one process can train at a time, by the files that it may open; raises its limit to the largest."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(soft, 2**13) if hard == resource.RLIM_INFINITY else hard
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):  # the system has another limit, besides the one that it tells
+        most = soft
+    return max(1, (most - OTHER_FILES) // FILES_OF_A_RUN)
+
+
 def claim(runs: Mapping[Path, Identity], *, allow_code_change: bool, remedy: str) -> list[Claim]:
     """Lock the directories of all runs, or none.
 
@@ -195,8 +213,14 @@ def claim(runs: Mapping[Path, Identity], *, allow_code_change: bool, remedy: str
         runs, allow_code_change, remedy: as for `check_vacant_or_same`.
 
     Raises:
-        ValueError: as `check_vacant_or_same`, or another process holds a directory.
+        ValueError: as `check_vacant_or_same`, or another process holds a directory, or the runs are more than a
+            process can have.
     """
+    if len(runs) > (most := most_runs()):
+        raise ValueError(
+            f"{len(runs)} runs in one process need more open files than the system allows it: allowed are {most} runs;"
+            " raise the limit (ulimit -n)"
+        )
     check_vacant_or_same(runs, allow_code_change=allow_code_change, remedy=remedy)
     claims: list[Claim] = []
     try:

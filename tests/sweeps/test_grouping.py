@@ -96,6 +96,19 @@ def test_a_group_that_does_not_fit_into_memory_is_split_and_that_is_said(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_group_has_no_more_members_than_a_process_can_open_files_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, discrete_file: Path
+):
+    monkeypatch.setattr(grouping, "most_runs", lambda: 2)
+    assert [len(group.runs) for group in plan(jobs_on(discrete_file, tmp_path), tmp_path, HERE)[0]] == [2, 1]
+
+
+def test_the_smallest_networks_need_memory_too(discrete_file: Path):
+    smallest = ("algorithm=bc_discrete", "network.hidden_sizes=[1]", "batch_size=1")
+    (one,) = jobs_on(discrete_file, Path("/sweep"), *smallest, seeds=[0])
+    assert need(one.cfg, read_transitions(discrete_file)).largest(10**9) > 1000
+
+
 def test_without_want_of_memory_nothing_is_split_or_said(
     caplog: pytest.LogCaptureFixture, tmp_path: Path, discrete_file: Path
 ):

@@ -1,4 +1,6 @@
 import multiprocessing
+import resource
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +8,7 @@ import pytest
 from filelock import FileLock
 
 from bcq_exp.io.files import read_json
+from bcq_exp.training import directories
 from bcq_exp.training.directories import (
     LOCK,
     MANIFEST,
@@ -14,6 +17,7 @@ from bcq_exp.training.directories import (
     claim,
     make_new,
     missing_folders,
+    most_runs,
     remove_empty,
 )
 from bcq_exp.training.identity import Identity
@@ -113,6 +117,37 @@ def test_a_directory_has_one_writer_at_a_time(tmp_path: Path):
         take(tmp_path / "b", run())
     both[0].release()
     take(tmp_path / "a", run())
+
+
+def test_what_is_there_as_it_is_is_not_written_again(tmp_path: Path):
+    files = KEPT.write(tmp_path)
+    before = [path.stat().st_ino for path in files]
+    changed = replace(KEPT, overrides=["seed=2"]).write(tmp_path)
+    assert changed == files
+    assert {path.name for path, old in zip(files, before, strict=True) if path.stat().st_ino != old} == {
+        "overrides.yaml"
+    }
+    assert files[1].read_text() == "- seed=2\n"
+
+
+def test_a_process_may_open_the_files_of_all_runs_that_it_takes(tmp_path: Path):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    runs = {tmp_path / str(number): run() for number in range(80)}
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+    try:
+        for each in claim(runs, allow_code_change=False, remedy=""):
+            each.release()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_more_runs_than_a_process_can_have_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(directories.resource, "getrlimit", lambda _: (64, 74))
+    monkeypatch.setattr(directories.resource, "setrlimit", lambda *_: None)
+    assert most_runs() == 2
+    with pytest.raises(ValueError, match=r"3 runs in one process .* allowed are 2 runs; raise the limit"):
+        claim({tmp_path / name: run() for name in "abc"}, allow_code_change=False, remedy="")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_start_that_was_killed_before_its_manifest_is_begun_again(tmp_path: Path):
