@@ -14,6 +14,7 @@ from bcq_exp.sweeps.executors.resources import thread_limits
 from bcq_exp.sweeps.executors.supervision import Start
 from bcq_exp.sweeps.group import Group, run_group
 
+MAX_REQUEUES = 1000  # of a group whose time is over, as it goes on where it was; submitit's own limit is 3
 YEAR = 365 * 24 * 60  # minutes; submitit's own limit on a local machine is 2
 
 
@@ -90,7 +91,7 @@ class Submitit(ProcessExecutor):
         """
         import submitit
 
-        executor = submitit.AutoExecutor(folder, cluster=self.cluster)
+        executor = submitit.AutoExecutor(folder, cluster=self.cluster, slurm_max_num_timeout=MAX_REQUEUES)
         executor.update_parameters(**self.parameters(num_threads, num_gpus))
         return executor
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bcq_exp.sweeps.launch import Launch
+from sweeps.killed_group import kill_and_go_on
 from sweeps.sweep_jobs import threads
 from test_launcher import QUICK, on_file, summaries, sweep
 
@@ -33,3 +34,12 @@ def test_ray_trains_each_group_in_a_process_of_its_own(tmp_path: Path, discrete_
     assert threads(tmp_path / "sweep") == {1}
     logs = [path.read_text() for path in (tmp_path / "sweep" / "groups").glob("*.log")]
     assert len({pid for text in logs for pid in re.findall(r"process (\d+):", text)}) == 2
+
+
+@pytest.mark.executors
+def test_a_group_whose_worker_is_killed_goes_on_by_the_same_command(
+    tmp_path: Path, discrete_file: Path, whole_sweep: Path
+):
+    pytest.importorskip("ray")
+    launcher = ("hydra.launcher.executor=ray", "hydra.launcher.num_processes=1")
+    kill_and_go_on(tmp_path, discrete_file, whole_sweep, *launcher)
