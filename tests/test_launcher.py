@@ -1,6 +1,8 @@
 """Sweeps as their user runs them: real processes, and the composition that makes them quick to start."""
 
 import csv
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,15 +15,20 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file
 
 from bcq_exp.io.files import read_json
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.sweeps.executors.ray import Ray
+from bcq_exp.sweeps.launch import Launch
+from bcq_exp.training.config import CONF_DIR, checked
 from bcq_exp.training.directories import Kept
+from bcq_exp.training.sections import Answers
 from hydra_plugins.bcq_exp_composition import Composer
+from hydra_plugins.bcq_exp_population import OnceSweeper
 
 QUICK = ["num_updates=60", "eval_freq=30", "eval_episodes=2", "log_freq=20", "batch_size=16",
          "network.hidden_sizes=[16]"]  # fmt: skip
@@ -128,6 +135,26 @@ def test_a_sweep_is_composed_once_for_each_set_of_group_choices(
         words = [f"algorithm={('dqn', 'discrete_bcq')[number % 2]}", f"seed={number}", f"algorithm.gamma=0.{number}"]
         assert composer.compose(words, number).task["seed"] == number
     assert composed == [["algorithm=dqn"], ["algorithm=discrete_bcq"]]
+
+
+def test_every_sweep_of_the_documents_can_be_launched(hydra_context: HydraContext, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")  # SLURM's commands
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # packages of executors
+    monkeypatch.setattr(Ray, "check_options", lambda self: None)
+    text = (Path(CONF_DIR).parent / "docs" / "scale.md").read_text().replace("\\\n", "")
+    sweeps = re.findall(r"^    python -m bcq_exp\.train -m (.*)$", text, re.MULTILINE)
+    assert len(sweeps) == 3
+    loader = hydra_context.config_loader
+    for typed in map(shlex.split, sweeps):
+        master = loader.load_configuration("config", typed, RunMode.MULTIRUN)
+        keys = OmegaConf.to_container(master.hydra.launcher)
+        Launch(
+            **{key: keys[key] for key in ("executor", "max_members", "num_processes")}, options=keys["options"] or {}
+        )
+        parsed = OverridesParser.create(loader).parse_overrides(typed)
+        (jobs,) = OnceSweeper.split_arguments([each for each in parsed if not each.is_hydra_override()], None)
+        assert len(jobs) >= 64
+        checked(Composer(hydra_context, master).compose(jobs[-1], 0).task, Answers())
 
 
 def test_what_is_written_reads_as_what_was_composed(hydra_context: HydraContext, tmp_path: Path):
