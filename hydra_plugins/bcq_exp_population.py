@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.bcq_exp_composition import Composer
 
 if TYPE_CHECKING:
+    from bcq_exp.sweeps.launch import Launch
     from bcq_exp.training.job import Job
 
 
@@ -97,19 +98,45 @@ class PopulationLauncher(Launcher):
         Raises:
             SystemExit: with one message for all errors of all jobs, before any of them has started.
         """
-        from bcq_exp.io.endings import in_one_line
         from bcq_exp.sweeps import sweep
+
+        jobs = self.composed(job_overrides, initial_job_idx)
+        if self.config.resume is False and initial_job_idx == 0:
+            sweep.put_aside(self.sweep_dir)
+        summaries = self.train(jobs, initial_job_idx, is_reported=True)
+        return [job_return(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
+
+    @property
+    def sweep_dir(self) -> Path:
+        """The sweep's directory."""
+        return Path(self.config.hydra.sweep.dir)
+
+    @property
+    def checked_keys(self) -> "Launch":
+        """The keys of `hydra.launcher`.
+
+        Raises:
+            SystemExit: one of them has a value that is not allowed.
+        """
         from bcq_exp.sweeps.launch import Launch
+
+        try:
+            return Launch(**self.keys | {"options": self.keys["options"] or {}})
+        except ValueError as error:
+            raise SystemExit(f"error: {error}") from None
+
+    def composed(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list["Job"]:
+        """Compose and check every job.
+
+        Raises:
+            SystemExit: with one message for all errors of all jobs.
+        """
         from bcq_exp.training.config import checked
         from bcq_exp.training.job import Job
         from bcq_exp.training.sections import Answers
 
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
-        sweep_dir = Path(self.config.hydra.sweep.dir)
-        try:
-            launch = Launch(**self.keys | {"options": self.keys["options"] or {}})
-        except ValueError as error:
-            raise SystemExit(f"error: {error}") from None
+        launch, sweep_dir = self.checked_keys, self.sweep_dir
         composer, answers = Composer(self.context, self.config), Answers()
         jobs, errors = list[Job](), dict[str, None]()
         for number, overrides in enumerate(job_overrides, start=initial_job_idx):
@@ -124,14 +151,29 @@ class PopulationLauncher(Launcher):
                 errors[explain(error, overrides)] = None
         if errors:
             raise SystemExit("error: " + "\n".join(errors))
+        return jobs
+
+    def train(self, jobs: Sequence["Job"], initial_job_idx: int, *, is_reported: bool) -> list[dict[str, Any]]:
+        """Run jobs of `composed`, and return their summaries.
+
+        Args:
+            jobs: all of a batch.
+            initial_job_idx: number of the first one in the sweep.
+            is_reported: print the tables of all runs at the end.
+
+        Raises:
+            SystemExit: with one message for what is wrong with data or directories.
+        """
+        from bcq_exp.io.endings import in_one_line
+        from bcq_exp.sweeps import sweep
+
         try:
-            if self.config.resume is False and initial_job_idx == 0:
-                sweep.put_aside(sweep_dir)
             with in_one_line():
-                summaries = sweep.run(jobs, sweep_dir, launch, batch=initial_job_idx)
+                return sweep.run(
+                    jobs, self.sweep_dir, self.checked_keys, batch=initial_job_idx, is_reported=is_reported
+                )
         except (ValueError, FileNotFoundError, sweep.GroupsDied) as error:
             raise SystemExit(f"error: {error}") from None
-        return [job_return(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
 
 
 def job_return(job: "Job", summary: dict[str, Any]) -> JobReturn:

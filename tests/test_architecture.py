@@ -18,7 +18,7 @@ FLOORS = [
     {"engine"},
     {"training"},
     {"analysis"},
-    {"ope", "sweeps"},
+    {"ope", "sweeps", "search"},
     {"train", "collect", "evaluate", "report"},
 ]
 ENTRY_POINTS = FLOORS[-1]
@@ -41,6 +41,7 @@ PRIVATE = {
     "_get_torch_save_params": "stable-baselines3: which tensors of an agent are saved",
     "_internal": "hydra: its sweeper is the base of ours",
     "_parse_config": "hydra: the sweeper's own `params`",
+    "_trial_id": "optuna: its number of a trial in the storage, to go on with one that was asked",
     "_process": "submitit: its local job would end its process after a second",
 }
 
@@ -75,11 +76,12 @@ def test_heavy_and_framework_packages_stay_in_their_rooms():
         "hydra": {"train", "collect", "evaluate"},
         "omegaconf": {"training", "analysis", "ope", "train", "collect", "evaluate"},
         "stable_baselines3": {"behaviours"},
-        "matplotlib": {"analysis", "ope"},
+        "matplotlib": {"analysis", "ope", "search"},
         "psutil": {"sweeps", "data", "engine"},
         "minari": {"data"},
         "submitit": {"sweeps"},
         "ray": {"sweeps"},
+        "optuna": {"search"},
     }
     for path in FILES:
         for name in imports(path):

@@ -37,7 +37,9 @@ class GroupsDied(RuntimeError):
     """Processes of some groups died; the results of the others are in the sweep's directory."""
 
 
-def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> list[dict[str, Any]]:
+def run(
+    jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int, is_reported: bool = True
+) -> list[dict[str, Any]]:
     """Run every job that has not ended; jobs that differ in numbers only train together.
 
     The sweep's directory holds `sweep.json`, the groups of each batch, and a manifest for each group; each job's
@@ -49,6 +51,7 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
         sweep_dir: of the sweep; the jobs' directories lie in it.
         launch: where groups run, and how large they may be.
         batch: number of the batch's first job in the sweep; a sweeper that learns from results asks for several.
+        is_reported: print the tables of all runs of the directory, and draw their curves.
 
     Returns:
         The summary of each job.
@@ -83,7 +86,8 @@ def run(jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int) -> 
     summaries = {job.run_dir: read_summary(job.run_dir) for job in jobs if has_ended(job.run_dir)}
     if summaries:
         write_csv(sweep_dir / "sweep.csv", list(summaries.values()))
-        present([sweep_dir])
+        if is_reported:
+            present([sweep_dir])
     if died:
         raise GroupsDied("\n".join([f"{len(died)} of {len(groups)} groups died; the same command goes on", *died]))
     return [summaries[job.run_dir] for job in jobs]
@@ -203,14 +207,19 @@ def undo(made: Sequence[Path]) -> None:
     remove_empty(dict.fromkeys(folder for path in made for folder in path.parents[:2]))
 
 
-def put_aside(sweep_dir: Path) -> None:
-    """Move the files of an earlier sweep, and nothing else, to a new directory beside its own."""
-    if not (sweep_dir / ACCOUNT).exists():
+def put_aside(sweep_dir: Path, others: Sequence[str] = ()) -> None:
+    """Move the files of an earlier sweep, and nothing else, to a new directory beside its own.
+
+    Args:
+        sweep_dir: of the sweep.
+        others: names of files that its sweeper wrote there, the one that it wrote first in front.
+    """
+    if not any((sweep_dir / name).exists() for name in (ACCOUNT, *others[:1])):
         return
     with starting(sweep_dir):
         runs = [path.parent.relative_to(sweep_dir).as_posix() for path in sorted(sweep_dir.rglob(MANIFEST))]
         aside = make_new(sweep_dir.with_name(f"{sweep_dir.name}-aside"))
-        for name in (*OURS, *runs):
+        for name in (*OURS, *others, *runs):
             if (sweep_dir / name).exists():
                 (aside / name).parent.mkdir(parents=True, exist_ok=True)
                 (sweep_dir / name).rename(aside / name)

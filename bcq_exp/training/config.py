@@ -74,6 +74,8 @@ OmegaConf.register_new_resolver(
 
 # Free keys by which no directory is named, so that the same command goes on there whatever they say.
 UNNAMED = FREE - {"dataset.path"}
+# Keys of sweepers that only make a sweep longer, or split it.
+EXTENDING = frozenset({"hydra.sweeper.num_trials", "hydra.sweeper.max_batch_size", "hydra.sweeper.storage"})
 
 
 def digest(content: Any) -> str:
@@ -81,9 +83,13 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _sweep_hash(overrides: ListConfig) -> str:
-    """The same for the same sweep, in whatever order it is typed."""
-    return digest(sorted(line for line in overrides if line.split("=")[0] not in UNNAMED))[:8]
+def _sweep_hash(overrides: ListConfig, of_hydra: ListConfig) -> str:
+    """The same for the same sweep, in whatever order it is typed.
+
+    Of Hydra's own keys only those count that decide what a sweeper searches, and how.
+    """
+    own = [line for line in of_hydra if line.startswith("hydra.sweeper.") and line.split("=")[0] not in EXTENDING]
+    return digest(sorted([*(line for line in overrides if line.split("=")[0] not in UNNAMED), *own]))[:8]
 
 
 def _config_hash(*, _root_: DictConfig) -> str:

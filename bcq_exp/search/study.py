@@ -1,0 +1,178 @@
+"""A study on disk: asked for batches of trials, told what their runs came to, and continued after a kill."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import TrialState
+
+from bcq_exp.io.differences import difference, differing, refusal
+from bcq_exp.io.summary import read_summary
+from bcq_exp.search.objectives import OBJECTIVES
+from bcq_exp.search.samplers import SAMPLERS
+from bcq_exp.search.settings import Settings
+from bcq_exp.training.job import SWEEP_REMEDY
+
+LOCK = "study.lock"
+
+Train = Callable[[list[list[str]], int], Sequence[Path]]
+"""Trains the jobs of these overrides, the first of which has this number; returns their directories."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study of Optuna's with the keys of its search.
+
+    Args:
+        optuna: Optuna's own.
+        settings: of the search.
+    """
+
+    optuna: Any
+    settings: Settings
+
+    @classmethod
+    @contextmanager
+    def opened(cls, settings: Settings, sweep_dir: Path) -> Iterator["Study"]:
+        """The study of a sweep's directory, new or as it was left; no other process can open it meanwhile.
+
+        Raises:
+            ValueError: it is another search than the one that is asked for, it is damaged, or another process has it.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        lock = FileLock(sweep_dir / LOCK)
+        try:
+            with lock.acquire(timeout=0):
+                directions = ["maximize" for _ in settings.objectives]
+                kept = optuna.create_study(
+                    storage=settings.place(sweep_dir),
+                    study_name=sweep_dir.name,
+                    directions=directions,
+                    sampler=optuna.samplers.RandomSampler(),
+                    load_if_exists=True,
+                )
+                study = cls(kept, settings)
+                study.check(sweep_dir)
+                yield study
+        except Timeout:
+            raise ValueError(f"another process searches in {sweep_dir}; wait for its end") from None
+
+    def check(self, sweep_dir: Path) -> None:
+        """Compare the search with the one that the study began as; a new study keeps it."""
+        before, now = self.optuna.user_attrs.get("search"), self.settings.fixed
+        if before is None:
+            self.optuna.set_user_attr("search", now)
+        elif keys := differing(before, now):
+            raise refusal({sweep_dir: [difference(key, before, now) for key in keys]}, SWEEP_REMEDY)
+
+    @property
+    def batches(self) -> list[int]:
+        """The numbers of trials in the batches that have begun."""
+        return list(self.optuna.user_attrs.get("batches", []))
+
+    def run(self, train: Train, fixed: Sequence[str]) -> None:
+        """Ask, train and tell until the study has its trials.
+
+        Where it goes on, its first batch is handed to `train` as well: its runs have ended, and their configuration,
+        code and data are compared with those of now.
+
+        Args:
+            train: trains jobs; runs that have ended are not trained again.
+            fixed: overrides of all trials.
+        """
+        first = self.batches[:1]
+        if first and self.num_told >= first[0]:
+            train(self.words(0, first[0], fixed), 0)
+        while True:
+            batches = self.batches
+            start, end = sum(batches[:-1]), sum(batches)
+            if self.num_told == end:
+                size = min(self.settings.batch_size, self.settings.most_trials - end)
+                if size <= 0:
+                    return
+                self.optuna.set_user_attr("batches", [*batches, size])
+                start, end = end, end + size
+            self.ask(end)
+            num_seeds = len(self.settings.each_seed)
+            run_dirs = train(self.words(start, end, fixed), start * num_seeds)
+            self.tell(start, [run_dirs[n : n + num_seeds] for n in range(0, len(run_dirs), num_seeds)])
+
+    @property
+    def trials(self) -> list[Any]:
+        """All trials, by number."""
+        return list(self.optuna.get_trials(deepcopy=False))
+
+    @property
+    def num_told(self) -> int:
+        """The number of trials that have ended; they are the first ones."""
+        return sum(trial.state.is_finished() for trial in self.trials)
+
+    def ask(self, num_trials: int) -> None:
+        """Ask for trials until there are `num_trials`; one that was left half asked is asked to its end."""
+        space, kind = self.settings.space, SAMPLERS[self.settings.sampler]
+        for number in range(num_trials):
+            known = self.trials[number] if number < len(self.trials) else None
+            if known is None or known.params.keys() != space.keys():
+                self.optuna.sampler = kind.make(self.seed_of(number), space, number)
+                trial = self.optuna.ask() if known is None else optuna.Trial(self.optuna, known._trial_id)
+                for key, distribution in space.items():
+                    suggest(trial, key, distribution)
+        self.optuna.sampler = optuna.samplers.RandomSampler()
+
+    def seed_of(self, number: int) -> int:
+        """The seed of a trial's sampler."""
+        seed: int = np.random.SeedSequence([self.settings.seed, number]).generate_state(1).tolist()[0]
+        return seed
+
+    def words(self, start: int, end: int, fixed: Sequence[str]) -> list[list[str]]:
+        """The overrides of the runs of trials, trial by trial; `start` is the first one, `end` the one after the last.
+
+        A float is written with all of its digits, a choice as it was typed.
+        """
+        return [
+            [*fixed, *(f"{key}={trial.params[key]}" for key in self.settings.space), f"seed={seed}"]
+            for trial in self.trials[start:end]
+            for seed in self.settings.each_seed
+        ]
+
+    def tell(self, start: int, run_dirs: Sequence[Sequence[Path]]) -> None:
+        """Tell the values of a batch's trials: the means over seeds. A trial with a run that diverged has failed.
+
+        Args:
+            start: the batch's first trial.
+            run_dirs: of each trial, by seed.
+        """
+        whole = [all(read_summary(run)["status"] == "finished" for run in runs) for runs in run_dirs]
+        finished = [run for runs, is_whole in zip(run_dirs, whole, strict=True) if is_whole for run in runs]
+        measured = {
+            name: dict(zip(finished, OBJECTIVES[name](finished), strict=True)) for name in self.settings.objectives
+        }
+        for known, runs, is_whole in zip(self.trials[start:], run_dirs, whole, strict=False):
+            if known.state != TrialState.RUNNING:
+                continue
+            trial = optuna.Trial(self.optuna, known._trial_id)
+            trial.set_user_attr("runs", [run.name for run in runs])
+            each = {name: [found[run] for run in runs] for name, found in measured.items()} if is_whole else {}
+            means = [float(np.mean(values)) for values in each.values()]
+            if not is_whole or any(map(math.isnan, means)):
+                self.optuna.tell(trial, state=TrialState.FAIL)
+                continue
+            trial.set_user_attr("by_seed", each)
+            self.optuna.tell(trial, means)
+
+
+def suggest(trial: Any, key: str, distribution: Any) -> None:
+    """Draw a parameter of a trial, unless it has it."""
+    match distribution:
+        case optuna.distributions.CategoricalDistribution():
+            trial.suggest_categorical(key, distribution.choices)
+        case optuna.distributions.IntDistribution(low=low, high=high, step=step, log=log):
+            trial.suggest_int(key, low, high, step=step, log=log)
+        case optuna.distributions.FloatDistribution(low=low, high=high, step=step, log=log):
+            trial.suggest_float(key, low, high, step=step, log=log)
