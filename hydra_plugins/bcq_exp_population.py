@@ -24,6 +24,7 @@ from hydra_plugins.bcq_exp_composition import Composer
 
 if TYPE_CHECKING:
     from bcq_exp.sweeps.launch import Launch
+    from bcq_exp.sweeps.sweep import Pruning
     from bcq_exp.training.job import Job
 
 
@@ -103,7 +104,7 @@ class PopulationLauncher(Launcher):
         jobs = self.composed(job_overrides, initial_job_idx)
         if self.config.resume is False and initial_job_idx == 0:
             sweep.put_aside(self.sweep_dir)
-        summaries = self.train(jobs, initial_job_idx, is_reported=True)
+        summaries = self.train(jobs, initial_job_idx)
         return [job_return(job, summary) for job, summary in zip(jobs, summaries, strict=True)]
 
     @property
@@ -153,12 +154,20 @@ class PopulationLauncher(Launcher):
             raise SystemExit("error: " + "\n".join(errors))
         return jobs
 
-    def train(self, jobs: Sequence["Job"], initial_job_idx: int, *, is_reported: bool) -> list[dict[str, Any]]:
+    def train(
+        self,
+        jobs: Sequence["Job"],
+        initial_job_idx: int,
+        *,
+        pruning: "Pruning | None" = None,
+        is_reported: bool = True,
+    ) -> list[dict[str, Any]]:
         """Run jobs of `composed`, and return their summaries.
 
         Args:
             jobs: all of a batch.
             initial_job_idx: number of the first one in the sweep.
+            pruning: as for `sweep.run`.
             is_reported: print the tables of all runs at the end.
 
         Raises:
@@ -170,7 +179,12 @@ class PopulationLauncher(Launcher):
         try:
             with in_one_line():
                 return sweep.run(
-                    jobs, self.sweep_dir, self.checked_keys, batch=initial_job_idx, is_reported=is_reported
+                    jobs,
+                    self.sweep_dir,
+                    self.checked_keys,
+                    batch=initial_job_idx,
+                    pruning=pruning,
+                    is_reported=is_reported,
                 )
         except (ValueError, FileNotFoundError, sweep.GroupsDied) as error:
             raise SystemExit(f"error: {error}") from None

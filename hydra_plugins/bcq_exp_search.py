@@ -35,6 +35,7 @@ class SearchSweeperConf:
     seed: int = 0
     objectives: list[str] = field(default_factory=lambda: ["return"])
     storage: str | None = None
+    pruning: str = "none"
     params: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,6 +76,7 @@ class SearchSweeper(Sweeper):
         """
         if importlib.util.find_spec("optuna") is None:
             raise SystemExit("error: hydra/sweeper=search needs optuna: pip install 'bcq_exp[optuna]'")
+        from bcq_exp.search.pruning import Halving
         from bcq_exp.search.report import FILES, present
         from bcq_exp.search.settings import Settings
         from bcq_exp.search.study import Study
@@ -95,10 +97,12 @@ class SearchSweeper(Sweeper):
         if self.master.resume is False:
             sweep.put_aside(sweep_dir, FILES)
 
-        def train(words: list[list[str]], number: int) -> Sequence[Path]:
+        def train(words: list[list[str]], number: int, halving: Halving | None) -> Sequence[Path]:
             jobs = self.launcher.composed(words, number)
-            self.launcher.train(jobs, number, is_reported=False)
-            return [job.run_dir for job in jobs]
+            run_dirs = [job.run_dir for job in jobs]
+            pruning = halving.among(run_dirs) if halving else None
+            self.launcher.train(jobs, number, pruning=pruning, is_reported=False)
+            return run_dirs
 
         try:
             with Study.opened(settings, sweep_dir) as study:
@@ -136,9 +140,16 @@ class SearchSweeper(Sweeper):
         Raises:
             SystemExit: with one message for all that is wrong with them.
         """
+        from bcq_exp.search.pruning import PRUNINGS
         from bcq_exp.search.samplers import ends
         from bcq_exp.sweeps.grouping import plan
 
+        launch = self.launcher.checked_keys
+        if PRUNINGS[settings.pruning] is not None and launch.chosen.has_processes:
+            raise SystemExit(
+                f"error: hydra.sweeper.pruning={settings.pruning} compares trials that train in this process:"
+                f" hydra.launcher.executor={launch.executor} gives each group one of its own; drop one of both"
+            )
         of_each = {key: ends(each) for key, each in settings.space.items()}
         first = {key: values[0] for key, values in of_each.items()}
         corners = [first, *({**first, key: value} for key, values in of_each.items() for value in values[1:])]
@@ -146,7 +157,7 @@ class SearchSweeper(Sweeper):
         words = [[*fixed, *(f"{key}={value}" for key, value in corner.items()), seed] for corner in corners]
         jobs = self.launcher.composed(words, 0)
         try:
-            plan(jobs[:1], self.launcher.sweep_dir.absolute(), self.launcher.checked_keys)
+            plan(jobs[:1], self.launcher.sweep_dir.absolute(), launch)
         except (ValueError, FileNotFoundError) as error:
             raise SystemExit(f"error: {error}") from None
 

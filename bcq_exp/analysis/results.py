@@ -28,7 +28,7 @@ class Result:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run reached its last update; a failed one has not."""
+        """Whether the run reached its last update; a failed or pruned one has not."""
         return bool(self.summary["status"] == "finished")
 
     @property
@@ -105,7 +105,7 @@ def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
 def split(kind: str, results: Sequence[Result]) -> dict[str, list[Result]]:
     """Split results of one kind by behaviour return (six digits) and number of updates; names say what differs.
 
-    A failed run counts among the longest runs on the same data.
+    A run that failed or was pruned counts among the longest runs on the same data.
     """
     data = [f"{result.summary['behaviour_return']:.6g}" for result in results]
     longest: dict[str, int] = {}

@@ -14,7 +14,8 @@ from bcq_exp.analysis.statistics import interval
 def tables(results: Sequence[Result]) -> list[Table]:
     """Make a table for each dataset and environment; in it a row for each kind of run, over its seeds, the best first.
 
-    Failed runs are counted, not averaged. Updates and the behaviour return are columns where rows differ in them.
+    Failed and pruned runs are counted, not averaged. Updates and the behaviour return are columns where rows differ in
+    them.
     """
     made = []
     for dataset, groups in grouped(results).items():
@@ -41,7 +42,9 @@ def row_of(name: str, group: Sequence[Result]) -> tuple[float, str, str, str, st
     """The mean final return, by which rows are sorted, and the cells of a row."""
     finished = [result for result in group if result.is_finished]
     num_cut = sum(result.summary.get("final_cut_episodes", 0) > 0 for result in finished)
-    marks = [f"{num} {mark}" for num, mark in ((len(group) - len(finished), "failed"), (num_cut, "cut")) if num]
+    statuses = [result.summary["status"] for result in group]
+    counts = [(statuses.count("failed"), "failed"), (statuses.count("pruned"), "pruned"), (num_cut, "cut")]
+    marks = [f"{num} {mark}" for num, mark in counts if num]
     seeds = f"{len(finished)} ({', '.join(marks)})" if marks else f"{len(finished)}"
     if not finished:
         return -np.inf, name, seeds, "-", "-", "-", "-"

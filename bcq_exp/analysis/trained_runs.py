@@ -56,7 +56,7 @@ def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str]
     groups = (kind for kinds in grouped(read_results([directory])).values() for kind in kinds.items())
     for name, result in ((name, result) for name, group in groups for result in group):
         if not result.is_finished:
-            reasons.append(f"{result.directory} has failed")
+            reasons.append(f"{result.directory} has {result.summary['status']}")
             continue
         try:
             checkpoint = last_checkpoint(result.directory)

@@ -14,4 +14,5 @@ def final_returns(run_dirs: Sequence[Path]) -> list[float]:
     return [float(read_summary(run_dir)["final_return"]) for run_dir in run_dirs]
 
 
-OBJECTIVES: dict[str, Objective] = {"return": final_returns}
+PRUNED_BY = "return"
+OBJECTIVES: dict[str, Objective] = {PRUNED_BY: final_returns}

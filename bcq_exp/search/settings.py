@@ -7,7 +7,8 @@ from typing import Any
 
 import optuna
 
-from bcq_exp.search.objectives import OBJECTIVES
+from bcq_exp.search.objectives import OBJECTIVES, PRUNED_BY
+from bcq_exp.search.pruning import PRUNINGS
 from bcq_exp.search.samplers import SAMPLERS, Space, points
 
 JOURNAL = "study.journal"
@@ -26,6 +27,7 @@ class Settings:
         seed: of the sampler.
         objectives: of `OBJECTIVES`, each to be maximised; several give a Pareto front.
         storage: a file that ends in .db or a sqlite:/// address; None for `study.journal` in the sweep's directory.
+        pruning: one of `PRUNINGS`.
         space: Optuna's distributions, by key.
 
     Raises:
@@ -40,6 +42,7 @@ class Settings:
     seed: int
     objectives: Sequence[str]
     storage: str | None
+    pruning: str
     space: Space
 
     def __post_init__(self) -> None:
@@ -56,6 +59,12 @@ class Settings:
         self._check_names("objectives", self.objectives, OBJECTIVES)
         if not self.objectives or len({*self.objectives}) < len(self.objectives):
             raise ValueError(f"hydra.sweeper.objectives={list(self.objectives)}: give one or more, each once")
+        self._check_names("pruning", [self.pruning], PRUNINGS)
+        if PRUNINGS[self.pruning] is not None and [*self.objectives] != [PRUNED_BY]:
+            raise ValueError(
+                f"hydra.sweeper.pruning={self.pruning} compares returns during training: give"
+                f" hydra.sweeper.objectives=[{PRUNED_BY}]"
+            )
         if not self.space:
             raise ValueError(
                 "nothing is searched: give a key as interval(a,b), choice(a,b) or range(a,b), on the command line or in"
@@ -102,5 +111,6 @@ class Settings:
             "hydra.sweeper.seed": str(self.seed),
             "hydra.sweeper.objectives": ",".join(self.objectives),
             "hydra.sweeper.seeds": ",".join(map(str, self.each_seed)),
+            "hydra.sweeper.pruning": self.pruning,
             "hydra.sweeper.batch_size": str(self.batch_size),
         }

@@ -12,17 +12,20 @@ import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
+from bcq_exp.analysis.results import read_evaluations
 from bcq_exp.io.differences import difference, differing, refusal
 from bcq_exp.io.summary import read_summary
 from bcq_exp.search.objectives import OBJECTIVES
+from bcq_exp.search.pruning import PRUNINGS, Halving, is_rung
 from bcq_exp.search.samplers import SAMPLERS
 from bcq_exp.search.settings import Settings
 from bcq_exp.training.job import SWEEP_REMEDY
 
 LOCK = "study.lock"
 
-Train = Callable[[list[list[str]], int], Sequence[Path]]
-"""Trains the jobs of these overrides, the first of which has this number; returns their directories."""
+Train = Callable[[list[list[str]], int, Halving | None], Sequence[Path]]
+"""Trains the jobs of these overrides, the first of which has this number, with this pruning; returns their
+directories."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Study:
         """
         first = self.batches[:1]
         if first and self.num_told >= first[0]:
-            train(self.words(0, first[0], fixed), 0)
+            train(self.words(0, first[0], fixed), 0, None)
         while True:
             batches = self.batches
             start, end = sum(batches[:-1]), sum(batches)
@@ -100,8 +103,14 @@ class Study:
                 start, end = end, end + size
             self.ask(end)
             num_seeds = len(self.settings.each_seed)
-            run_dirs = train(self.words(start, end, fixed), start * num_seeds)
+            run_dirs = train(self.words(start, end, fixed), start * num_seeds, self.pruning(start))
             self.tell(start, [run_dirs[n : n + num_seeds] for n in range(0, len(run_dirs), num_seeds)])
+
+    def pruning(self, start: int) -> Halving | None:
+        """What ends trials of the batch that begins with trial `start`; None where all train to the end."""
+        kind = PRUNINGS[self.settings.pruning]
+        earlier = [trial.intermediate_values for trial in self.trials[:start]]
+        return None if kind is None else kind(len(self.settings.each_seed), earlier)
 
     @property
     def trials(self) -> list[Any]:
@@ -144,27 +153,48 @@ class Study:
     def tell(self, start: int, run_dirs: Sequence[Sequence[Path]]) -> None:
         """Tell the values of a batch's trials: the means over seeds. A trial with a run that diverged has failed.
 
+        The value of a trial that was pruned is that of its last evaluation.
+
         Args:
             start: the batch's first trial.
             run_dirs: of each trial, by seed.
         """
-        whole = [all(read_summary(run)["status"] == "finished" for run in runs) for runs in run_dirs]
-        finished = [run for runs, is_whole in zip(run_dirs, whole, strict=True) if is_whole for run in runs]
+        statuses = [{read_summary(run)["status"] for run in runs} for runs in run_dirs]
+        finished = [
+            run for runs, found in zip(run_dirs, statuses, strict=True) if found == {"finished"} for run in runs
+        ]
         measured = {
             name: dict(zip(finished, OBJECTIVES[name](finished), strict=True)) for name in self.settings.objectives
         }
-        for known, runs, is_whole in zip(self.trials[start:], run_dirs, whole, strict=False):
+        for known, runs, status in zip(self.trials[start:], run_dirs, statuses, strict=False):
             if known.state != TrialState.RUNNING:
                 continue
             trial = optuna.Trial(self.optuna, known._trial_id)
             trial.set_user_attr("runs", [run.name for run in runs])
-            each = {name: [found[run] for run in runs] for name, found in measured.items()} if is_whole else {}
+            if PRUNINGS[self.settings.pruning] is not None and "failed" not in status:
+                for number, value in compared(runs).items():
+                    trial.report(value, number)
+            if status == {"pruned"}:
+                self.optuna.tell(trial, state=TrialState.PRUNED)
+                continue
+            each = (
+                {name: [found[run] for run in runs] for name, found in measured.items()}
+                if status == {"finished"}
+                else {}
+            )
             means = [float(np.mean(values)) for values in each.values()]
-            if not is_whole or any(map(math.isnan, means)):
+            if not each or any(map(math.isnan, means)):
                 self.optuna.tell(trial, state=TrialState.FAIL)
                 continue
             trial.set_user_attr("by_seed", each)
             self.optuna.tell(trial, means)
+
+
+def compared(run_dirs: Sequence[Path]) -> dict[int, float]:
+    """The mean over runs of each evaluation that trials are compared at, by its number."""
+    evaluations = [[value for _, value in read_evaluations(run_dir / "metrics.csv")] for run_dir in run_dirs]
+    means = [float(np.mean(values)) for values in zip(*evaluations, strict=True)]
+    return {number: value for number, value in enumerate(means, start=1) if is_rung(number)}
 
 
 def suggest(trial: Any, key: str, distribution: Any) -> None:

@@ -26,6 +26,7 @@ from bcq_exp.training.experiment import build
 from bcq_exp.training.job import Job
 from bcq_exp.training.saved import saved_config, saved_overrides
 from bcq_exp.training.sections import Answers, plain
+from bcq_exp.training.trainer import Stopping
 
 FOLDER = "groups"
 
@@ -111,7 +112,7 @@ def name_of(job: Job, sweep_dir: Path) -> str:
     return job.run_dir.relative_to(sweep_dir).as_posix()
 
 
-def train_group(group: Group, jobs: Sequence[Job]) -> None:
+def train_group(group: Group, jobs: Sequence[Job], stopping: Stopping | None = None) -> None:
     """Run a group from its last checkpoints, or from its beginning, to its end.
 
     Where another process runs it, as one that outlived its sweep, wait for that.
@@ -119,6 +120,7 @@ def train_group(group: Group, jobs: Sequence[Job]) -> None:
     Args:
         group: with its manifest written.
         jobs: its members, in their order.
+        stopping: chooses members that end early; None where all train to the end.
 
     Raises:
         ValueError: the dataset cannot be used, or a directory holds another run than its job.
@@ -132,7 +134,7 @@ def train_group(group: Group, jobs: Sequence[Job]) -> None:
         held = lock.acquire()
     with held:
         if not group.has_ended():
-            build([_as_begun(job, group) for job in jobs]).run()
+            build([_as_begun(job, group) for job in jobs], stopping).run()
 
 
 def _as_begun(job: Job, group: Group) -> Job:

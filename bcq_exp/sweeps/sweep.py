@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,12 +23,16 @@ from bcq_exp.training.config import digest
 from bcq_exp.training.directories import MANIFEST, check_vacant_or_same, make_new, read_manifest, remove_empty
 from bcq_exp.training.identity import Identity
 from bcq_exp.training.job import SWEEP_REMEDY, Job
+from bcq_exp.training.trainer import Stopping
 
 ACCOUNT = "sweep.json"
 START_LOCK = f"{FOLDER}/start.lock"
 EXECUTORS_FOLDERS = {kind.folder for kind in EXECUTORS.values() if kind.folder}
 WRITERS = 8  # threads that write jobs' directories: each file waits for the disk, which takes many at a time
 OURS = (ACCOUNT, "sweep.csv", "learning_curves.png", *EXECUTORS_FOLDERS, FOLDER)  # written beside the runs
+
+Pruning = Callable[[Sequence[Path]], Stopping]
+"""Chooses members of a group that end early, from the directories of its runs."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +42,13 @@ class GroupsDied(RuntimeError):
 
 
 def run(
-    jobs: Sequence[Job], sweep_dir: Path, launch: Launch, *, batch: int, is_reported: bool = True
+    jobs: Sequence[Job],
+    sweep_dir: Path,
+    launch: Launch,
+    *,
+    batch: int,
+    pruning: Pruning | None = None,
+    is_reported: bool = True,
 ) -> list[dict[str, Any]]:
     """Run every job that has not ended; jobs that differ in numbers only train together.
 
@@ -51,6 +61,7 @@ def run(
         sweep_dir: of the sweep; the jobs' directories lie in it.
         launch: where groups run, and how large they may be.
         batch: number of the batch's first job in the sweep; a sweeper that learns from results asks for several.
+        pruning: chooses members that end early, in groups of this process; None where all train to the end.
         is_reported: print the tables of all runs of the directory, and draw their curves.
 
     Returns:
@@ -76,7 +87,7 @@ def run(
         members = [by_name[name] for name in group.runs]
         log.info("group %d of %d: %s", groups.index(group) + 1, len(groups), describe(members))
         try:
-            train_group(group, members)
+            train_group(group, members, pruning(group.run_dirs) if pruning else None)
         except (ValueError, FileNotFoundError):
             if not any((job.run_dir / "metrics.csv").exists() for job in jobs):
                 undo(made)

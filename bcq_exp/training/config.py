@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _sweep_hash(overrides: ListConfig, of_hydra: ListConfig) -> str:
+def _sweep_hash(overrides: ListConfig, of_hydra: Sequence[str] = ()) -> str:
     """The same for the same sweep, in whatever order it is typed.
 
     Of Hydra's own keys only those count that decide what a sweeper searches, and how.

@@ -45,18 +45,19 @@ from bcq_exp.training.identity import dataset_digest
 from bcq_exp.training.job import Job
 from bcq_exp.training.manifest import dataset_account, process_account
 from bcq_exp.training.member import Member
-from bcq_exp.training.trainer import Trainer
+from bcq_exp.training.trainer import Stopping, Trainer
 
 log = logging.getLogger(__name__)
 
 
-def build(jobs: Sequence[Job]) -> Trainer:
+def build(jobs: Sequence[Job], stopping: Stopping | None = None) -> Trainer:
     """Runs that train as one population, ready to start or, where their directories have checkpoints, to go on.
 
     Nothing is written before the dataset has been read and checked, and the directories have been claimed.
 
     Args:
         jobs: they differ only in what members of a population may differ in.
+        stopping: chooses members that end early; None where all train to the end.
 
     Raises:
         ValueError: the dataset does not fit the environment, the algorithm cannot use it, or a directory holds another
@@ -108,6 +109,7 @@ def build(jobs: Sequence[Job]) -> Trainer:
         checkpoint_freq=schedule.checkpoint_freq,
         num_checkpoints=schedule.num_checkpoints,
         evaluates_beside=evaluates_beside,
+        stopping=stopping,
     )
     trainer.resume()
     return trainer

@@ -25,6 +25,7 @@ class Member:
         logger: sink of metrics besides `metrics.csv`.
         release: unlocks `run_dir`; called at the end.
         last_evaluation: metrics of the last evaluation, empty before the first.
+        pruned_at: the update after which it was stopped as not worth going on; None where it was not.
     """
 
     run_dir: Path
@@ -36,6 +37,7 @@ class Member:
     logger: Logger
     release: Callable[[], object]
     last_evaluation: dict[str, float] = field(default_factory=dict)
+    pruned_at: int | None = None
 
     def take_evaluation(self, evaluation: Evaluation) -> dict[str, float]:
         """Keep an evaluation as the last one; its metrics, without a score or cut episodes where there are none."""
@@ -44,3 +46,23 @@ class Member:
         named = zip(EVAL_METRICS, figures, strict=True)
         self.last_evaluation = {name: value for name, value in named if value is not None}
         return self.last_evaluation
+
+    def summary(self, num_updates: int, failed_at: int | None) -> dict[str, Any]:
+        """What identifies the run, how it ended and its last evaluation, for `summary.json`.
+
+        Args:
+            num_updates: of the population, which a member that was pruned has not made.
+            failed_at: the update whose loss was not finite; None where all were.
+        """
+        is_pruned = self.pruned_at is not None
+        return {
+            **self.facts,
+            "status": "pruned" if is_pruned else "finished" if failed_at is None else "failed",
+            "failed_at": failed_at,
+            **({"pruned_at": self.pruned_at} if is_pruned else {}),
+            "num_updates": self.pruned_at if is_pruned else num_updates,
+            "final_return": self.last_evaluation.get("eval/return"),
+            "final_return_std": self.last_evaluation.get("eval/return_std"),
+            "final_normalized_score": self.last_evaluation.get("eval/normalized_score"),
+            "final_cut_episodes": self.last_evaluation.get("eval/cut_episodes", 0),
+        }

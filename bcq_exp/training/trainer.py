@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -17,6 +17,10 @@ from bcq_exp.io.loggers.form import Loggers
 from bcq_exp.io.progress import Progress
 from bcq_exp.training.member import EVAL_METRICS, Member
 
+Stopping = Callable[[int, Sequence[float | None]], Collection[int]]
+"""Chooses the members that end after an evaluation, from its number, counted from 1, and the members' mean returns;
+None stands for a member that has ended before."""
+
 log = logging.getLogger(__name__)
 
 
@@ -26,6 +30,8 @@ class Trainer:
     Periods count updates. At the last update everything is due: a row, an evaluation and a checkpoint.
 
     A member whose loss is not finite is stopped as failed at the next event of any kind; the others continue.
+
+    Members that `stopping` chooses after an evaluation end there as pruned; the others continue.
 
     A signal (`interruption.SIGNALS`) ends the run after the current update with a checkpoint. A running evaluation is
     abandoned and repeated on resuming, so the resumed run equals one that never stopped. Where the last checkpoint is
@@ -45,6 +51,7 @@ class Trainer:
         num_checkpoints: the newest checkpoints that are kept.
         evaluates_beside: evaluate in a thread while the device continues with updates; `evaluate` must then read other
             tensors than the updates write.
+        stopping: asked after each evaluation but the last; None where every member trains to the end.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Trainer:
         checkpoint_freq: int,
         num_checkpoints: int,
         evaluates_beside: bool,
+        stopping: Stopping | None = None,
     ) -> None:
         self.population, self.members, self.evaluate = population, list(members), evaluate
         self.num_updates, self.num_checkpoints = num_updates, num_checkpoints
@@ -67,6 +75,7 @@ class Trainer:
         self.csvs = [CSVLogger(member.run_dir / "metrics.csv", columns) for member in self.members]
         self.loggers = [Loggers(csv, member.logger) for csv, member in zip(self.csvs, self.members, strict=True)]
         self.failed_at: list[int | None] = population.failures()
+        self.stopping = stopping
         self.seconds, self.saved_at = 0.0, 0
         self.evaluates_beside, self._watch, self._is_over = evaluates_beside, Watch(), False
         self._are_events_due = False  # at the current update
@@ -107,7 +116,8 @@ class Trainer:
         self._held = [(rows[0][0], [metrics for _, metrics in rows]) for rows in held]
         self._evaluated = [state["evaluated"] for state in states]
         for member, state in zip(self.members, states, strict=True):
-            member.last_evaluation = state["last_evaluation"]
+            member.last_evaluation, member.pruned_at = state["last_evaluation"], state.get("pruned_at")
+        self.population.stop([index for index, member in enumerate(self.members) if member.pruned_at is not None])
         return [state["metrics"] for state in states]
 
     def run(self) -> list[dict[str, Any]]:
@@ -145,14 +155,17 @@ class Trainer:
             self.members[index].give_weights(weights)
         if taken:
             self._evaluate(list(taken), evaluator, progress)
-        while (self.population.num_updates < self.num_updates or self._are_events_due) and None in self.failed_at:
+        if self.stopping is not None:
+            self._settle()
+        while (self.population.num_updates < self.num_updates or self._are_events_due) and self._alive():
             if not self._are_events_due:
                 self._advance()
             if self._watch.is_over():
                 return False
             metrics = self._events(evaluator, progress)
             evaluations = [self.members[index].last_evaluation for index in self._alive()]
-            num_failed, compiling = len(self.members) - len(evaluations), self.population.compile_seconds
+            num_failed = sum(at is not None for at in self.failed_at)
+            compiling = self.population.compile_seconds
             progress.advance(self.population.num_updates, metrics, evaluations, num_failed, compiling)
             if self._is_due("checkpoint"):
                 self._checkpoint()
@@ -175,7 +188,8 @@ class Trainer:
             self.failed_at = failures
 
     def _alive(self) -> list[int]:
-        return [index for index, failed_at in enumerate(self.failed_at) if failed_at is None]
+        ends = zip(self.failed_at, (member.pruned_at for member in self.members), strict=True)
+        return [index for index, ended_at in enumerate(ends) if ended_at == (None, None)]
 
     def _is_due(self, event: str) -> bool:
         done = self.population.num_updates
@@ -199,7 +213,8 @@ class Trainer:
                 metrics[index] = {f"train/{name}": value for name, value in read[index].items()}
         self._held.append((self.population.num_updates, metrics))
         self._are_events_due = False
-        if self._is_due("checkpoint") or self._evaluation is None or self._evaluation.done():
+        must_settle = self._is_due("checkpoint") or self.stopping is not None
+        if must_settle or self._evaluation is None or self._evaluation.done():
             self._settle()
         return metrics[0]
 
@@ -224,7 +239,23 @@ class Trainer:
             for logger, values in zip(self.loggers, metrics, strict=True):
                 if values:
                     logger.log(update, values)
+        if self._under_evaluation and self.stopping is not None:
+            self._prune(self.stopping, self._held[0][0])
         self._evaluation, self._under_evaluation, self._held = None, [], []
+
+    def _prune(self, stopping: Stopping, update: int) -> None:
+        """End the members that are chosen after the evaluation at `update`; none at the last one."""
+        if update == self.num_updates:
+            return
+        alive = self._alive()
+        latest = [member.last_evaluation.get("eval/return") for member in self.members]
+        returns = [value if index in alive else None for index, value in enumerate(latest)]
+        chosen = stopping(update // self.freqs["eval"], returns)
+        self.population.stop(chosen)
+        for index in chosen:
+            self.members[index].pruned_at = update
+        if chosen:
+            log.info("update %d: %d of %d members are pruned", update, len(chosen), len(alive))
 
     def _checkpoint(self) -> None:
         """Save all members, then remove old checkpoints, so that all members share one at any moment."""
@@ -236,6 +267,7 @@ class Trainer:
                 "seconds": self.seconds,
                 "last_evaluation": member.last_evaluation,
                 "failed_at": self.failed_at[index],
+                "pruned_at": member.pruned_at,
                 "are_events_due": self._are_events_due,
                 "held": [[update, metrics[index]] for update, metrics in self._held],
                 "evaluated": member.weights() if is_evaluated else None,
@@ -264,14 +296,7 @@ class Trainer:
 
     def _summary(self, member: Member, failed_at: int | None) -> dict[str, Any]:
         return {
-            **member.facts,
-            "status": "finished" if failed_at is None else "failed",
-            "failed_at": failed_at,
-            "num_updates": self.population.num_updates,
-            "final_return": member.last_evaluation.get("eval/return"),
-            "final_return_std": member.last_evaluation.get("eval/return_std"),
-            "final_normalized_score": member.last_evaluation.get("eval/normalized_score"),
-            "final_cut_episodes": member.last_evaluation.get("eval/cut_episodes", 0),
+            **member.summary(self.population.num_updates, failed_at),
             "updates_per_second": self.population.num_updates / self.seconds if self.seconds else None,
             "num_members": len(self.members),
             "is_compiled": self.population.is_compiled,
