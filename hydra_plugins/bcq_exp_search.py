@@ -16,8 +16,8 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log
 from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from hydra_plugins.bcq_exp_population import PopulationLauncher
 
@@ -36,6 +36,7 @@ class SearchSweeperConf:
     objectives: list[str] = field(default_factory=lambda: ["return"])
     storage: str | None = None
     pruning: str = "none"
+    evaluate: Any = None  # a mapping; one that stood here would refuse keys that it does not have
     params: dict[str, Any] = field(default_factory=dict)
 
 
@@ -47,11 +48,13 @@ class SearchSweeper(Sweeper):
 
     Args:
         params: the space: overrides as of a command line, whose sweeps are searched. Typed ones take their places.
+        evaluate: keys of `conf/evaluate.yaml` for the objective `ope`; fitted Q evaluation where none is chosen.
         keys: other arguments of `Settings`.
     """
 
-    def __init__(self, params: Any, **keys: Any) -> None:
+    def __init__(self, params: Any, evaluate: Any, **keys: Any) -> None:
         self.params: Any = OmegaConf.to_container(OmegaConf.create(params))
+        self.evaluate: Any = OmegaConf.to_container(OmegaConf.create({"given": evaluate}))
         self.keys: Any = OmegaConf.to_container(OmegaConf.create(keys))
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -90,8 +93,8 @@ class SearchSweeper(Sweeper):
                 each.get_key_element(): space for each in overrides if (space := distribution(each)) is not None
             }
             fixed = [line for each in overrides if (line := fixed_line(each)) is not None]
-            settings = Settings(**self.keys, space=searched)
-        except ValueError as error:
+            settings = Settings(**self.keys, request=self.request(), space=searched)
+        except (HydraException, ValueError) as error:
             raise SystemExit(f"error: {error}") from None
         self.check(settings, fixed)
         if self.master.resume is False:
@@ -134,12 +137,32 @@ class SearchSweeper(Sweeper):
             )
         return [*own, *typed]
 
+    def request(self) -> Any:
+        """The checked configuration of off-policy estimates.
+
+        Raises:
+            HydraException: there is no such key.
+            ValueError: a value is not allowed, or there are no keys.
+        """
+        from bcq_exp.ope.request import checked_request
+
+        given = self.evaluate["given"] or {}
+        if not isinstance(given, dict):
+            raise ValueError(f"hydra.sweeper.evaluate={given} is no mapping, like {{ope: fqe, num_updates: 5000}}")
+        lines = [f"{key}={value}" for key, value in {"run": "SWEEP", "ope": "fqe", **given}.items()]
+        cfg = self.context.config_loader.load_configuration("evaluate", lines, RunMode.RUN)
+        with read_write(cfg), open_dict(cfg):
+            del cfg["hydra"]
+        return checked_request(cfg)
+
     def check(self, settings: Any, fixed: Sequence[str]) -> None:
         """Compose and check a run at each end of the space, the others at their first; read the data of the first.
 
         Raises:
             SystemExit: with one message for all that is wrong with them.
         """
+        from bcq_exp.ope.request import check_fit
+        from bcq_exp.search.objectives import ESTIMATED
         from bcq_exp.search.pruning import PRUNINGS
         from bcq_exp.search.samplers import ends
         from bcq_exp.sweeps.grouping import plan
@@ -157,6 +180,8 @@ class SearchSweeper(Sweeper):
         words = [[*fixed, *(f"{key}={value}" for key, value in corner.items()), seed] for corner in corners]
         jobs = self.launcher.composed(words, 0)
         try:
+            if ESTIMATED in settings.objectives:
+                check_fit(settings.request, jobs[0].cfg)
             plan(jobs[:1], self.launcher.sweep_dir.absolute(), launch)
         except (ValueError, FileNotFoundError) as error:
             raise SystemExit(f"error: {error}") from None

@@ -3,16 +3,33 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bcq_exp.analysis.trained_runs import trained_runs
 from bcq_exp.io.summary import read_summary
+from bcq_exp.ope.estimation import by_dataset, estimate
+from bcq_exp.ope.request import Request
 
-Objective = Callable[[Sequence[Path]], list[float]]
-"""The values of runs that have finished, from their directories."""
+Objective = Callable[[Sequence[Path], Request], list[float]]
+"""The values of runs that have finished, from their directories; the request is that of off-policy estimates."""
 
 
-def final_returns(run_dirs: Sequence[Path]) -> list[float]:
-    """The mean return over the episodes of each run's last evaluation."""
+def final_returns(run_dirs: Sequence[Path], request: Request) -> list[float]:
+    """The mean return over the episodes of each run's last evaluation, undiscounted."""
     return [float(read_summary(run_dir)["final_return"]) for run_dir in run_dirs]
 
 
-PRUNED_BY = "return"
-OBJECTIVES: dict[str, Objective] = {PRUNED_BY: final_returns}
+def estimated_returns(run_dirs: Sequence[Path], request: Request) -> list[float]:
+    """The discounted return of each run's policy, estimated from its dataset by the one estimator of the request.
+
+    NaN stands where there is no estimate.
+    """
+    runs = [run for run_dir in run_dirs for run in trained_runs(run_dir, request.settings.device)]
+    (name,) = request.estimators
+    found: dict[Path, float] = {}
+    for group in by_dataset(runs):
+        for run, numbers in zip(group, estimate(group, request), strict=True):
+            found[run.directory] = numbers[name]
+    return [found[run_dir] for run_dir in run_dirs]
+
+
+PRUNED_BY, ESTIMATED = "return", "ope"
+OBJECTIVES: dict[str, Objective] = {PRUNED_BY: final_returns, ESTIMATED: estimated_returns}

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bcq_exp.analysis.tables import with_spread
 from bcq_exp.io.files import replacing
+from bcq_exp.search.figures import draw
 from bcq_exp.search.settings import JOURNAL
 from bcq_exp.search.study import Study
 
@@ -24,7 +25,8 @@ def present(study: Study, sweep_dir: Path) -> None:
     console = Console()
     write_csv(study, sweep_dir / "study.csv")
     console.print(table(study))
-    console.print(f"all trials: {sweep_dir / 'study.csv'}", soft_wrap=True)
+    for path in (sweep_dir / "study.csv", *draw(study, sweep_dir)):
+        console.print(str(path), soft_wrap=True)
 
 
 def best_first(study: Study) -> list[Any]:

@@ -7,7 +7,8 @@ from typing import Any
 
 import optuna
 
-from bcq_exp.search.objectives import OBJECTIVES, PRUNED_BY
+from bcq_exp.ope.request import Request
+from bcq_exp.search.objectives import ESTIMATED, OBJECTIVES, PRUNED_BY
 from bcq_exp.search.pruning import PRUNINGS
 from bcq_exp.search.samplers import SAMPLERS, Space, points
 
@@ -28,6 +29,7 @@ class Settings:
         objectives: of `OBJECTIVES`, each to be maximised; several give a Pareto front.
         storage: a file that ends in .db or a sqlite:/// address; None for `study.journal` in the sweep's directory.
         pruning: one of `PRUNINGS`.
+        request: how the objective `ope` is estimated.
         space: Optuna's distributions, by key.
 
     Raises:
@@ -43,6 +45,7 @@ class Settings:
     objectives: Sequence[str]
     storage: str | None
     pruning: str
+    request: Request
     space: Space
 
     def __post_init__(self) -> None:
@@ -59,6 +62,8 @@ class Settings:
         self._check_names("objectives", self.objectives, OBJECTIVES)
         if not self.objectives or len({*self.objectives}) < len(self.objectives):
             raise ValueError(f"hydra.sweeper.objectives={list(self.objectives)}: give one or more, each once")
+        if ESTIMATED in self.objectives and len(self.request.estimators) != 1:
+            raise ValueError("hydra.sweeper.evaluate: give one estimator, such as {ope: fqe}")
         self._check_names("pruning", [self.pruning], PRUNINGS)
         if PRUNINGS[self.pruning] is not None and [*self.objectives] != [PRUNED_BY]:
             raise ValueError(
@@ -105,6 +110,9 @@ class Settings:
     @property
     def fixed(self) -> dict[str, str]:
         """All that a study is asked and told by, as text; a study goes on with the same only."""
+        estimated = {**vars(self.request.settings), **vars(self.request.network), **vars(self.request.optimizer)}
+        for estimator in self.request.estimators.values():
+            estimated |= vars(estimator)
         return {
             **{key: str(distribution) for key, distribution in self.space.items()},
             "hydra.sweeper.sampler": self.sampler,
@@ -113,4 +121,5 @@ class Settings:
             "hydra.sweeper.seeds": ",".join(map(str, self.each_seed)),
             "hydra.sweeper.pruning": self.pruning,
             "hydra.sweeper.batch_size": str(self.batch_size),
+            **{f"evaluate.{key}": str(value) for key, value in estimated.items() if ESTIMATED in self.objectives},
         }
