@@ -162,7 +162,6 @@ class SearchSweeper(Sweeper):
             SystemExit: with one message for all that is wrong with them.
         """
         from bcq_exp.ope.request import check_fit
-        from bcq_exp.search.objectives import ESTIMATED
         from bcq_exp.search.pruning import PRUNINGS
         from bcq_exp.search.samplers import ends
         from bcq_exp.sweeps.grouping import plan
@@ -180,7 +179,7 @@ class SearchSweeper(Sweeper):
         words = [[*fixed, *(f"{key}={value}" for key, value in corner.items()), seed] for corner in corners]
         jobs = self.launcher.composed(words, 0)
         try:
-            if ESTIMATED in settings.objectives:
+            if settings.is_estimated:
                 check_fit(settings.request, jobs[0].cfg)
             plan(jobs[:1], self.launcher.sweep_dir.absolute(), launch)
         except (ValueError, FileNotFoundError) as error:

@@ -17,10 +17,10 @@ from bcq_exp.training.config import CONF_DIR, RunConfig, check
 from bcq_exp.training.job import Job
 
 
-def composed(*overrides: str, config: str = "config") -> DictConfig:
-    """The configuration of a command line."""
+def composed(*overrides: str, config: str = "config", hydra: bool = False) -> DictConfig:
+    """The configuration of a command line, with Hydra's own part or without."""
     with initialize_config_dir(CONF_DIR, version_base="1.3"):
-        return compose(config, overrides=list(overrides))
+        return compose(config, overrides=list(overrides), return_hydra_config=hydra)
 
 
 def checked(*overrides: str) -> RunConfig:

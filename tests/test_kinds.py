@@ -15,6 +15,9 @@ from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.networks import NETWORKS
 from bcq_exp.ope.estimators import ESTIMATORS
+from bcq_exp.search.objectives import OBJECTIVES
+from bcq_exp.search.pruning import PRUNINGS
+from bcq_exp.search.samplers import SAMPLERS
 from bcq_exp.sweeps.executors import EXECUTORS
 from bcq_exp.training.datasets import DATASETS
 
@@ -48,6 +51,9 @@ KINDS = {
     "optimizer": Kinds("engine/optim.py:OPTIMIZERS", frozenset(OPTIMIZERS), frozenset(OPTIMIZERS.values())),
     "decay": Kinds("engine/optim.py:DECAYS", frozenset(DECAYS)),
     "executor": Kinds("sweeps/executors/__init__.py:EXECUTORS", frozenset(EXECUTORS), frozenset(EXECUTORS.values())),
+    "sampler": Kinds("search/samplers.py:SAMPLERS", frozenset(SAMPLERS)),
+    "objective": Kinds("search/objectives.py:OBJECTIVES", frozenset(OBJECTIVES)),
+    "pruning": Kinds("search/pruning.py:PRUNINGS", frozenset(PRUNINGS)),
     "noise": Kinds("behaviours/agents.py:NOISES", frozenset(NOISES), frozenset(NOISES.values())),
     "behaviour": Kinds("behaviours/training.py:ALGORITHMS", frozenset(ALGORITHMS)),
 }

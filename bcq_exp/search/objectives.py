@@ -1,6 +1,7 @@
 """The objectives of a search, by the names that `hydra.sweeper.objectives` takes; all are maximised."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bcq_exp.analysis.trained_runs import trained_runs
@@ -8,8 +9,20 @@ from bcq_exp.io.summary import read_summary
 from bcq_exp.ope.estimation import by_dataset, estimate
 from bcq_exp.ope.request import Request
 
-Objective = Callable[[Sequence[Path], Request], list[float]]
-"""The values of runs that have finished, from their directories; the request is that of off-policy estimates."""
+
+@dataclass(frozen=True)
+class Objective:
+    """What is maximised.
+
+    Args:
+        measure: the values of runs that have finished, from their directories and the request of off-policy estimates.
+        is_seen_in_training: whether evaluations in training measure it, so that trials can be pruned by it.
+        is_estimated: whether the request is used.
+    """
+
+    measure: Callable[[Sequence[Path], Request], list[float]]
+    is_seen_in_training: bool
+    is_estimated: bool
 
 
 def final_returns(run_dirs: Sequence[Path], request: Request) -> list[float]:
@@ -31,5 +44,7 @@ def estimated_returns(run_dirs: Sequence[Path], request: Request) -> list[float]
     return [found[run_dir] for run_dir in run_dirs]
 
 
-PRUNED_BY, ESTIMATED = "return", "ope"
-OBJECTIVES: dict[str, Objective] = {PRUNED_BY: final_returns, ESTIMATED: estimated_returns}
+OBJECTIVES = {
+    "return": Objective(final_returns, is_seen_in_training=True, is_estimated=False),
+    "ope": Objective(estimated_returns, is_seen_in_training=False, is_estimated=True),
+}

@@ -5,6 +5,7 @@ killed anywhere proposes what it would have proposed.
 """
 
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,9 @@ def ends(distribution: Any) -> list[Any]:
 
 def _grid_point(seed: int, space: Space, number: int) -> Any:
     point = dict(zip(space, points(space)[number], strict=True))
-    return optuna.samplers.PartialFixedSampler(point, optuna.samplers.RandomSampler(seed))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(point, optuna.samplers.RandomSampler(seed))
 
 
 def _no_grid(space: Space, num_objectives: int) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 
 from bcq_exp.ope.request import Request
-from bcq_exp.search.objectives import ESTIMATED, OBJECTIVES, PRUNED_BY
+from bcq_exp.search.objectives import OBJECTIVES
 from bcq_exp.search.pruning import PRUNINGS
 from bcq_exp.search.samplers import SAMPLERS, Space, points
 
@@ -62,13 +62,14 @@ class Settings:
         self._check_names("objectives", self.objectives, OBJECTIVES)
         if not self.objectives or len({*self.objectives}) < len(self.objectives):
             raise ValueError(f"hydra.sweeper.objectives={list(self.objectives)}: give one or more, each once")
-        if ESTIMATED in self.objectives and len(self.request.estimators) != 1:
+        if self.is_estimated and len(self.request.estimators) != 1:
             raise ValueError("hydra.sweeper.evaluate: give one estimator, such as {ope: fqe}")
         self._check_names("pruning", [self.pruning], PRUNINGS)
-        if PRUNINGS[self.pruning] is not None and [*self.objectives] != [PRUNED_BY]:
+        seen = [name for name, objective in OBJECTIVES.items() if objective.is_seen_in_training]
+        if PRUNINGS[self.pruning] is not None and (len(self.objectives) > 1 or self.objectives[0] not in seen):
             raise ValueError(
-                f"hydra.sweeper.pruning={self.pruning} compares returns during training: give"
-                f" hydra.sweeper.objectives=[{PRUNED_BY}]"
+                f"hydra.sweeper.pruning={self.pruning} compares trials in training by one objective: give"
+                f" hydra.sweeper.objectives=[{' or '.join(seen)}]"
             )
         if not self.space:
             raise ValueError(
@@ -87,6 +88,11 @@ class Settings:
     def _check_names(key: str, given: Sequence[str], known: Any) -> None:
         if unknown := [name for name in given if name not in known]:
             raise ValueError(f"hydra.sweeper.{key}={', '.join(unknown)} is none of {', '.join(known)}")
+
+    @property
+    def is_estimated(self) -> bool:
+        """Whether an objective is estimated from the dataset."""
+        return any(OBJECTIVES[name].is_estimated for name in self.objectives)
 
     @property
     def each_seed(self) -> Sequence[int]:
@@ -121,5 +127,5 @@ class Settings:
             "hydra.sweeper.seeds": ",".join(map(str, self.each_seed)),
             "hydra.sweeper.pruning": self.pruning,
             "hydra.sweeper.batch_size": str(self.batch_size),
-            **{f"evaluate.{key}": str(value) for key, value in estimated.items() if ESTIMATED in self.objectives},
+            **{f"evaluate.{key}": str(value) for key, value in estimated.items() if self.is_estimated},
         }

@@ -164,7 +164,7 @@ class Study:
             run for runs, found in zip(run_dirs, statuses, strict=True) if found == {"finished"} for run in runs
         ]
         measured = {
-            name: dict(zip(finished, OBJECTIVES[name](finished, self.settings.request), strict=True))
+            name: dict(zip(finished, OBJECTIVES[name].measure(finished, self.settings.request), strict=True))
             for name in self.settings.objectives
         }
         for known, runs, status in zip(self.trials[start:], run_dirs, statuses, strict=False):

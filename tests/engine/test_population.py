@@ -236,6 +236,22 @@ def test_two_populations_of_one_process_keep_their_programs_apart():
         assert (weights(one) - weights(other)).square().mean().sqrt() < 1e-6
 
 
+def test_a_part_whose_members_are_all_stopped_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr("bcq_exp.engine.population.CACHED_BYTES", 1000)
+    population, whole = population_of("discrete_bcq", [0, 1, 2, 3]), population_of("discrete_bcq", [0, 1, 2, 3])
+    assert len(population.parts) > 1
+    for each in (population, whole):
+        each.advance(3)
+    stopped = range(len(population.policies))[population.parts[0].members]
+    before = [weights(population.policies[member]).clone() for member in stopped]
+    population.stop(stopped)
+    for each in (population, whole):
+        each.advance(5)
+    assert all(weights(population.policies[m]).equal(was) for m, was in zip(stopped, before, strict=True))
+    others = [member for member in range(4) if member not in stopped]
+    assert all(weights(population.policies[m]).equal(weights(whole.policies[m])) for m in others)
+
+
 @pytest.mark.parametrize(("kilobytes", "sizes"), [(100, [6]), (3, [3, 3]), (2, [2, 2, 2]), (0, [1] * 6)])
 @pytest.mark.usefixtures("float64")
 def test_members_in_parts_that_fit_the_cache_learn_the_same(kilobytes: int, sizes: list[int], monkeypatch):

@@ -24,7 +24,7 @@ from bcq_exp.io.files import read_json
 from bcq_exp.io.interruption import Interrupted
 from bcq_exp.training.experiment import make_population
 from bcq_exp.training.member import Member
-from bcq_exp.training.trainer import Trainer
+from bcq_exp.training.trainer import Stopping, Trainer
 from cases import checked, random_walk
 
 SMALL = ("network.hidden_sizes=[8]", "batch_size=16", "algorithm.target_update_freq=7", "compile=never")
@@ -46,7 +46,12 @@ class Recorder:
 
 
 def trainer_of(
-    run_dirs: list[Path], recorders: list[Recorder], *, evaluates_beside: bool = False, **schedule: int
+    run_dirs: list[Path],
+    recorders: list[Recorder],
+    *,
+    evaluates_beside: bool = False,
+    stopping: Stopping | None = None,
+    **schedule: int,
 ) -> Trainer:
     """Runs whose evaluations return the update at which the weights were taken, and 0."""
     cfgs = [checked(*SMALL, f"seed={seed}") for seed in range(len(run_dirs))]
@@ -65,7 +70,7 @@ def trainer_of(
         on_step(1, 8)
         taken, deadline = recorders[indices[0]].evaluated[-1], time.monotonic() + 60
         has_checkpoint = taken % periods["checkpoint_freq"] == 0 or taken == periods["num_updates"]
-        while evaluates_beside and not has_checkpoint and population.num_updates == taken:
+        while evaluates_beside and stopping is None and not has_checkpoint and population.num_updates == taken:
             assert time.monotonic() < deadline, "no update was made meanwhile"
             time.sleep(0.001)
             on_step(1, 9)
@@ -85,7 +90,9 @@ def trainer_of(
         )
         for seed, (run_dir, recorder) in enumerate(zip(run_dirs, recorders, strict=True))
     ]
-    return Trainer(population, members, evaluate, **periods, evaluates_beside=evaluates_beside)
+    return Trainer(
+        population, members, evaluate, **periods, evaluates_beside=evaluates_beside, stopping=stopping
+    )
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -234,6 +241,51 @@ def test_a_member_that_diverges_ends_as_failed_and_the_others_go_on(tmp_path: Pa
     resumed.resume()
     assert resumed.failed_at == [9, None]
     assert [summary["failed_at"] for summary in resumed.run()] == [9, None]
+
+
+@pytest.mark.parametrize("evaluates_beside", [False, True])
+def test_members_that_are_chosen_after_an_evaluation_end_as_pruned(tmp_path: Path, evaluates_beside: bool):
+    asked: list[tuple[int, list[float | None]]] = []
+
+    def first_at_the_first(number: int, returns: Any) -> list[int]:
+        asked.append((number, list(returns)))
+        return [0] if number == 1 else []
+
+    def run(name: str, *, is_killed: bool) -> list[dict]:
+        run_dirs = [tmp_path / name / str(seed) for seed in range(2)]
+        for run_dir in run_dirs:
+            run_dir.mkdir(parents=True)
+        made = [Recorder(), Recorder()]
+        trainer = trainer_of(run_dirs, made, evaluates_beside=evaluates_beside, stopping=first_at_the_first)
+        if is_killed:  # after the checkpoint at 18, which knows who was pruned at 10
+            advance = trainer.population.advance
+
+            def stop_after_20(*args: Any) -> None:
+                if trainer.population.num_updates >= 20:
+                    raise Stopped
+                advance(*args)
+
+            trainer.population.advance = stop_after_20
+            with pytest.raises(Stopped):
+                trainer.run()
+            trainer = trainer_of(run_dirs, made, evaluates_beside=evaluates_beside, stopping=first_at_the_first)
+            trainer.resume()
+            assert trainer.population.stopped == {0}
+        summaries = trainer.run()
+        assert summaries == [read_json(run_dir / "summary.json") for run_dir in run_dirs]
+        assert [int(row["update"]) for row in rows(run_dirs[0])] == [4, 8, 10]
+        assert [int(row["update"]) for row in rows(run_dirs[1])] == [4, 8, 10, 12, 16, 20, 24, 25]
+        return summaries
+
+    pruned, finished = run("whole", is_killed=False)
+    assert asked == [(1, [5.0, 5.0]), (2, [None, 10.0])]  # not after the last update
+    assert (pruned["status"], pruned["pruned_at"], pruned["num_updates"]) == ("pruned", 10, 10)
+    assert (pruned["final_return"], finished["final_return"]) == (5.0, 12.5)
+    assert (finished["status"], finished["num_updates"]) == ("finished", 25)
+    assert "pruned_at" not in finished
+    killed = run("killed", is_killed=True)
+    assert [each["final_return"] for each in killed] == [5.0, 12.5]
+    assert [each["status"] for each in killed] == ["pruned", "finished"]
 
 
 def test_a_lone_run_that_diverges_ends_at_once(tmp_path: Path):
