@@ -79,6 +79,7 @@ class SearchSweeper(Sweeper):
         """
         if importlib.util.find_spec("optuna") is None:
             raise SystemExit("error: hydra/sweeper=search needs optuna: pip install 'bcq_exp[optuna]'")
+        from bcq_exp.io.endings import in_one_line
         from bcq_exp.search.pruning import Halving
         from bcq_exp.search.report import FILES, present
         from bcq_exp.search.settings import Settings
@@ -97,8 +98,11 @@ class SearchSweeper(Sweeper):
         except (HydraException, ValueError) as error:
             raise SystemExit(f"error: {error}") from None
         self.check(settings, fixed)
-        if self.master.resume is False:
-            sweep.put_aside(sweep_dir, FILES)
+        if self.master.resume is False and settings.storage is not None:
+            raise SystemExit(
+                f"error: resume=false begins a study anew, and hydra.sweeper.storage={settings.storage} may have one:"
+                " give another storage, without resume=false"
+            )
 
         def train(words: list[list[str]], number: int, halving: Halving | None) -> Sequence[Path]:
             jobs = self.launcher.composed(words, number)
@@ -108,9 +112,12 @@ class SearchSweeper(Sweeper):
             return run_dirs
 
         try:
-            with Study.opened(settings, sweep_dir) as study:
-                study.run(train, fixed)
-                present(study, sweep_dir)
+            with in_one_line():
+                if self.master.resume is False:
+                    sweep.put_aside(sweep_dir, FILES)
+                with Study.opened(settings, sweep_dir) as study:
+                    study.run(train, fixed)
+                    present(study, sweep_dir)
         except ValueError as error:
             raise SystemExit(f"error: {error}") from None
 

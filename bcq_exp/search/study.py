@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from bcq_exp.analysis.results import read_evaluations
 from bcq_exp.io.differences import difference, differing, refusal
@@ -18,7 +19,7 @@ from bcq_exp.io.summary import read_summary
 from bcq_exp.search.objectives import OBJECTIVES
 from bcq_exp.search.pruning import PRUNINGS, Halving, is_rung
 from bcq_exp.search.samplers import SAMPLERS
-from bcq_exp.search.settings import Settings
+from bcq_exp.search.settings import JOURNAL, Settings
 from bcq_exp.training.job import SWEEP_REMEDY
 
 LOCK = "study.lock"
@@ -26,6 +27,21 @@ LOCK = "study.lock"
 Train = Callable[[list[list[str]], int, Halving | None], Sequence[Path]]
 """Trains the jobs of these overrides, the first of which has this number, with this pruning; returns their
 directories."""
+
+
+def kept(settings: Settings, sweep_dir: Path) -> Any:
+    """Optuna's study on disk, made where there is none; raises ValueError where its file is damaged."""
+    try:
+        return optuna.create_study(
+            storage=settings.place(sweep_dir),
+            study_name=sweep_dir.name,
+            directions=["maximize" for _ in settings.objectives],
+            load_if_exists=True,
+        )
+    except (ValueError, LookupError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
+        place = settings.storage or sweep_dir / JOURNAL
+        line = str(error).splitlines()[0]
+        raise ValueError(f"{place} holds no study of Optuna's, or was damaged ({line}); {SWEEP_REMEDY}") from None
 
 
 @dataclass(frozen=True)
@@ -52,15 +68,7 @@ class Study:
         lock = FileLock(sweep_dir / LOCK)
         try:
             with lock.acquire(timeout=0):
-                directions = ["maximize" for _ in settings.objectives]
-                kept = optuna.create_study(
-                    storage=settings.place(sweep_dir),
-                    study_name=sweep_dir.name,
-                    directions=directions,
-                    sampler=optuna.samplers.RandomSampler(),
-                    load_if_exists=True,
-                )
-                study = cls(kept, settings)
+                study = cls(kept(settings, sweep_dir), settings)
                 study.check(sweep_dir)
                 yield study
         except Timeout:

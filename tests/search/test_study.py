@@ -167,3 +167,15 @@ def test_a_study_of_another_search_is_refused_with_what_differs(tmp_path: Path, 
 def test_a_study_that_another_process_has_is_refused(tmp_path: Path):
     with Study.opened(settings_of(), tmp_path), pytest.raises(ValueError, match="another process searches in"):
         search(tmp_path, settings_of(), Runs(tmp_path / "runs"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("study.journal", b"{}\n"), ("study.journal", b"\x00\xff\n\n"), ("own.db", b"x" * 200)]
+)
+def test_a_damaged_study_is_named(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    storage = None if name == "study.journal" else str(tmp_path / name)
+    with pytest.raises(ValueError) as caught:
+        search(tmp_path, settings_of(storage=storage), Runs(tmp_path / "runs"))
+    assert str(caught.value).startswith(f"{tmp_path / name} holds no study of Optuna's, or was damaged")
+    assert "\n" not in str(caught.value)
