@@ -237,7 +237,7 @@ def test_two_populations_of_one_process_keep_their_programs_apart():
 
 
 def test_a_part_whose_members_are_all_stopped_stays_as_it_is(monkeypatch):
-    monkeypatch.setattr("bcq_exp.engine.population.CACHED_BYTES", 1000)
+    monkeypatch.setattr("bcq_exp.engine.population.EAGER_BYTES", 1000)
     population, whole = population_of("discrete_bcq", [0, 1, 2, 3]), population_of("discrete_bcq", [0, 1, 2, 3])
     assert len(population.parts) > 1
     for each in (population, whole):
