@@ -90,9 +90,7 @@ def trainer_of(
         )
         for seed, (run_dir, recorder) in enumerate(zip(run_dirs, recorders, strict=True))
     ]
-    return Trainer(
-        population, members, evaluate, **periods, evaluates_beside=evaluates_beside, stopping=stopping
-    )
+    return Trainer(population, members, evaluate, **periods, evaluates_beside=evaluates_beside, stopping=stopping)
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
