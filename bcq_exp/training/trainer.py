@@ -279,26 +279,21 @@ class Trainer:
         self.saved_at = done
 
     def _finish(self) -> list[dict[str, Any]]:
-        summaries = [self._summary(member, at) for member, at in zip(self.members, self.failed_at, strict=True)]
+        done, compiling = self.population.num_updates, self.population.compile_seconds
+        common = {
+            "updates_per_second": done / self.seconds if self.seconds else None,
+            "num_members": len(self.members),
+            "is_compiled": self.population.is_compiled,
+            "compile_seconds": compiling,
+        }
+        summaries = [
+            member.summary(done, at) | common for member, at in zip(self.members, self.failed_at, strict=True)
+        ]
         for member, logger, summary in zip(self.members, self.loggers, summaries, strict=True):
             write_json(member.run_dir / "summary.json", summary)
             logger.finish(summary)
-        compiling = self.population.compile_seconds
-        log.info(
-            "%d updates in %s%s",
-            self.population.num_updates,
-            timedelta(seconds=round(self.seconds)),
-            f", besides {compiling:.1f} s of compiling" if compiling else "",
-        )
+        said = f", besides {compiling:.1f} s of compiling" if compiling else ""
+        log.info("%d updates in %s%s", done, timedelta(seconds=round(self.seconds)), said)
         for member in self.members:
             member.release()
         return summaries
-
-    def _summary(self, member: Member, failed_at: int | None) -> dict[str, Any]:
-        return {
-            **member.summary(self.population.num_updates, failed_at),
-            "updates_per_second": self.population.num_updates / self.seconds if self.seconds else None,
-            "num_members": len(self.members),
-            "is_compiled": self.population.is_compiled,
-            "compile_seconds": self.population.compile_seconds,
-        }
