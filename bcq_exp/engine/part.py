@@ -44,7 +44,7 @@ class Part:
         metrics_of: Sequence[Sequence[str]],
     ) -> None:
         self.members, self.policies, self.state, self.streams = members, policies, state, streams
-        self.optimizer, self.corrections, self.metrics_of = optimizer, optimizer.corrections(), metrics_of
+        self.optimizer, self.corrections, self.metrics_of = optimizer, optimizer.corrections(members), metrics_of
         self.algorithm, self.num_updates = policies[0].algorithm, policies[0].num_updates
         self.counts = {name: 0 for names in metrics_of for name in names}  # updates that measured each metric
         self.schedulers = [policy.lr_scheduler for policy in policies if policy.lr_scheduler is not None]

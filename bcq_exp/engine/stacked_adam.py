@@ -117,10 +117,12 @@ class StackedAdam:
     def _numbers(self, key: str, name: str) -> list[float]:
         return [optimizer.param_groups[0][name] for optimizer in self.optimizers[key]]
 
-    def corrections(self) -> list[Corrections]:
-        """Those of each group, from the members' counts on; equal groups have one in common."""
+    def corrections(self, members: slice) -> list[Corrections]:
+        """Those of each group for some members, from their counts on; equal groups have one in common."""
         made = [
-            Corrections(int(self.states[keys[0]][0]["step"]), (self.beta1, self.beta2), self.moments.means[keys[0]])
+            Corrections(
+                int(self.states[keys[0]][members][0]["step"]), (self.beta1, self.beta2), self.moments.means[keys[0]]
+            )
             for keys in self.groups
         ]
         return [made[first] for first in self.first]

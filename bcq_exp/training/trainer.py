@@ -107,6 +107,9 @@ class Trainer:
     def _take(self, states: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """Load each member's state; returns the content of each `metrics.csv`."""
         first = states[0]
+        for member, state in zip(self.members, states, strict=True):
+            member.last_evaluation, member.pruned_at = state["last_evaluation"], state.get("pruned_at")
+        self.population.stop([index for index, member in enumerate(self.members) if member.pruned_at is not None])
         self.population.load_state([state["learner"] for state in states])
         self.seconds, self.saved_at = first["seconds"], self.population.num_updates
         self._are_events_due = first["are_events_due"]
@@ -115,9 +118,6 @@ class Trainer:
         held = zip(*(state["held"] for state in states), strict=True)
         self._held = [(rows[0][0], [metrics for _, metrics in rows]) for rows in held]
         self._evaluated = [state["evaluated"] for state in states]
-        for member, state in zip(self.members, states, strict=True):
-            member.last_evaluation, member.pruned_at = state["last_evaluation"], state.get("pruned_at")
-        self.population.stop([index for index, member in enumerate(self.members) if member.pruned_at is not None])
         return [state["metrics"] for state in states]
 
     def run(self) -> list[dict[str, Any]]:
@@ -286,9 +286,7 @@ class Trainer:
             "is_compiled": self.population.is_compiled,
             "compile_seconds": compiling,
         }
-        summaries = [
-            member.summary(done, at) | common for member, at in zip(self.members, self.failed_at, strict=True)
-        ]
+        summaries = [member.summary(done, at) | common for member, at in zip(self.members, self.failed_at, strict=True)]
         for member, logger, summary in zip(self.members, self.loggers, summaries, strict=True):
             write_json(member.run_dir / "summary.json", summary)
             logger.finish(summary)

@@ -177,6 +177,31 @@ def test_a_member_that_diverges_is_found_with_its_update_and_leaves_the_others_a
     assert torch.equal(weights(broken.policies[1]), weights(whole.policies[1]))
 
 
+def test_members_that_are_stopped_stay_as_they_are_and_are_loaded_so(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("bcq_exp.engine.population.EAGER_BYTES", 0)  # a part each
+    population, whole = population_of("discrete_bcq", [0, 1, 2]), population_of("discrete_bcq", [0, 1, 2])
+    population.advance(5)
+    population.stop([0, 2])
+    ended = [weights(policy).clone() for policy in population.policies]
+    population.advance(4)
+    whole.advance(9)
+    assert [torch.equal(weights(policy), end) for policy, end in zip(population.policies, ended, strict=True)] == [
+        True, False, True,
+    ]  # fmt: skip
+    assert torch.equal(weights(population.policies[1]), weights(whole.policies[1]))
+    assert (population.num_updates, [policy.num_updates for policy in population.policies]) == (9, [5, 9, 5])
+    states = [population.state(member) for member in range(3)]
+    resumed = population_of("discrete_bcq", [0, 1, 2])
+    resumed.stop([0, 2])
+    resumed.load_state(states)
+    for each in (resumed, whole):
+        each.advance(3)
+    assert torch.equal(weights(resumed.policies[0]), ended[0])
+    assert torch.equal(weights(resumed.policies[1]), weights(whole.policies[1]))
+    with pytest.raises(ValueError, match="different updates"):
+        population_of("discrete_bcq", [0, 1, 2]).load_state(states)
+
+
 def test_metrics_are_means_since_they_were_last_read_and_delayed_stages_count_only_their_own_updates():
     population, twin = population_of("td3_bc", [0]), population_of("td3_bc", [0])
     assert population.metric_names == ["critic1_loss", "critic2_loss", "actor_loss", "bc_loss"]

@@ -19,7 +19,7 @@ def test_members_step_as_torchs_own_optimizers_do(kind: type):
     optimizers = [kind([param], **own) for param, own in zip(members, settings, strict=True)]
     stacked = {"w": stack(members)}
     together = StackedAdam([["w"]], {"w": members}, {"w": optimizers})
-    counted = together.corrections()
+    counted = together.corrections(slice(0, 1))
     for update in range(5):
         if update == 3:
             for optimizer in (*lone, *optimizers):
@@ -69,7 +69,7 @@ def test_a_group_that_stands_there_twice_counts_its_steps_together():
     optimizer = Adam([member], lr=0.1)
     stacked = {"w": stack([member])}
     together = StackedAdam([["w"], ["w"]], {"w": [member]}, {"w": [optimizer]})
-    counted = together.corrections()
+    counted = together.corrections(slice(0, 1))
     for group in (0, 0, 1, 0, 1):
         alone.grad = torch.randn(2)
         lone.step()

@@ -242,7 +242,12 @@ def test_a_member_that_diverges_ends_as_failed_and_the_others_go_on(tmp_path: Pa
 
 
 @pytest.mark.parametrize("evaluates_beside", [False, True])
-def test_members_that_are_chosen_after_an_evaluation_end_as_pruned(tmp_path: Path, evaluates_beside: bool):
+@pytest.mark.parametrize("is_parted", [False, True])
+def test_members_that_are_chosen_after_an_evaluation_end_as_pruned(
+    tmp_path: Path, evaluates_beside: bool, is_parted: bool, monkeypatch: pytest.MonkeyPatch
+):
+    if is_parted:  # each member is updated by a call of its own, which ends with it
+        monkeypatch.setattr("bcq_exp.engine.population.EAGER_BYTES", 0)
     asked: list[tuple[int, list[float | None]]] = []
 
     def first_at_the_first(number: int, returns: Any) -> list[int]:
