@@ -145,8 +145,7 @@ class PopulationLauncher(Launcher):
                 typed = [override for override in overrides if not override.startswith("resume=")]
                 made = composer.compose(typed, number)
                 # A GPU is looked for where the job will run: the machine that hands jobs to SLURM may have none.
-                checkable = made.task if launch.chosen.is_here else made.task | {"device": "cpu"}
-                cfg = checked(checkable, answers)
+                cfg = checked(made.task, answers, is_here=launch.chosen.is_here)
                 jobs.append(Job(cfg, made.run_dir, made.task, tuple(overrides), sweep_dir.name, made.hydra))
             except (HydraException, ValueError) as error:
                 errors[explain(error, overrides)] = None

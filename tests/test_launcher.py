@@ -154,7 +154,7 @@ def test_every_sweep_of_the_documents_can_be_launched(hydra_context: HydraContex
         parsed = OverridesParser.create(loader).parse_overrides(typed)
         (jobs,) = OnceSweeper.split_arguments([each for each in parsed if not each.is_hydra_override()], None)
         assert len(jobs) >= 64
-        checked(Composer(hydra_context, master).compose(jobs[-1], 0).task, Answers())
+        checked(Composer(hydra_context, master).compose(jobs[-1], 0).task, Answers(), is_here=True)
 
 
 def test_what_is_written_reads_as_what_was_composed(hydra_context: HydraContext, tmp_path: Path):

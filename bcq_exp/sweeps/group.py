@@ -197,6 +197,6 @@ def read_jobs(group: Group) -> list[Job]:
         cfg = saved_config(run_dir, allow_modules=None)  # any module: `check_configuration` holds it to the manifest
         values = plain(cfg)
         check_configuration(run_dir, values)
-        typed = checked(values, answers)
+        typed = checked(values, answers, is_here=True)
         jobs.append(Job(typed, run_dir, values, saved_overrides(run_dir), group.sweep_dir.name))
     return jobs

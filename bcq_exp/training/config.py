@@ -156,15 +156,16 @@ class RunConfig:
 
 def check(cfg: DictConfig) -> RunConfig:
     """The typed configuration; raises ValueError as `checked`."""
-    return checked(plain(cfg), Answers())
+    return checked(plain(cfg), Answers(), is_here=True)
 
 
-def checked(values: Mapping[str, Any], answers: Answers) -> RunConfig:
+def checked(values: Mapping[str, Any], answers: Answers, *, is_here: bool) -> RunConfig:
     """The typed configuration.
 
     Args:
         values: as `plain` returns them.
         answers: of the configurations that were checked before; equal sections are one object.
+        is_here: whether it will run on this machine, so that its device must be there.
 
     Raises:
         ValueError: with all that is wrong, a line each: unknown, missing and mistyped keys, numbers out of range, and
@@ -199,6 +200,7 @@ def checked(values: Mapping[str, Any], answers: Answers) -> RunConfig:
     errors += answers.of(dataset_errors, parts["dataset"]) + optimizer_errors(parts["optimizer"])
     errors += parts["logger"].errors()
     found_spaces = checked_spaces(parts["dataset"].env, errors)
+    errors += device_errors(parts["schedule"].device) if is_here else []
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
         errors += network_errors(parts["network"], parts["algorithm"], found_spaces[0])
@@ -251,7 +253,6 @@ def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action
         except ValueError as error:
             errors.append(f"algorithm.{error}")
     errors += [f"algorithm.{line}" for line in algorithm.contradictions()]
-    errors += device_errors(schedule.device)
     is_on_gpu = schedule.device.partition(":")[0] == "cuda"
     if schedule.precision == "tf32" and not is_on_gpu:
         errors.append(f"precision=tf32 is of GPUs (device=cuda), not of device={schedule.device}; give fp32 or bf16")

@@ -106,7 +106,7 @@ def test_a_group_has_no_more_members_than_a_process_can_open_files_for(
 def test_the_smallest_networks_need_memory_too(discrete_file: Path):
     smallest = ("algorithm=bc_discrete", "network.hidden_sizes=[1]", "batch_size=1")
     (one,) = jobs_on(discrete_file, Path("/sweep"), *smallest, seeds=[0])
-    assert need(one.cfg, read_transitions(discrete_file)).largest(10**9) > 1000
+    assert need(one.cfg, read_transitions(discrete_file), 1).largest(10**9) > 1000
 
 
 def test_without_want_of_memory_nothing_is_split_or_said(

@@ -303,14 +303,14 @@ def test_what_many_configurations_share_is_checked_once(monkeypatch: pytest.Monk
     loaded, load, answers = [], Behaviour.load, Answers()
     monkeypatch.setattr(Behaviour, "load", lambda name: loaded.append(name) or load(name))
     values = OmegaConf.to_container(composed(), resolve=True)
-    found = [config.checked(values | {"seed": seed}, answers) for seed in (0, 1, 2, 0)]
+    found = [config.checked(values | {"seed": seed}, answers, is_here=True) for seed in (0, 1, 2, 0)]
     assert loaded == ["cartpole"]
     assert [each.schedule.seed for each in found] == [0, 1, 2, 0]
     assert found[0] == found[3] == checked()
     assert found[0].algorithm is found[1].algorithm
     for _ in range(2):
         with pytest.raises(ValueError, match=r"^seed=-1 is .*\nbatch_size=0 is .*$"):
-            config.checked(values | {"seed": -1, "batch_size": 0}, answers)
+            config.checked(values | {"seed": -1, "batch_size": 0}, answers, is_here=True)
 
 
 def test_a_configuration_read_from_disk_is_checked_like_any_other(tmp_path: Path):

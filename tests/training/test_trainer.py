@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -426,7 +427,7 @@ def test_runs_that_a_signal_stopped_end_like_runs_that_were_not(
 
 def test_a_signal_before_the_first_update_or_behind_a_checkpoint_ends_the_run_at_once(tmp_path: Path):
     trainer = trainer_of([tmp_path], [Recorder()])
-    trainer.population.update = lambda *_: send(signal.SIGHUP)
+    trainer.population.step = Mock(side_effect=lambda *_: send(signal.SIGHUP))
     with pytest.raises(Interrupted):
         trainer.run()
     assert not (tmp_path / "checkpoints").exists()

@@ -110,7 +110,7 @@ def test_slurm_is_asked_for_gpus_that_this_machine_lacks_and_its_refusal_is_told
     monkeypatch.setenv("REFUSAL", "sbatch: error: invalid partition specified: fast")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     done = sweep(tmp_path, *QUICK, *on_file(discrete_file), "algorithm=bc_discrete,dqn", "device=cuda",
-                 "hydra.launcher.executor=submitit_slurm", "hydra.sweep.dir=sweep",
+                 "precision=tf32", "hydra.launcher.executor=submitit_slurm", "hydra.sweep.dir=sweep",
                  "hydra.launcher.options={timeout_min: 90, slurm_partition: fast}")  # fmt: skip
     assert done.returncode == 1
     assert "invalid partition specified: fast" in done.stderr
