@@ -45,6 +45,18 @@ def num_threads_of(setting: int | str, num_members: int, most: int) -> int:
     return min(int(setting), most)
 
 
+def prepare_for(setting: int | str, num_members: int) -> int:
+    """Prepare the process for a population's updates, and return the cores that it uses.
+
+    Args:
+        setting: as for `num_threads_of`.
+        num_members: of the population.
+    """
+    num_threads = num_threads_of(setting, num_members, num_cores())
+    prepare_process(num_threads if num_members == 1 else min(LONE_THREADS, num_threads))
+    return num_threads
+
+
 def prepare_process(num_threads: int) -> None:
     """Set torch's threads, round subnormal numbers (below 1e-38) to zero, and keep freed memory in the process.
 

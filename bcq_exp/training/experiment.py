@@ -19,11 +19,10 @@ from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.engine.acting import ActingPopulation
 from bcq_exp.engine.launches import updates_per_launch_of
 from bcq_exp.engine.machine import (
-    LONE_THREADS,
     checked_precision,
     num_cores,
     num_threads_of,
-    prepare_process,
+    prepare_for,
     should_compile,
 )
 from bcq_exp.engine.optim import make_optimizer, make_schedule
@@ -66,8 +65,7 @@ def build(jobs: Sequence[Job], stopping: Stopping | None = None) -> Trainer:
     """
     cfg = jobs[0].cfg
     schedule = cfg.schedule
-    num_threads = num_threads_of(schedule.num_threads, len(jobs), num_cores())
-    prepare_process(num_threads if len(jobs) == 1 else min(LONE_THREADS, num_threads))
+    num_threads = prepare_for(schedule.num_threads, len(jobs))
     transitions = check_against(
         load_transitions(cfg.dataset, allow_code_change=schedule.allow_code_change),
         cfg.observation_space,

@@ -16,6 +16,7 @@ from bcq_exp.engine.machine import (
     has_onednn,
     num_cores,
     num_threads_of,
+    prepare_for,
     prepare_process,
     should_compile,
 )
@@ -113,6 +114,17 @@ def test_members_that_train_side_by_side_use_all_cores_and_a_lone_one_two(
     setting: int | str, num_members: int, most: int, expected: int
 ):
     assert num_threads_of(setting, num_members, most) == expected
+
+
+@pytest.mark.parametrize(("num_members", "cores", "of_torch"), [(1, 2, 2), (16, 8, 2)])
+def test_a_population_uses_all_cores_and_torch_as_many_threads_as_for_a_lone_member(
+    num_members: int, cores: int, of_torch: int, monkeypatch: pytest.MonkeyPatch
+):
+    threads: list[int] = []
+    monkeypatch.setattr("bcq_exp.engine.machine.num_cores", lambda: 8)
+    monkeypatch.setattr("bcq_exp.engine.machine.prepare_process", threads.append)
+    assert prepare_for("auto", num_members) == cores
+    assert threads == [of_torch]
 
 
 @pytest.mark.parametrize(
