@@ -71,7 +71,7 @@ def test_a_block_fills_the_time_that_it_is_given(tmp_path: Path) -> None:
     assert timing.seconds == pytest.approx([0.01, 0.01])
 
 
-@pytest.mark.parametrize("number", [0, 1, 3], ids=["prepared", "calibrated", "timed"])
+@pytest.mark.parametrize(("number", "begun"), [(0, 0), (1, 0), (5, 2)], ids=["prepared", "calibrated", "timed"])
 @pytest.mark.parametrize(
     ("how", "said"),
     [
@@ -81,14 +81,14 @@ def test_a_block_fills_the_time_that_it_is_given(tmp_path: Path) -> None:
     ],
 )
 def test_one_that_breaks_drops_out_with_its_reason_and_the_others_go_on(
-    how: str, said: str, number: int, tmp_path: Path
+    how: str, said: str, number: int, begun: int, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
     timings = entered(fake("a", log), fake("b", log, f"{how} {number}"), fake("c", log))
     run(timings, rounds=3)
     assert [timing.error for timing in timings] == [None, said, None]
     assert [len(timing.seconds) for timing in (timings[0], timings[2])] == [3, 3]
-    assert len(blocks(log)) == 6 + max(0, number - 1)
+    assert len(blocks(log)) == 6 + begun
 
 
 def test_one_whose_environment_is_not_there_is_a_row_too(tmp_path: Path) -> None:
@@ -156,7 +156,8 @@ def test_a_peers_sweep_that_breaks_is_a_row(tmp_path: Path) -> None:
 
 def test_a_bar_in_an_error_does_not_break_the_file() -> None:
     grid = Grid("title", ("a", "b"), [("x | y", "z")])
-    text = report([grid], {"ours": "note"}, machine="box", versions={"torch": "1", "d3rlpy": "2"}, how="Today.")
+    versions = {"torch": "1", "d3rlpy": "2"}
+    text = report("Speed", [grid], {"ours": "note"}, about="In turn.", machine="box", versions=versions, how="Today.")
     assert "box. d3rlpy 2, torch 1. Today." in text
     assert [line.count("|") for line in text.splitlines() if line.startswith("|")] == [3, 3, 3]
 

@@ -14,12 +14,17 @@ from rich.console import Console
 from experiments.benchmark.cases import CASES, Case
 from experiments.benchmark.machine import machine
 from experiments.benchmark.peers.arena import ROOT, Contestant, Timing, compete
-from experiments.benchmark.peers.contestants import NOTES, PACKAGE, authors, contestants, peer
+from experiments.benchmark.peers.contestants import NOTES, PACKAGE, authors, contestants, peer, work
 from experiments.benchmark.peers.protocol import save
 from experiments.benchmark.peers.sweep import NUM_MEMBERS, SweepRow, sweep
 from experiments.benchmark.peers.tables import Grid, floors, report, sweeps, updates
 
 SWEEP_CASE = "discrete-64"  # whose update a sweep's members make
+ABOUT = (
+    "Contestants work in turn, one at a time, each in its own process for a whole case. The floor is the time of our "
+    "update's matrix operations, convolutions included, at the rate of large matrix products that our process measures "
+    "in each round, in the precision of the row. All figures include minibatch sampling."
+)
 
 console = Console(stderr=True)
 
@@ -53,15 +58,10 @@ def run(case: Case, args: argparse.Namespace) -> list[Timing]:
             console.print(f"{case.title}, threads: {num_threads}")
             entered = contestants(case, args.device, args.peers_python)
             timings = [Timing(contestant, case.title, num_threads) for contestant in entered]
-            common = (f"device={args.device}", f"num_threads={num_threads}")
+            overrides = (f"device={args.device}", f"num_threads={num_threads}")
 
-            def work_of(contestant: Contestant, common: tuple[str, ...] = common) -> dict[str, Any]:
-                return {
-                    "config": case.config(*common, *contestant.overrides),
-                    "data": str(data),
-                    "num_actions": case.num_actions,
-                    "options": contestant.options,
-                }
+            def work_of(contestant: Contestant, overrides: tuple[str, ...] = overrides) -> dict[str, Any]:
+                return work(case, data, contestant, *overrides)
 
             compete(timings, work_of, rounds=args.rounds, seconds=args.seconds)
             found += timings
@@ -94,7 +94,7 @@ def main() -> None:
     if args.write is not None:
         versions = {name: value for timing in timings for name, value in timing.facts.get("versions", {}).items()}
         how = f"Measured on {date.today()} by `python -m {PACKAGE} {shlex.join(sys.argv[1:])}`."
-        text = report(grids, NOTES, machine=machine(args.device), versions=versions, how=how)
+        text = report("Speed", grids, NOTES, about=ABOUT, machine=machine(args.device), versions=versions, how=how)
         args.write.write_text(text, encoding="utf-8")
 
 

@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from bcq_exp.engine.waiting import CALM, PERIOD, SETTINGS
+
 ROOT = Path(__file__).parents[3]
 RATE_SECONDS = 0.3
 CALIBRATION = 10  # updates that tell how many fill a block
+SETTLE = (CALM + 2) * PERIOD  # seconds after which our threads wait for each other as they do where none else works
+THREADING = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", *SETTINGS)  # of the caller; contestants do not see them
 
 
 class ContestantFailed(Exception):
@@ -49,15 +53,17 @@ class Worker:
 
     Args:
         command: that starts it.
-        num_threads: of OpenMP in it.
+        num_threads: of OpenMP in it; None for what its libraries choose.
 
     Raises:
         ContestantFailed: there is no such program.
     """
 
-    def __init__(self, command: Sequence[str], num_threads: int) -> None:
+    def __init__(self, command: Sequence[str], num_threads: int | None) -> None:
         self.stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
-        env = {**os.environ, "OMP_NUM_THREADS": str(num_threads)}
+        env = {name: value for name, value in os.environ.items() if name not in THREADING}
+        if num_threads is not None:
+            env["OMP_NUM_THREADS"] = str(num_threads)
         pipe = subprocess.PIPE
         try:
             self.process = subprocess.Popen(
@@ -109,7 +115,7 @@ class Timing:
     Args:
         contestant: who.
         title: of the case.
-        num_threads: of torch.
+        num_threads: of torch; None for what a run chooses.
         facts: what it said of itself.
         block: updates of a round.
         seconds: an update took in each round.
@@ -119,7 +125,7 @@ class Timing:
 
     contestant: Contestant
     title: str
-    num_threads: int
+    num_threads: int | None
     facts: dict[str, Any] = field(default_factory=dict)
     block: int = 0
     seconds: list[float] = field(default_factory=list)
@@ -136,6 +142,9 @@ def compete(
     timings: Sequence[Timing], work_of: Callable[[Contestant], dict[str, Any]], *, rounds: int, seconds: float
 ) -> None:
     """Prepare all contestants, then run a block of updates of each in turn. A contestant that fails drops out.
+
+    Where there are several, each works for `SETTLE` seconds before its block: our threads still sleep then, as they do
+    where others work.
 
     Args:
         timings: filled in place.
@@ -160,6 +169,8 @@ def compete(
         timing.block = max(1, round(seconds * CALIBRATION / max(taken, 1e-9)))
 
     def timed(timing: Timing, worker: Worker) -> None:
+        if len(timings) > 1:
+            worker.ask({"seconds": SETTLE})
         taken = worker.ask({"updates": timing.block})["seconds"]
         if "flop" in timing.facts:
             timing.rates.append(worker.ask({"rate": RATE_SECONDS})["rate"])

@@ -6,6 +6,7 @@ floats in [0, 255].
 """
 
 import copy
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from experiments.benchmark.peers.protocol import Prepared, Work, serve
+from experiments.benchmark.peers.protocol import Prepared, Work, repeat, serve
 
 
 def linear(*sizes: int) -> nn.Sequential:
@@ -92,11 +93,7 @@ def prepare(work: Work) -> Prepared:
     """A learner of the work's sizes."""
     learner = DiscreteBCQ(work)
 
-    def advance(num_updates: int) -> None:
-        for _ in range(num_updates):
-            learner.update()
-
-    return Prepared(advance, (), {})
+    return Prepared(partial(repeat, learner.update), (), {})
 
 
 if __name__ == "__main__":

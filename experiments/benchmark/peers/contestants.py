@@ -1,6 +1,9 @@
 """The contestants of each case."""
 
 import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from experiments.benchmark.cases import Case
 from experiments.benchmark.peers.arena import Contestant
@@ -24,6 +27,23 @@ NOTES = {
 }
 
 
+def work(case: Case, data: Path, contestant: Contestant, *overrides: str) -> dict[str, Any]:
+    """The fields of a contestant's `Work`.
+
+    Args:
+        case: to be timed.
+        data: file of its transitions.
+        contestant: that does the work.
+        overrides: of the configuration, for all contestants.
+    """
+    return {
+        "config": case.config(*overrides, *contestant.overrides),
+        "data": str(data),
+        "num_actions": case.num_actions,
+        "options": contestant.options,
+    }
+
+
 def command(module: str, python: str) -> tuple[str, ...]:
     """The command that starts a contestant's process."""
     return (python, "-m", f"{PACKAGE}.{module}")
@@ -33,6 +53,11 @@ def peer(name: str, python: str) -> Contestant:
     """tianshou or d3rlpy, unchanged."""
     options = {"compile_graph": False} if name == "d3rlpy" else {}
     return Contestant(name, command(f"{name}_worker", python), is_peer=True, options=options)
+
+
+def compiled_d3rlpy(python: str) -> Contestant:
+    """d3rlpy with `compile_graph`, which has an effect on CUDA only."""
+    return replace(peer("d3rlpy", python), name="d3rlpy, compiled", options={"compile_graph": True})
 
 
 def authors() -> Contestant:
@@ -68,6 +93,5 @@ def contestants(case: Case, device: str, peers_python: str) -> list[Contestant]:
     found = [ours(members, precision) for precision in ("fp32", "bf16")[: 1 + is_large] for members in sizes]
     found += [peer("tianshou", peers_python), peer("d3rlpy", peers_python)]
     if is_cuda:
-        compiled = command("d3rlpy_worker", peers_python)
-        found.append(Contestant("d3rlpy, compiled", compiled, is_peer=True, options={"compile_graph": True}))
+        found.append(compiled_d3rlpy(peers_python))
     return found if is_continuous else [*found, authors()]

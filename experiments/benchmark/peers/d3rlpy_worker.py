@@ -1,5 +1,7 @@
 """d3rlpy: `sample_transition_batch` of its `MDPDataset`, then the algorithm's `update`, as its own `fit` does."""
 
+from functools import partial
+
 import d3rlpy
 from d3rlpy.algos import BCQ, BCQConfig, DiscreteBCQ, DiscreteBCQConfig
 from d3rlpy.constants import ActionSpace
@@ -7,7 +9,7 @@ from d3rlpy.dataset import MDPDataset
 from d3rlpy.models.encoders import EncoderFactory, PixelEncoderFactory, VectorEncoderFactory
 from d3rlpy.preprocessing import PixelObservationScaler
 
-from experiments.benchmark.peers.protocol import Prepared, Work, serve
+from experiments.benchmark.peers.protocol import Prepared, Work, repeat, serve
 
 
 def continuous(work: Work) -> BCQ:
@@ -72,11 +74,10 @@ def prepare(work: Work) -> Prepared:
     algo = discrete(work) if work.is_discrete else continuous(work)
     algo.build_with_dataset(dataset)
 
-    def advance(num_updates: int) -> None:
-        for _ in range(num_updates):
-            algo.update(dataset.sample_transition_batch(algo.batch_size))
+    def update() -> None:
+        algo.update(dataset.sample_transition_batch(algo.batch_size))
 
-    return Prepared(advance, ("d3rlpy",), {})
+    return Prepared(partial(repeat, update), ("d3rlpy",), {})
 
 
 if __name__ == "__main__":

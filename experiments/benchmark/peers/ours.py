@@ -1,20 +1,23 @@
 """This project's engine, compiled, as a run uses it: metrics are read each `log_freq` updates."""
 
-from bcq_exp.engine.machine import prepare_process
+from bcq_exp.engine.machine import prepare_for
 from experiments.benchmark.cases import flop, population, typed
-from experiments.benchmark.peers.protocol import Prepared, Work, serve
+from experiments.benchmark.peers.protocol import IsOver, Prepared, Work, serve
 
 
 def prepare(work: Work) -> Prepared:
     """A population on the work's transitions; `members` is its size."""
     columns, cfg = work.columns(), typed(work.config)
-    prepare_process(cfg.schedule.num_threads)
-    timed = population(cfg, columns, work.options["members"])
+    num_members = work.options["members"]
+    prepare_for(cfg.schedule.num_threads, num_members)
+    timed = population(cfg, columns, num_members)
 
-    def advance(num_updates: int) -> None:
-        for start in range(0, num_updates, cfg.schedule.log_freq):
-            timed.advance(min(cfg.schedule.log_freq, num_updates - start))
+    def advance(num_updates: int, is_over: IsOver) -> int:
+        before = timed.num_updates
+        while (made := timed.num_updates - before) < num_updates and not (made and is_over()):
+            timed.advance(min(cfg.schedule.log_freq, num_updates - made), is_over)
             timed.read_metrics()
+        return made
 
     return Prepared(advance, (), {"flop": flop(work.config, columns)})
 

@@ -1,14 +1,17 @@
 """The protocol of a contestant's process: a line of JSON in, a line of JSON out.
 
-    {"prepare": {...}}    the fields of `Work`, and `threads`; answered by facts about the contestant
-    {"updates": k}        answered by {"seconds": ...}, the device's work included
-    {"rate": seconds}     of measuring; answered by {"rate": ...}, FLOP/s of matrix products in this process
+    {"prepare": {...}}    the fields of `Work`, and `threads`: of torch, or null for its own choice; answered by facts
+                          about the contestant
+    {"updates": k}        answered by {"updates": k, "seconds": ...}, the device's work included
+    {"seconds": s}        of updates, as many as fit; answered in the same way
+    {"rate": s}           seconds of measuring; answered by {"rate": ...}, FLOP/s of matrix products in this process
 
 Every answer may be {"error": ...} instead. This module needs torch and numpy, not this package: it runs in the peers'
 environment too.
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -70,17 +73,30 @@ def save(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
     np.savez(path, **arrays)
 
 
+IsOver = Callable[[], bool]
+
+
+def repeat(update: Callable[[], object], num_updates: int, is_over: IsOver) -> int:
+    """Make so many updates, or fewer where `is_over` after one of them; returns how many."""
+    for number in range(num_updates):
+        update()
+        if is_over():
+            return number + 1
+    return num_updates
+
+
 @dataclass(frozen=True)
 class Prepared:
     """A contestant that is ready.
 
     Args:
-        advance: makes so many updates of all members.
+        advance: makes so many updates of all members, or fewer where the function says that time is over; returns how
+            many it made.
         packages: whose versions the table names.
         facts: further facts for the parent.
     """
 
-    advance: Callable[[int], object]
+    advance: Callable[[int, IsOver], int]
     packages: tuple[str, ...]
     facts: dict[str, Any]
 
@@ -89,6 +105,16 @@ def summary(error: BaseException) -> str:
     """An error in one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def timed(
+    prepared: Prepared, device: str, *, updates: int = sys.maxsize, seconds: float = math.inf
+) -> dict[str, float]:
+    """Make so many updates, or as many as fit into the time; how many, and the seconds they took."""
+    start = time.perf_counter()
+    made = prepared.advance(updates, lambda: time.perf_counter() - start >= seconds)
+    wait(device)
+    return {"updates": made, "seconds": time.perf_counter() - start}
 
 
 def serve(prepare: Callable[[Work], Prepared]) -> None:
@@ -102,20 +128,18 @@ def serve(prepare: Callable[[Work], Prepared]) -> None:
         answer: dict[str, Any]
         try:
             if "prepare" in request:
-                torch.set_num_threads(request["prepare"].pop("threads"))
+                if (num_threads := request["prepare"].pop("threads")) is not None:
+                    torch.set_num_threads(num_threads)
                 work = Work(**request["prepare"])
                 prepared = prepare(work)
-                prepared.advance(WARM_UP)
+                prepared.advance(WARM_UP, lambda: False)
                 wait(work.device)
                 versions = {name: version(name) for name in (*prepared.packages, "torch", "numpy")}
                 answer = {"versions": versions, **prepared.facts}
-            elif "updates" in request:
-                start = time.perf_counter()
-                prepared.advance(request["updates"])
-                wait(work.device)
-                answer = {"seconds": time.perf_counter() - start}
-            else:
+            elif "rate" in request:
                 answer = {"rate": matrix_rate(work.device, work.config["precision"], request["rate"])}
+            else:
+                answer = timed(prepared, work.device, **request)
         except Exception as error:  # the parent makes a row of it
             answer = {"error": summary(error)}
         print(json.dumps(answer), file=answers)

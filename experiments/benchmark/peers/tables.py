@@ -1,6 +1,6 @@
 """Tables of the figures, for the terminal and for a file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -45,9 +45,9 @@ class Grid:
         return f"## {self.title}\n\n{self.table()}\n"
 
 
-def floors(timings: Sequence[Timing]) -> dict[tuple[str, int, str], float]:
+def floors(timings: Sequence[Timing]) -> dict[tuple[str, int | None, str], float]:
     """Milliseconds of an update's matrix operations at the measured rate, by title, threads and precision."""
-    found: dict[tuple[str, int, str], float] = {}
+    found: dict[tuple[str, int | None, str], float] = {}
     for timing in timings:
         if timing.rates:
             key = (timing.title, timing.num_threads, timing.contestant.precision)
@@ -83,7 +83,7 @@ def updates(timings: Sequence[Timing]) -> Grid:
             over = floor.get((timing.title, timing.num_threads, timing.contestant.precision))
             spread = f"{min(timing.ms):.3g} to {max(timing.ms):.3g}"
             figures = [f"{ms:.3g}", spread, ratio(fastest, ms), ratio(ms, over)]
-        rows.append((timing.title, str(timing.num_threads), timing.contestant.name, *figures))
+        rows.append((timing.title, str(timing.num_threads or "auto"), timing.contestant.name, *figures))
     return Grid("Milliseconds an update (and member): medians over rounds", UPDATES, rows)
 
 
@@ -107,23 +107,32 @@ def sweeps(found: Sequence[SweepRow], floor_ms: float | None) -> Grid:
     return Grid(title, SWEEPS, rows)
 
 
-def report(grids: Sequence[Grid], notes: dict[str, str], *, machine: str, versions: dict[str, str], how: str) -> str:
+def report(
+    title: str,
+    grids: Sequence[Grid],
+    notes: Mapping[str, str],
+    *,
+    about: str,
+    machine: str,
+    versions: Mapping[str, str],
+    how: str,
+) -> str:
     """Write the file's text: figures, machine, versions and command.
 
     Args:
+        title: of the file.
         grids: tables.
         notes: what each contestant's update includes.
+        about: how the figures were measured.
         machine: its description.
         versions: of packages.
         how: the command, and the day.
     """
     packages = ", ".join(f"{name} {versions[name]}" for name in sorted(versions)) or "Versions: none was asked"
     parts = [
-        "# Speed",
+        f"# {title}",
         f"{machine}. {packages}. {how}",
-        "Contestants work in turn, one at a time, each in its own process for a whole case. The floor is the time of "
-        "our update's matrix operations, convolutions included, at the rate of large matrix products that our process "
-        "measures in each round, in the precision of the row. All figures include minibatch sampling.",
+        about,
         "\n".join(f"- {name}: {note}." for name, note in notes.items()),
         *[grid.markdown().rstrip() for grid in grids],
     ]

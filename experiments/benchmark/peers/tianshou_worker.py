@@ -3,6 +3,7 @@
 The critics' target of its continuous BCQ leaves the target perturbation network out, so it does less than the paper.
 """
 
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -18,7 +19,7 @@ from tianshou.utils.net.continuous import VAE, ContinuousCritic, Perturbation
 from tianshou.utils.net.discrete import DiscreteActor
 from tianshou.utils.torch_utils import policy_within_training_step
 
-from experiments.benchmark.peers.protocol import Prepared, Work, serve
+from experiments.benchmark.peers.protocol import IsOver, Prepared, Work, repeat, serve
 
 
 def continuous(work: Work, obs_dim: int) -> BCQ:
@@ -99,10 +100,10 @@ def prepare(work: Work) -> Prepared:
     algorithm: OfflineAlgorithm[Any] = discrete(work, obs_shape) if work.is_discrete else continuous(work, *obs_shape)
     algorithm.to(work.device)
 
-    def advance(num_updates: int) -> None:
+    def advance(num_updates: int, is_over: IsOver) -> int:
+        update = partial(algorithm.update, buffer=buffer, sample_size=work.config["batch_size"])
         with policy_within_training_step(algorithm.policy):
-            for _ in range(num_updates):
-                algorithm.update(buffer=buffer, sample_size=work.config["batch_size"])
+            return repeat(update, num_updates, is_over)
 
     return Prepared(advance, ("tianshou",), {})
 
