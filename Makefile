@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 RUN_DIR := outputs/main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-compile check bench bench-peers bench-busy clean
+.PHONY: help setup run test test-compile check bench bench-peers bench-busy bench-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,10 @@ bench-peers: setup  ## time tianshou and d3rlpy beside this project; ARGS="--wri
 bench-busy: setup  ## time them while other processes need the cores; ARGS="--write FILE" saves the table
 	-@$(MAKE) --no-print-directory $(PEERS_VENV)/.installed
 	$(BIN)/python -m experiments.benchmark.busy --peers-python $(PEERS_VENV)/bin/python $(ARGS)
+
+bench-gpu: setup  ## check and time updates on a GPU, beside d3rlpy; ARGS="--write FILE" saves the tables
+	-@$(MAKE) --no-print-directory $(PEERS_VENV)/.installed
+	$(BIN)/python -m experiments.benchmark.gpu --peers-python $(PEERS_VENV)/bin/python $(ARGS)
 
 # The tables name a peer that cannot be installed, and the next call tries to install it again.
 $(PEERS_VENV)/.installed: Makefile constraints.txt

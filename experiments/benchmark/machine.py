@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
 def wait(device: str) -> None:
@@ -28,7 +28,12 @@ def matrix_rate(device: str, precision: str, seconds: float) -> float:
     """
     size = 1024 if device == "cpu" else 8192
     a, b = (torch.randn(size, size, device=device).to(PRECISIONS[precision]) for _ in range(2))
-    return 2 * size**3 / seconds_a_call(lambda: torch.mm(a, b), seconds, device)
+    settings = torch.backends.cuda.matmul
+    before, settings.allow_tf32 = settings.allow_tf32, precision == "tf32"
+    try:
+        return 2 * size**3 / seconds_a_call(lambda: torch.mm(a, b), seconds, device)
+    finally:
+        settings.allow_tf32 = before
 
 
 def seconds_a_call(call: Callable[[], object], seconds: float, device: str) -> float:

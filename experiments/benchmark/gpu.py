@@ -1,0 +1,131 @@
+"""Updates on a GPU: `python -m experiments.benchmark.gpu` (`make bench-gpu`).
+
+First the results: whether a population there learns what it learns on the processor in float64. Then the speed: lone
+runs and populations in each precision, one update a launch and as many as a run chooses, against d3rlpy's compiled run
+and the arithmetic floor. One process at a time, so that each has the memory of the GPU. The file is written after each
+row, so what was measured is there when the time is over.
+"""
+
+import argparse
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from itertools import product
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from bcq_exp.engine.machine import AUTO, prepare_for
+from experiments.benchmark.agreement import NUM_MEMBERS, NUM_UPDATES, difference
+from experiments.benchmark.cases import CASES
+from experiments.benchmark.machine import PRECISIONS, machine
+from experiments.benchmark.peers.arena import ROOT, Contestant, Timing, compete
+from experiments.benchmark.peers.contestants import COMPILED, NOTES, compiled_d3rlpy, ours, work
+from experiments.benchmark.peers.protocol import save, summary
+from experiments.benchmark.peers.tables import Grid, report, updates
+
+CHOICES = ("bcq", "discrete-64")
+LAUNCHES = {"1": "one update a launch", "auto": ""}  # values of `updates_per_launch`, and how a table tells them
+CLOSE = 1e-10  # in float64
+# Numbers on the device, and what is typed. Five updates a launch make four launches of the check's updates.
+CHECKS = (
+    (torch.float64, ("compile=never",)),
+    (torch.float64, (COMPILED, "updates_per_launch=1")),
+    (torch.float64, (COMPILED, "updates_per_launch=5")),
+    *((torch.float32, (COMPILED, f"precision={precision}")) for precision in PRECISIONS),
+)
+ABOUT = (
+    "One process at a time. The floor is the time of our update's matrix operations at the rate of large matrix "
+    "products that our process measures in each round, in the precision of the row. All figures include minibatch "
+    "sampling. Where a row says nothing of launches, a run chooses how many updates it launches at once."
+)
+
+console = Console(stderr=True)
+
+
+def checks(names: list[str], device: str) -> Grid:
+    """A row for each way to compute: the largest difference of a weight from the processor's."""
+    prepare_for(AUTO, NUM_MEMBERS)
+    rows = []
+    for name, (dtype, overrides) in product(names, CHECKS):
+        case, numbers, typed = CASES[name], str(dtype).removeprefix("torch."), " ".join(overrides)
+        console.print(f"check of {case.title}: {numbers}, {typed}")
+        verdict = "-"
+        try:
+            largest = difference(case, device, dtype, *overrides)
+        except Exception as error:  # a row of the table
+            found = f"failed: {summary(error)}"
+        else:
+            found = f"{largest:.2g}"
+            if dtype == torch.float64:
+                verdict = f"below {CLOSE}" if largest < CLOSE else f"missed: not below {CLOSE}"
+        rows.append((case.title, numbers, typed, found, verdict))
+    title = f"Weights of {NUM_MEMBERS} members after {NUM_UPDATES} updates, against the processor in float64"
+    return Grid(title, ("update", "numbers", "typed", "largest difference", "verdict"), rows)
+
+
+def entered(args: argparse.Namespace) -> Iterator[Contestant]:
+    """Ours in each form, then d3rlpy compiled."""
+    for precision, members, launch in product(args.precisions, args.members, args.launches):
+        form = ours(members, precision)
+        name = ", ".join([form.name, *filter(None, [LAUNCHES[launch]])])
+        yield replace(form, name=name, overrides=(*form.overrides, f"updates_per_launch={launch}"))
+    yield compiled_d3rlpy(args.peers_python)
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cuda", help="of all contestants; cpu: a rehearsal (default: %(default)s)")
+    parser.add_argument("--cases", nargs="+", default=list(CHOICES), choices=CHOICES, help="to be timed")
+    parser.add_argument("--members", type=int, nargs="+", default=[1, 8, 32, 128, 512], help="of populations")
+    parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS, help="of products")
+    parser.add_argument("--launches", nargs="+", default=list(LAUNCHES), choices=LAUNCHES, help="updates of a launch")
+    parser.add_argument("--rounds", type=int, default=3, help="blocks of a row (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a block (default: %(default)s)")
+    parser.add_argument("--peers-python", default=str(ROOT / ".venv-peers/bin/python"), help="that has d3rlpy")
+    parser.add_argument("--write", type=Path, help="a Markdown file for the tables")
+    return parser.parse_args()
+
+
+def write(path: Path, grids: list[Grid], timings: list[Timing], device: str) -> None:
+    """Write what has been measured so far."""
+    versions = {name: value for timing in timings for name, value in timing.facts.get("versions", {}).items()}
+    how = f"Measured on {date.today()} by `python -m experiments.benchmark.gpu {shlex.join(sys.argv[1:])}`."
+    notes = {name: NOTES[name] for name in ("ours", "d3rlpy")}
+    text = report("Speed on a GPU", grids, notes, about=ABOUT, machine=machine(device), versions=versions, how=how)
+    path.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    """Print the tables, and write them where asked."""
+    args = arguments()
+    if args.device != "cpu" and not torch.cuda.is_available():
+        sys.exit(
+            f"torch {torch.__version__} finds no GPU here: nothing is measured; --device cpu rehearses the command"
+        )
+    agreement = checks(args.cases, args.device)
+    timings: list[Timing] = []
+    for name in args.cases:
+        case = CASES[name]
+        with tempfile.TemporaryDirectory() as folder:
+            data = Path(folder) / "data.npz"
+            save(data, case.columns())
+            for contestant in entered(args):
+                console.print(f"{case.title}: {contestant.name}")
+                timing = Timing(contestant, case.title, num_threads=None)
+                request = work(case, data, contestant, f"device={args.device}")
+                compete([timing], lambda _, request=request: request, rounds=args.rounds, seconds=args.seconds)
+                timings.append(timing)
+                if args.write is not None:
+                    write(args.write, [agreement, updates(timings)], timings, args.device)
+    for grid in (agreement, updates(timings)):
+        Console(width=180).print(grid.terminal())
+
+
+if __name__ == "__main__":
+    main()
