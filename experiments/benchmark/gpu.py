@@ -24,7 +24,7 @@ from experiments.benchmark.agreement import NUM_MEMBERS, NUM_UPDATES, difference
 from experiments.benchmark.cases import CASES
 from experiments.benchmark.machine import PRECISIONS, machine
 from experiments.benchmark.peers.arena import ROOT, Contestant, Timing, compete
-from experiments.benchmark.peers.contestants import COMPILED, NOTES, compiled_d3rlpy, ours, work
+from experiments.benchmark.peers.contestants import COMPILED, NOTES, compiled_d3rlpy, ours, peer, work
 from experiments.benchmark.peers.protocol import save, summary
 from experiments.benchmark.peers.tables import Grid, report, updates
 
@@ -69,12 +69,12 @@ def checks(names: list[str], device: str) -> Grid:
 
 
 def entered(args: argparse.Namespace) -> Iterator[Contestant]:
-    """Ours in each form, then d3rlpy compiled."""
+    """Ours in each form, then d3rlpy, compiled where that has an effect."""
     for precision, members, launch in product(args.precisions, args.members, args.launches):
         form = ours(members, precision)
         name = ", ".join([form.name, *filter(None, [LAUNCHES[launch]])])
         yield replace(form, name=name, overrides=(*form.overrides, f"updates_per_launch={launch}"))
-    yield compiled_d3rlpy(args.peers_python)
+    yield peer("d3rlpy", args.peers_python) if args.device == "cpu" else compiled_d3rlpy(args.peers_python)
 
 
 def arguments() -> argparse.Namespace:
