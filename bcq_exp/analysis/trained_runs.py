@@ -97,6 +97,7 @@ def last_checkpoint(directory: Path) -> Path:
 def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
     cfg["device"] = device
     cfg["storage"] = "auto"
+    cfg["precision"], cfg["updates_per_launch"] = "fp32", "auto"  # of updates, which an evaluation does not make
     cfg["logger"] = {"name": "csv"}  # an evaluation logs nothing
     # Older runs lack these keys. None changes an evaluation, which has an `eval_max_steps` of its own.
     OmegaConf.update(cfg, "allow_code_change", False, force_add=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.training.directories import check_code
-from bcq_exp.training.identity import is_free
+from bcq_exp.training.identity import FREE, is_free
 from bcq_exp.training.saved import allowed_modules, saved_config, saved_overrides
 
 
@@ -31,6 +31,9 @@ def resumed(run_dir: Path, cfg: DictConfig, typed: Sequence[str]) -> tuple[DictC
     if not cfg.allow_code_change:
         check_code(run_dir)  # before the configuration, which may lack keys that the code has now
     OmegaConf.update(saved, "allow_code_change", cfg.allow_code_change, force_add=True)
+    for key in sorted(FREE - set(map(str, saved))):  # came since; they change no result
+        if key in cfg:
+            OmegaConf.update(saved, key, cfg[key], force_add=True)
     for line in typed:
         key = line.split("=", 1)[0].lstrip("+")
         if key in ("resume", "allow_modules"):

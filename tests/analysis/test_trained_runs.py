@@ -88,7 +88,7 @@ def test_a_configuration_from_disk_is_checked_for_this_machine(sweep: Path, tmp_
     path = changed(sweep, tmp_path)
     saved = path / "a" / ".hydra" / "config.yaml"
     cfg = OmegaConf.load(saved)
-    cfg.device = "cuda:99"  # where it was trained
+    cfg.device, cfg.precision, cfg.updates_per_launch = "cuda:99", "tf32", 16  # where and how it was trained
     OmegaConf.save(cfg, saved)
     assert all(run.cfg.schedule.device == "cpu" for run in trained_runs(path, "cpu"))
     cfg.algorithm.gamma = 2

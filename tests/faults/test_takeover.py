@@ -81,8 +81,9 @@ def earlier_run(tmp_path: Path, discrete_file: Path) -> Path:
     manifest = read_json(run_dir / "manifest.json")
     write_json(run_dir / "manifest.json", manifest | {"source_sha256": "a" * 64})
     cfg = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
-    for section, key in ((cfg, "allow_code_change"), (cfg, "eval_max_steps"), (cfg.dataset, "max_episode_steps")):
-        del section[key]
+    for key in ("allow_code_change", "eval_max_steps", "updates_per_launch"):
+        del cfg[key]
+    del cfg.dataset["max_episode_steps"]
     OmegaConf.save(cfg, run_dir / ".hydra" / "config.yaml")
     return run_dir
 

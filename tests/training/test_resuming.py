@@ -32,3 +32,14 @@ def test_a_key_that_the_runs_logger_lacks_is_named(tmp_path: Path):
     run_dir = begun(tmp_path / "run")
     with pytest.raises(ValueError, match=r"has no key logger\.group: drop \+logger\.group=late"):
         resumed(run_dir, composed("+logger.group=late"), ["+logger.group=late"])
+
+
+def test_a_free_key_that_came_since_the_run_began_is_as_it_is_typed_or_by_default(tmp_path: Path):
+    run_dir = begun(tmp_path / "run", "seed=3")
+    saved = OmegaConf.load(run_dir / ".hydra" / "config.yaml")
+    del saved["updates_per_launch"], saved["num_threads"]
+    OmegaConf.save(saved, run_dir / ".hydra" / "config.yaml")
+    typed = [f"resume={run_dir}", "num_threads=3"]
+    cfg, overrides = resumed(run_dir, composed(*typed), typed)
+    assert (cfg.updates_per_launch, cfg.num_threads, cfg.seed) == ("auto", 3, 3)
+    assert overrides == ["seed=3"]
