@@ -122,6 +122,18 @@ class Stopped(Exception):
     pass
 
 
+def fall_at(trainer: Trainer, update: int) -> None:
+    """The run ends without warning once that update is made."""
+    advance = trainer.population.advance
+
+    def advance_or_fall(*args: Any) -> None:
+        if trainer.population.num_updates >= update:
+            raise Stopped
+        advance(*args)
+
+    trainer.population.advance = advance_or_fall
+
+
 class Clock:
     now = 0.0
 
@@ -138,14 +150,7 @@ def test_runs_that_were_stopped_between_checkpoints_end_like_runs_that_were_not(
     unbroken.run()
 
     first = trainer_of(broken, [Recorder(), Recorder()], evaluates_beside=evaluates_beside)
-    advance = first.population.advance
-
-    def stop_after_20(*args: Any) -> None:
-        if first.population.num_updates >= 20:
-            raise Stopped
-        advance(*args)
-
-    first.population.advance = stop_after_20
+    fall_at(first, 20)
     with pytest.raises(Stopped):
         first.run()
     # Rows beyond the checkpoint of update 18; with an evaluation that goes on there are none.
@@ -199,12 +204,6 @@ def test_an_evaluation_that_fails_beside_the_updates_ends_the_run(tmp_path: Path
 
 def test_a_run_that_ends_early_ends_the_evaluation_beside_it(tmp_path: Path):
     trainer, ended = trainer_of([tmp_path], [Recorder()], evaluates_beside=True), []
-    advance = trainer.population.advance
-
-    def stop_after_10(*args: Any) -> None:
-        if trainer.population.num_updates >= 10:
-            raise Stopped
-        advance(*args)
 
     def without_end(indices: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
         try:
@@ -214,7 +213,7 @@ def test_a_run_that_ends_early_ends_the_evaluation_beside_it(tmp_path: Path):
             ended.append(True)
             raise
 
-    trainer.population.advance = stop_after_10
+    fall_at(trainer, 10)
     trainer.evaluate = without_end
     with pytest.raises(Stopped):
         trainer.run()
@@ -262,14 +261,7 @@ def test_members_that_are_chosen_after_an_evaluation_end_as_pruned(
         made = [Recorder(), Recorder()]
         trainer = trainer_of(run_dirs, made, evaluates_beside=evaluates_beside, stopping=first_at_the_first)
         if is_killed:  # after the checkpoint at 18, which knows who was pruned at 10
-            advance = trainer.population.advance
-
-            def stop_after_20(*args: Any) -> None:
-                if trainer.population.num_updates >= 20:
-                    raise Stopped
-                advance(*args)
-
-            trainer.population.advance = stop_after_20
+            fall_at(trainer, 20)
             with pytest.raises(Stopped):
                 trainer.run()
             trainer = trainer_of(run_dirs, made, evaluates_beside=evaluates_beside, stopping=first_at_the_first)
