@@ -102,8 +102,8 @@ def picture(found: dict[tuple[str, str], list[dict[str, str]]], path: Path) -> N
             panel.plot(range(1, len(trials) + 1), values, ".", color=COLOURS[sampler], alpha=0.5)
             panel.plot(range(1, len(trials) + 1), best_so_far(trials), color=COLOURS[sampler], label=f"{sampler}, best")
         panel.set(title=task, xlabel="trial", ylabel="return, mean of three seeds")
-        panel.legend(loc="lower right", frameon=False)
         panel.spines[["top", "right"]].set_visible(False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
     figure.savefig(path, dpi=130)
 
 
