@@ -1,9 +1,9 @@
 """Updates on a GPU: `python -m experiments.benchmark.gpu` (`make bench-gpu`).
 
 First the results: whether a population there learns what it learns on the processor in float64. Then the speed: lone
-runs and populations in each precision, one update a launch and as many as a run chooses, against d3rlpy's compiled run
-and the arithmetic floor. One process at a time, so that each has the memory of the GPU. The file is written after each
-row, so what was measured is there when the time is over.
+runs and populations in each precision, against d3rlpy's compiled run and the arithmetic floor; in fp32 also with
+eight updates a launch. All are compiled beforehand, side by side; then one process works at a time, so that each has
+the memory of the GPU. The file is written after each row, so what was measured is there when the time is over.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from itertools import product
@@ -21,7 +22,7 @@ from rich.console import Console
 
 from bcq_exp.engine.machine import AUTO, prepare_for
 from experiments.benchmark.agreement import NUM_MEMBERS, NUM_UPDATES, difference
-from experiments.benchmark.cases import CASES
+from experiments.benchmark.cases import CASES, Case
 from experiments.benchmark.machine import PRECISIONS, machine
 from experiments.benchmark.peers.arena import ROOT, Contestant, Timing, compete
 from experiments.benchmark.peers.contestants import COMPILED, NOTES, compiled_d3rlpy, ours, peer, work
@@ -29,7 +30,9 @@ from experiments.benchmark.peers.protocol import save, summary
 from experiments.benchmark.peers.tables import Grid, report, updates
 
 CHOICES = ("bcq", "discrete-64")
-LAUNCHES = {"1": "one update a launch", "auto": ""}  # values of `updates_per_launch`, and how a table tells them
+PARTS = ("checks", "updates")
+MOST_BY_EIGHT = 32  # members up to which launches of eight updates are timed too
+AT_ONCE = 6  # processes that compile side by side
 CLOSE = 1e-10  # in float64
 # Numbers on the device, and what is typed. Five updates a launch make four launches of the check's updates.
 CHECKS = (
@@ -69,12 +72,31 @@ def checks(names: list[str], device: str) -> Grid:
 
 
 def entered(args: argparse.Namespace) -> Iterator[Contestant]:
-    """Ours in each form, then d3rlpy, compiled where that has an effect."""
-    for precision, members, launch in product(args.precisions, args.members, args.launches):
-        form = ours(members, precision)
-        name = ", ".join([form.name, *filter(None, [LAUNCHES[launch]])])
-        yield replace(form, name=name, overrides=(*form.overrides, f"updates_per_launch={launch}"))
+    """d3rlpy, compiled where that has an effect, then ours in each form."""
     yield peer("d3rlpy", args.peers_python) if args.device == "cpu" else compiled_d3rlpy(args.peers_python)
+    for precision, members in product(args.precisions, args.members):
+        form = ours(members, precision)
+        yield form
+        if precision == "fp32" and members <= MOST_BY_EIGHT and args.device != "cpu":
+            overrides = (*form.overrides, "updates_per_launch=8")
+            yield replace(form, name=f"{form.name}, eight updates a launch", overrides=overrides)
+
+
+def timed(case: Case, data: Path, args: argparse.Namespace) -> Iterator[Timing]:
+    """Compile the programs of all contestants, then time each alone."""
+    contestants = list(entered(args))
+    requests = {each.name: work(case, data, each, f"device={args.device}") for each in contestants}
+
+    def run(contestant: Contestant, rounds: int, seconds: float) -> Timing:
+        console.print(f"{case.title}: {contestant.name}{'' if rounds else ' is compiled'}")
+        timing = Timing(contestant, case.title, num_threads=None)
+        compete([timing], lambda each: requests[each.name], rounds=rounds, seconds=seconds)
+        return timing
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda contestant: run(contestant, 0, 0.0), contestants))
+    for contestant in contestants:
+        yield run(contestant, args.rounds, args.seconds)
 
 
 def arguments() -> argparse.Namespace:
@@ -84,7 +106,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--cases", nargs="+", default=list(CHOICES), choices=CHOICES, help="to be timed")
     parser.add_argument("--members", type=int, nargs="+", default=[1, 8, 32, 128, 512], help="of populations")
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS, help="of products")
-    parser.add_argument("--launches", nargs="+", default=list(LAUNCHES), choices=LAUNCHES, help="updates of a launch")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS, help="of the benchmark")
     parser.add_argument("--rounds", type=int, default=3, help="blocks of a row (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of a block (default: %(default)s)")
     parser.add_argument("--peers-python", default=str(ROOT / ".venv-peers/bin/python"), help="that has d3rlpy")
@@ -108,22 +130,19 @@ def main() -> None:
         sys.exit(
             f"torch {torch.__version__} finds no GPU here: nothing is measured; --device cpu rehearses the command"
         )
-    agreement = checks(args.cases, args.device)
+    found = [checks(args.cases, args.device)] if "checks" in args.parts else []
+    if args.write is not None:
+        write(args.write, found, [], args.device)
     timings: list[Timing] = []
-    for name in args.cases:
-        case = CASES[name]
-        with tempfile.TemporaryDirectory() as folder:
-            data = Path(folder) / "data.npz"
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.cases if "updates" in args.parts else []:
+            case, data = CASES[name], Path(folder) / f"{name}.npz"
             save(data, case.columns())
-            for contestant in entered(args):
-                console.print(f"{case.title}: {contestant.name}")
-                timing = Timing(contestant, case.title, num_threads=None)
-                request = work(case, data, contestant, f"device={args.device}")
-                compete([timing], lambda _, request=request: request, rounds=args.rounds, seconds=args.seconds)
+            for timing in timed(case, data, args):
                 timings.append(timing)
                 if args.write is not None:
-                    write(args.write, [agreement, updates(timings)], timings, args.device)
-    for grid in (agreement, updates(timings)):
+                    write(args.write, [*found, updates(timings)], timings, args.device)
+    for grid in [*found, *([updates(timings)] if timings else [])]:
         Console(width=180).print(grid.terminal())
 
 
