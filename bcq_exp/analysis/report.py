@@ -1,27 +1,66 @@
-"""The report of finished runs: their tables on the terminal, their learning curves as a PNG."""
+"""The report of finished runs: tables on the terminal and in files, figures, and a page with all of it."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from bcq_exp.analysis.figures import plot
-from bcq_exp.analysis.results import read_results
+from bcq_exp.analysis.page import default_title, page
+from bcq_exp.analysis.results import Result, read_results
+from bcq_exp.analysis.results_file import read_results_file, write_results
 from bcq_exp.analysis.tables import tables
+from bcq_exp.io.files import replacing
+
+CURVES, RESULTS, PAGE = ("learning_curves.png", "learning_curves.svg"), "results.csv", "report.html"
+TABLES = ("tables.csv", "tables.md", "tables.tex")
+FILES = (*CURVES, RESULTS, *TABLES, PAGE)
+"""All that a report writes, into the first directory."""
+WIDTH = 140  # columns of the tables where there is no terminal
+
+log = logging.getLogger(__name__)
 
 
-def present(directories: Sequence[Path]) -> None:
-    """Print the tables of all runs below the directories, and all paths; draw the curves into the first directory.
+def present(directories: Sequence[Path], others: Sequence[Path] = ()) -> None:
+    """Print the tables of all runs below the directories, write them, the figures and the page, and print the paths.
+
+    Args:
+        directories: of runs or sweeps; the files are written into the first.
+        others: files of results to compare with, as a report writes them.
 
     Raises:
-        ValueError: no run has ended there.
+        ValueError: no run has ended there, or a file of results is damaged.
+        OSError: a file cannot be read or written.
     """
-    results, console, first = read_results(directories), Console(), directories[0]
-    plot(results, first / "learning_curves.png")
-    for table in tables(results):
-        console.print(table)
+    results, first = read_results(directories), directories[0]
+    console = Console() if Console().is_terminal else Console(width=WIDTH)
+    compared = [*results, *(result for path in others for result in read_results_file(path))]
+    grids = tables(compared)
+    for grid in grids:
+        console.print(grid.terminal())
+    for name in CURVES:
+        plot(compared, first / name)
+    write_results(results, first / RESULTS)
+    texts = {
+        "tables.csv": "\n".join(grid.csv() for grid in grids),
+        "tables.md": "\n".join(grid.markdown() for grid in grids),
+        "tables.tex": "\n".join(grid.latex() for grid in grids),
+        PAGE: page(compared, default_title(directories)),
+    }
+    for name, text in texts.items():
+        with replacing(first / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+    for line in [f"report:           {first / PAGE}", *places(results, directories)]:
+        console.print(line, soft_wrap=True)
+
+
+def places(results: Sequence[Result], directories: Sequence[Path]) -> list[str]:
+    """Lines that say where all else is."""
+    first = directories[0]
     lines = [
-        f"curves:           {first / 'learning_curves.png'}",
+        f"curves:           {first / CURVES[0]}",
+        f"tables, figures:  {', '.join((*TABLES, RESULTS))} beside it",
         f"run directories:  {', '.join(map(str, directories))}",
     ]
     if offline := [path for result in results for path in (result.directory / "wandb").glob("offline-run-*")]:
@@ -29,5 +68,4 @@ def present(directories: Sequence[Path]) -> None:
             f"W&B, offline:     {len(offline)} runs; look with `wandb leet {offline[0]}`,",
             f"                  upload with `wandb sync {first}/*/wandb/offline-run-*`",
         ]
-    for line in lines:
-        console.print(line, soft_wrap=True)
+    return lines

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from bcq_exp.io.overrides import own_settings
+from bcq_exp.io.overrides import own_settings, short_names
 from bcq_exp.io.summary import SUMMARY, read_summary
 
-LAST = 5  # evaluations whose mean is reported beside the last one
+LAST = 10  # evaluations whose mean is reported beside the last one
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,8 @@ def read_evaluations(path: Path) -> list[tuple[int, float]]:
 
 
 def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
-    """Group results by dataset, then by kind: the algorithm, and the overrides that not all runs of the dataset share.
+    """Group results by dataset, then by kind: the algorithm, and the overrides that not all runs of the dataset share,
+    by their short names.
 
     Where runs of one dataset are in several environments, its name includes the environment. Runs of one kind have the
     same behaviour return and the same number of updates; where these differ, the kind's name includes them.
@@ -95,9 +96,11 @@ def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
     groups: dict[str, dict[str, list[Result]]] = {}
     for dataset, members in by_dataset.items():
         common = frozenset.intersection(*(result.overrides for result in members))
+        names = short_names(set().union(*(result.overrides - common for result in members)))
         kinds = defaultdict[str, list[Result]](list)
         for result in members:
-            kinds[" ".join([result.summary["algorithm"], *sorted(result.overrides - common)])].append(result)
+            own = sorted(names[word] for word in result.overrides - common)
+            kinds[" ".join([result.summary["algorithm"], *own])].append(result)
         groups[dataset] = {name: group for kind, alike in kinds.items() for name, group in split(kind, alike).items()}
     return groups
 

@@ -1,70 +1,123 @@
-"""Tables of results: a row a kind of run, over its seeds."""
+"""Tables of a comparison: over seeds, over datasets, differences by seed, and of single runs."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-from rich import box
-from rich.table import Table
 
-from bcq_exp.analysis.results import LAST, Result, behaviour_return, grouped, num_updates
-from bcq_exp.analysis.statistics import interval
+from bcq_exp.analysis.comparison import Comparison, Row, compare, scores_by_row
+from bcq_exp.analysis.grid import Grid
+from bcq_exp.analysis.results import LAST, Result
+from bcq_exp.analysis.statistics import (
+    Estimate,
+    interval,
+    over_datasets,
+    paired_difference,
+    probability_of_improvement,
+)
+
+NOTE = "stratified bootstrap over seeds; better: the probability that a run is better than one of the first row"
 
 
-def tables(results: Sequence[Result]) -> list[Table]:
-    """Make a table for each dataset and environment; in it a row for each kind of run, over its seeds, the best first.
+def tables(results: Sequence[Result]) -> list[Grid]:
+    """A table for each dataset, and one over all datasets where there are several."""
+    comparisons = compare(results)
+    return [over_seeds(comparison) for comparison in comparisons] + across(comparisons)
 
-    Failed and pruned runs are counted, not averaged. Updates and the behaviour return are columns where rows differ in
-    them.
+
+def over_seeds(comparison: Comparison) -> Grid:
+    """A row for each kind of run, the best first. Failed and pruned runs are counted, not averaged.
+
+    Updates and the behaviour return are columns where rows differ in them.
     """
-    made = []
-    for dataset, groups in grouped(results).items():
-        lengths = {name: str(num_updates(group)) for name, group in groups.items()}
-        behaviours = {name: f"{behaviour_return(group):.1f}" for name, group in groups.items()}
-        after = "" if len(set(lengths.values())) > 1 else f" after {next(iter(lengths.values()))} updates"
-        shared = "" if len(set(behaviours.values())) > 1 else next(iter(behaviours.values()))
-        table = Table(
-            title=f"{dataset}: mean returns{after}, over seeds",
-            box=box.SIMPLE_HEAD,
-            caption=f"mean return of the behaviour: {shared}" if shared else None,
-        )
-        table.add_column("run", overflow="fold")
-        own = [*([] if after else [("updates", lengths)]), *([] if shared else [("behaviour", behaviours)])]
-        for column in (*(name for name, _ in own), "seeds", "final ± std", f"last {LAST} ± 95 %", "score", "updates/s"):
-            table.add_column(column, justify="right", no_wrap=True)
-        for _, name, *cells in sorted((row_of(name, group) for name, group in groups.items()), reverse=True):
-            table.add_row(name, *(values[name] for _, values in own), *cells)
-        made.append(table)
-    return made
-
-
-def row_of(name: str, group: Sequence[Result]) -> tuple[float, str, str, str, str, str, str]:
-    """The mean final return, by which rows are sorted, and the cells of a row."""
-    finished = [result for result in group if result.is_finished]
-    num_cut = sum(result.summary.get("final_cut_episodes", 0) > 0 for result in finished)
-    statuses = [result.summary["status"] for result in group]
-    counts = [(statuses.count("failed"), "failed"), (statuses.count("pruned"), "pruned"), (num_cut, "cut")]
-    marks = [f"{num} {mark}" for num, mark in counts if num]
-    seeds = f"{len(finished)} ({', '.join(marks)})" if marks else f"{len(finished)}"
-    if not finished:
-        return -np.inf, name, seeds, "-", "-", "-", "-"
-    final, std, _ = interval([result.summary["final_return"] for result in finished])
-    last, _, half = interval([result.last_return for result in finished])
-    scores = [result.summary["final_normalized_score"] for result in finished]
-    return (
-        final,
-        name,
-        seeds,
-        with_spread(final, std),
-        with_spread(last, half),
-        "-" if None in scores else f"{np.mean(scores):.1f}",
-        f"{np.mean([result.summary['updates_per_second'] for result in finished]):.0f}",
+    updates = {name: str(num) for name, num in comparison.updates.items()}
+    behaviours = {name: f"{value:.1f}" for name, value in comparison.behaviours.items()}
+    after = "" if len(set(updates.values())) > 1 else f" after {next(iter(updates.values()))} updates"
+    shared = "" if len(set(behaviours.values())) > 1 else next(iter(behaviours.values()))
+    own = [*([] if after else [("updates", updates)]), *([] if shared else [("behaviour", behaviours)])]
+    ends = ("seeds", "final ± std", f"last {LAST} ± 95 %", "score", "updates/s")
+    lines = [(row, cells(row)) for row in comparison.rows]
+    means = [float(np.mean(row.finals)) if row.finished else -math.inf for row in comparison.rows]
+    return Grid(
+        f"{comparison.dataset}: mean returns{after}, over seeds",
+        ("run", *(name for name, _ in own), *ends),
+        [(row.name, *(values[row.name] for _, values in own), *line) for row, line in lines],
+        f"mean return of the behaviour: {shared}" if shared else "",
+        {"final ± std": means},
     )
+
+
+def cells(row: Row) -> tuple[str, str, str, str, str]:
+    """Seeds, final returns, last returns, scores and speed of a row."""
+    if not row.finished:
+        return row.status, "-", "-", "-", "-"
+    final, std, _ = interval(row.finals)
+    last, _, half = interval(row.lasts)
+    speed = np.mean([result.summary["updates_per_second"] for result in row.finished])
+    score = one_decimal(None if row.scores is None else float(np.mean(row.scores)))
+    return row.status, with_spread(final, std), with_spread(last, half), score, f"{speed:.0f}"
+
+
+def across(comparisons: Sequence[Comparison]) -> list[Grid]:
+    """Interquartile mean and mean of the normalised scores over several datasets, for rows that have all of them."""
+    found = scores_by_row(comparisons)
+    if len(comparisons) < 2 or not found:
+        return []
+    middle = {name: over_datasets(scores) for name, scores in found.items()}
+    names = sorted(found, key=lambda name: -middle[name].value)
+    first = names[0]
+    rows = []
+    for name in names:
+        mean = over_datasets(found[name], lambda values, axis: values.mean(axis))
+        better = "" if name == first else with_ends(probability_of_improvement(found[name], found[first]), 2)
+        rows.append((name, with_ends(middle[name]), with_ends(mean), better))
+    header = ("run", "interquartile mean [95 %]", "mean [95 %]", "better than the first [95 %]")
+    return [Grid(f"Normalised scores over {len(comparisons)} datasets", header, rows, NOTE)]
+
+
+def differences(comparison: Comparison) -> Grid | None:
+    """Each row's final return minus the first row's, over the seeds that both have; None where no row has two."""
+    first, *others = comparison.rows
+    rows = []
+    for row in others:
+        if first.by_seed.keys() & row.by_seed.keys():
+            mean, std, half, num = paired_difference(row.by_seed, first.by_seed)
+            rows.append((row.name, str(num), with_spread(mean, std), one_decimal(half)))
+    if not rows:
+        return None
+    header = ("run", "seeds in common", "difference ± std", "half of the 95 % interval")
+    return Grid(f"{comparison.dataset}: final return minus that of {first.name}, by seed", header, rows)
+
+
+def single_runs(comparison: Comparison) -> Grid:
+    """A row for each run."""
+    rows = [
+        (
+            row.name,
+            str(result.summary["seed"]),
+            str(result.summary["status"]),
+            one_decimal(result.summary["final_return"]),
+            one_decimal(result.last_return if result.evaluations else None),
+            one_decimal(result.summary["final_normalized_score"]),
+            str(result.summary["num_updates"]),
+            str(result.directory),
+        )
+        for row in comparison.rows
+        for result in sorted(row.runs, key=lambda result: int(result.summary["seed"]))
+    ]
+    header = ("run", "seed", "status", "final", f"last {LAST}", "score", "updates", "directory")
+    return Grid(f"{comparison.dataset}: every run", header, rows)
 
 
 def with_spread(mean: float, spread: float) -> str:
     """Mean and spread, or the mean alone where one seed has no spread."""
     return f"{mean:.1f}" if np.isnan(spread) else f"{mean:.1f} ± {spread:.1f}"
+
+
+def with_ends(estimate: Estimate, decimals: int = 1) -> str:
+    """A figure and its interval, or the figure alone where it has none."""
+    value, low, high = (f"{number:.{decimals}f}" for number in estimate)
+    return value if np.isnan(estimate.low) else f"{value} [{low}, {high}]"
 
 
 def one_decimal(value: float | None) -> str:

@@ -26,6 +26,31 @@ KEYS: dict[str, Any] = {
 log = logging.getLogger(__name__)
 
 
+class Damaged(ValueError):
+    """What is wrong with a summary, without a remedy."""
+
+
+def checked_summary(summary: dict[str, Any], source: str) -> dict[str, Any]:
+    """The summary, as given.
+
+    Args:
+        summary: read from a file.
+        source: what the error names.
+
+    Raises:
+        Damaged: a key is missing, or of another type.
+    """
+    if missing := [key for key in KEYS if key not in summary]:
+        raise Damaged(f"{source} lacks {', '.join(missing)}")
+    wrong = [key for key, kind in KEYS.items() if not isinstance(summary[key], kind) or isinstance(summary[key], bool)]
+    if "overrides" not in wrong and not all(isinstance(word, str) for word in summary["overrides"]):
+        wrong.append("overrides")
+    if wrong:
+        pairs = ", ".join(f"{key}={summary[key]!r}" for key in wrong)
+        raise Damaged(f"{source} holds {pairs}")
+    return summary
+
+
 def read_summary(run_dir: Path) -> dict[str, Any]:
     """Read the summary of a run.
 
@@ -34,16 +59,10 @@ def read_summary(run_dir: Path) -> dict[str, Any]:
         OSError: there is no such file, or it cannot be read.
     """
     path, remedy = run_dir / SUMMARY, f"resume={run_dir} writes it anew from the last checkpoint"
-    summary = read_json(path, remedy)
-    if missing := [key for key in KEYS if key not in summary]:
-        raise ValueError(f"{path} lacks {', '.join(missing)}, so it was damaged after it was written; {remedy}")
-    wrong = [key for key, kind in KEYS.items() if not isinstance(summary[key], kind) or isinstance(summary[key], bool)]
-    if "overrides" not in wrong and not all(isinstance(word, str) for word in summary["overrides"]):
-        wrong.append("overrides")
-    if wrong:
-        pairs = ", ".join(f"{key}={summary[key]!r}" for key in wrong)
-        raise ValueError(f"{path} holds {pairs}, so it was damaged after it was written; {remedy}")
-    return summary
+    try:
+        return checked_summary(read_json(path, remedy), str(path))
+    except Damaged as damage:
+        raise ValueError(f"{damage}, so it was damaged after it was written; {remedy}") from None
 
 
 def has_ended(run_dir: Path) -> bool:

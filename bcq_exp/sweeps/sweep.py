@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from bcq_exp.analysis.report import present
+from bcq_exp.analysis.report import FILES, present
 from bcq_exp.io.differences import refusal
 from bcq_exp.io.files import read_json, replacing, write_json
 from bcq_exp.io.summary import has_ended, read_summary
@@ -29,7 +29,7 @@ ACCOUNT = "sweep.json"
 START_LOCK = f"{FOLDER}/start.lock"
 EXECUTORS_FOLDERS = {kind.folder for kind in EXECUTORS.values() if kind.folder}
 WRITERS = 8  # threads that write jobs' directories: each file waits for the disk, which takes many at a time
-OURS = (ACCOUNT, "sweep.csv", "learning_curves.png", *EXECUTORS_FOLDERS, FOLDER)  # written beside the runs
+OURS = (ACCOUNT, "sweep.csv", *FILES, *EXECUTORS_FOLDERS, FOLDER)  # written beside the runs
 
 Pruning = Callable[[Sequence[Path]], Stopping]
 """Chooses members of a group that end early, from the directories of its runs."""

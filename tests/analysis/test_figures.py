@@ -1,8 +1,18 @@
 from pathlib import Path
 
+import pytest
 from matplotlib.image import imread
 
-from bcq_exp.analysis.figures import learning_curves, plot
+from bcq_exp.analysis.comparison import compare
+from bcq_exp.analysis.figures import (
+    MOST_NAMED,
+    best_of,
+    final_returns,
+    learning_curves,
+    plot,
+    profiles,
+    sensitivity,
+)
 from bcq_exp.analysis.results import read_results
 from trained import write_run
 
@@ -18,13 +28,55 @@ def test_each_behaviours_line_is_its_own_and_as_long_as_its_runs(tmp_path: Path)
     write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[1, 2], typed=("dataset.fraction=0.5",))
     write_run(tmp_path / "b", algorithm="bc", seed=0, returns=[1, 2, 3])
     write_run(tmp_path / "c", algorithm="td3", seed=0, returns=[1, 2, 3, 4], behaviour_return=70.0)
-    (axes,) = learning_curves(read_results([tmp_path])).axes
+    (axes,) = learning_curves(compare(read_results([tmp_path]))).axes
     labelled = {str(line.get_label()): line for line in axes.collections if line.get_label()}
     lines = {
         label: line.get_segments()[0].tolist() for label, line in labelled.items() if label.startswith("behaviour")
     }
     assert lines == {
-        "behaviour of bcq dataset.fraction=0.5, bc": [[0, 50], [30, 50]],
+        "behaviour of bc, bcq fraction=0.5": [[0, 50], [30, 50]],
         "behaviour of td3": [[0, 70], [40, 70]],
     }
-    assert [line.get_xdata()[-1] for line in axes.lines] == [20, 30, 40]
+    assert [line.get_xdata()[-1] for line in axes.lines] == [40, 30, 20]  # the best first
+
+
+def test_of_many_rows_the_best_have_names_and_the_others_are_there(tmp_path: Path):
+    for number in range(14):
+        write_run(tmp_path / f"{number}", algorithm="bcq", seed=0, returns=[0, number],
+                  typed=(f"algorithm.lmbda=0.{number:02}",))  # fmt: skip
+    (axes,) = learning_curves(compare(read_results([tmp_path]))).axes
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    best = [f"bcq lmbda=0.{13 - place:02} (1 seeds)" for place in range(MOST_NAMED)]
+    assert names == [*best, "behaviour", "4 others"]
+    assert sorted(line.get_ydata()[-1] for line in axes.lines if len(line.get_ydata())) == list(range(14))
+
+
+def test_final_returns_are_drawn_with_their_seeds_the_best_on_top(runs: Path):
+    (axes,) = final_returns(compare(read_results([runs]))[0]).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["bcq", "bc lr=0.1"]
+    seeds = {tuple(line.get_xdata()) for line in axes.lines if line.get_markersize() == 11}
+    assert seeds == {(6.0, 8.0), (9.0,)}
+
+
+def test_a_profile_falls_from_all_runs_to_none(tmp_path: Path):
+    for dataset in ("d", "e"):
+        for seed, score in enumerate((20.0, 40.0)):
+            facts = {"dataset": dataset, "final_normalized_score": score}
+            write_run(tmp_path / f"{dataset}{seed}", algorithm="bcq", seed=seed, returns=[1], **facts)
+    figure = profiles(compare(read_results([tmp_path])))
+    assert figure is not None
+    (line,) = figure.axes[0].lines
+    shares = dict(zip(line.get_xdata().round(3).tolist(), line.get_ydata().tolist(), strict=True))
+    assert (shares[0.0], shares[20.0], shares[40.0]) == (1, 0.5, 0)  # strictly above
+
+
+def test_a_key_over_two_powers_of_ten_has_a_logarithmic_axis(tmp_path: Path):
+    for place, rate in enumerate((0.0001, 0.001, 0.01)):
+        write_run(tmp_path / f"{place}", algorithm="bcq", seed=0, returns=[place], typed=(f"optimizer.lr={rate}",))
+    comparison = compare(read_results([tmp_path]))[0]
+    (figure,) = sensitivity(comparison)
+    assert (figure.axes[0].get_xscale(), figure.axes[0].get_xlabel()) == ("log", "lr")
+    best = best_of(comparison)
+    assert best is not None
+    # Of 0, 1, 2 drawn with replacement: 1, then (0 + 3 * 1 + 5 * 2) / 9, then (0 + 7 * 1 + 19 * 2) / 27.
+    assert best.axes[0].lines[0].get_ydata().tolist() == pytest.approx([1, 13 / 9, 45 / 27])

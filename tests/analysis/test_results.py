@@ -7,7 +7,7 @@ from bcq_exp.analysis.results import grouped, read_results
 
 def test_runs_that_differ_in_more_than_their_seed_are_kept_apart(runs: Path):
     groups = grouped(read_results([runs]))["cartpole-noisy"]
-    assert {name: len(group) for name, group in groups.items()} == {"bcq": 3, "bc optimizer.lr=0.1": 1}
+    assert {name: len(group) for name, group in groups.items()} == {"bcq": 3, "bc lr=0.1": 1}
 
 
 def test_a_damaged_run_is_left_out_and_named_and_the_others_are_reported(runs: Path, caplog: pytest.LogCaptureFixture):

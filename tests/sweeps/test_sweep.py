@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import pytest
 
+from bcq_exp.analysis.report import FILES
 from bcq_exp.io.files import read_json
 from bcq_exp.sweeps import sweep
 from bcq_exp.sweeps.executors.submitit import SubmititLocal
@@ -133,7 +134,7 @@ def test_only_what_a_sweep_wrote_is_put_aside(tmp_path: Path, discrete_file: Pat
     assert [path.name for path in sweep_dir.iterdir()] == ["notes.txt"]
     assert not any((tmp_path / "sweep-aside").iterdir())
     aside = tmp_path / "sweep-aside-2"
-    assert {"sweep.json", "sweep.csv", "groups", "learning_curves.png", *(each.run_dir.name for each in jobs)} == {
+    assert {"sweep.json", "sweep.csv", "groups", *FILES, *(each.run_dir.name for each in jobs)} == {
         path.name for path in aside.iterdir()
     }
 

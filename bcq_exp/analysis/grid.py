@@ -1,0 +1,73 @@
+"""A table of text, for the terminal and for files."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich import box
+from rich.table import Table
+
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
+}  # fmt: skip
+
+WIDEST_WORD = 32  # of a row's name, that the terminal does not break
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table whose first column names its rows.
+
+    Args:
+        title: above it.
+        header: a name a column.
+        rows: as many cells each.
+        note: below it, or empty.
+        keys: numbers by which a page sorts a column's cells, in the order of the rows, by column.
+    """
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    keys: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def terminal(self) -> Table:
+        """The table for the terminal."""
+        table = Table(title=self.title, box=box.SIMPLE_HEAD, caption=self.note or None)
+        longest = max((len(word) for row in self.rows for word in row[0].split()), default=0)
+        table.add_column(self.header[0], overflow="fold", min_width=min(longest, WIDEST_WORD))
+        for name in self.header[1:]:
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """The table in Markdown, with its title and note."""
+        lines = (self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows)
+        body = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+        return "\n\n".join([f"### {self.title}", body, *filter(None, [self.note])]) + "\n"
+
+    def csv(self) -> str:
+        """Header and rows as CSV."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
+        return text.getvalue()
+
+    def latex(self) -> str:
+        """The table in LaTeX, for the package booktabs."""
+        lines = [r" & ".join(map(escaped, line)) + r" \\" for line in (self.header, *self.rows)]
+        columns = "l" + "r" * (len(self.header) - 1)
+        head, *body = lines
+        inner = "\n".join([rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *body, r"\bottomrule"])
+        caption = escaped(". ".join(filter(None, [self.title, self.note])))
+        ends = (r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", inner, r"\end{tabular}", r"\end{table}")
+        return "\n".join(ends) + "\n"
+
+
+def escaped(text: str) -> str:
+    """A text with LaTeX's own characters written out."""
+    return "".join(LATEX.get(character, character) for character in text)

@@ -1,0 +1,61 @@
+"""The figures of many runs in one file, `results.csv`: a row a run, with its summary and its evaluations."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bcq_exp.analysis.results import Result
+from bcq_exp.io.files import replacing
+from bcq_exp.io.summary import checked_summary
+
+EVALUATIONS = "evaluations"  # the column: UPDATE:RETURN, separated by blanks
+KEYS = (
+    "algorithm", "dataset", "env", "seed", "overrides", "behaviour_return", "behaviour_normalized_score", "status",
+    "num_updates", "final_return", "final_normalized_score", "final_cut_episodes", "updates_per_second",
+)  # fmt: skip
+
+
+def write_results(results: Sequence[Result], path: Path) -> None:
+    """Write a row for each run; numbers and lists are JSON, what a run has not is empty."""
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["run", *KEYS, EVALUATIONS])
+        for result in results:
+            evaluations = " ".join(f"{update}:{value!r}" for update, value in result.evaluations)
+            writer.writerow([result.directory.name, *(text(result.summary.get(key)) for key in KEYS), evaluations])
+
+
+def text(value: Any) -> str:
+    """A value as a cell."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def read_results_file(path: Path) -> list[Result]:
+    """The runs of a `results.csv`; their directories are named, and need not be there.
+
+    Raises:
+        ValueError: the file is damaged, or is of another kind.
+        OSError: it cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if not rows:
+            raise ValueError("it has no rows")
+        return [_result(row, path.parent) for row in rows]
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise ValueError(f"{path} is no file of results, as bcq-report writes it, or was damaged: {error}") from None
+
+
+def _result(row: dict[str, str], folder: Path) -> Result:
+    strings = ("algorithm", "dataset", "env", "status")
+    summary = {key: row[key] if key in strings else json.loads(row[key]) if row[key] else None for key in KEYS}
+    if summary["final_cut_episodes"] is None:
+        del summary["final_cut_episodes"]
+    pairs = [pair.split(":") for pair in row[EVALUATIONS].split()]
+    evaluations = [(int(update), float(value)) for update, value in pairs]
+    return Result(folder / row["run"], checked_summary(summary, f"run {row['run']}"), evaluations)
