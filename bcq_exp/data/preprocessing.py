@@ -87,6 +87,27 @@ def transform_rewards(rew: Array, *, clip: tuple[float, float] | None, scale: fl
     return made
 
 
+def range_of_returns(rew: Array, ends: Array, *, clip: tuple[float, float] | None) -> float:
+    """The largest minus the smallest sum of an episode's clipped rewards    (published code of arXiv:2110.06169).
+
+    Args:
+        rew: rewards in the environment's units, (N,) float32.
+        ends: whether a row is the last one of its episode, (N,).
+        clip: as for `transform_rewards`.
+
+    Raises:
+        ValueError: all episodes have the same return, so that nothing can be divided by their range.
+    """
+    sums_E = episode_sums(transform_rewards(rew, clip=clip, scale=1, shift=0), ends)
+    found = float(sums_E.max() - sums_E.min())
+    if found == 0:
+        raise ValueError(
+            f"dataset.return_range: each of {len(sums_E)} episodes has the return {sums_E[0]:g}, so their range is 0;"
+            " give dataset.return_range=null"
+        )
+    return found
+
+
 def observation_statistics(obs: Array) -> tuple[Array, Array]:
     """Mean and deviation (divided by N) of each feature, (S,) float64 each, in two passes piece by piece.
 

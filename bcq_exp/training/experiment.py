@@ -14,7 +14,7 @@ from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.form import rare_copies
 from bcq_exp.data import ReplayBuffer, Transitions, check_against
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
-from bcq_exp.data.preprocessing import observation_statistics, subset, transform_rewards
+from bcq_exp.data.preprocessing import observation_statistics, range_of_returns, subset, transform_rewards
 from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.engine.acting import ActingPopulation
 from bcq_exp.engine.launches import updates_per_launch_of
@@ -164,7 +164,11 @@ def load_transitions(cfg: DatasetConfig, *, allow_code_change: bool = False) -> 
     kept = subset(whole, fraction=cfg.fraction, seed=cfg.fraction_seed, top_return_fraction=cfg.top_return_fraction)
     if kept is not whole:
         log.info("%d of %d transitions are left, %d episodes", len(kept), len(whole), len(kept.episode_returns))
-    rew = transform_rewards(kept.rew, clip=cfg.reward_clip, scale=cfg.reward_scale, shift=cfg.reward_shift)
+    scale = cfg.reward_scale
+    if cfg.return_range is not None:
+        ends = kept.terminated | kept.truncated
+        scale *= cfg.return_range / range_of_returns(kept.rew, ends, clip=cfg.reward_clip)
+    rew = transform_rewards(kept.rew, clip=cfg.reward_clip, scale=scale, shift=cfg.reward_shift)
     return replace(kept, rew=rew)
 
 
