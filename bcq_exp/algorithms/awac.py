@@ -99,4 +99,4 @@ def networks(cfg: AWACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
     }
 
 
-DEFINITION = Definition(AWACConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(AWACConfig, from_config, networks, SWEPT, ("critics", "policy"))

@@ -112,4 +112,4 @@ def networks(cfg: CQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     return {**sac.networks(network, sizes), **multiplier}
 
 
-DEFINITION = Definition(CQLConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(CQLConfig, from_config, networks, SWEPT, ("policy", "temperature", "critics", "multiplier"))

@@ -64,4 +64,4 @@ def networks(cfg: DDPGConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
     }
 
 
-DEFINITION = Definition(DDPGConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(DDPGConfig, from_config, networks, SWEPT, ("critic", "actor"))

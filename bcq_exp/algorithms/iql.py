@@ -94,4 +94,4 @@ def networks(cfg: IQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     }
 
 
-DEFINITION = Definition(IQLConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(IQLConfig, from_config, networks, SWEPT, ("value", "policy", "critics"))

@@ -95,4 +95,4 @@ def networks(cfg: MCQConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     return {**sac.networks(network, sizes), **bcq.generative_model(network, sizes)}
 
 
-DEFINITION = Definition(MCQConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(MCQConfig, from_config, networks, SWEPT, ("vae", "critics", "policy", "temperature"))
