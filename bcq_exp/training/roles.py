@@ -1,6 +1,5 @@
 """The section `algorithm.optimizers`: what the optimizer of each role has of its own."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -50,13 +49,8 @@ def explain_unknown_role(key: str, algorithm: str) -> str:
     if not roles:
         return f"{key}: algorithm={algorithm} has one optimizer for all its networks; give optimizer.{name or 'lr'}"
     if role not in roles:
-        near = difflib.get_close_matches(role, roles, n=1)
-        return f"{key}: algorithm={algorithm} has no such role; {_remedy(near, roles)}"
+        return f"{key}: algorithm={algorithm} has no such role; its roles: {', '.join(roles)}"
     return f"{key} is no key of an optimizer; known: {_keys()}"
-
-
-def _remedy(near: list[str], roles: tuple[str, ...]) -> str:
-    return f"did you mean {PREFIX}{near[0]}?" if near else f"its roles: {', '.join(roles)}"
 
 
 def _keys() -> str:
