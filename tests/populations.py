@@ -20,7 +20,10 @@ ALGORITHMS = {
          "algorithm.reward_normalization=true"),
         "algorithm.unlikely_action_threshold",
     ),
-    "dqn": (("dataset=cartpole-noisy", "algorithm.clip_loss_grad=true"), "algorithm.gamma"),
+    "dqn": (
+        ("dataset=cartpole-noisy", "algorithm.clip_loss_grad=true", "algorithm.target_update_freq=null"),
+        "algorithm.tau",
+    ),
     "discrete_crr": (("dataset=cartpole-noisy", "algorithm.target_update_freq=3"), "algorithm.beta"),
     "discrete_iql": (("dataset=cartpole-noisy",), "algorithm.expectile"),
     "kl_control": (

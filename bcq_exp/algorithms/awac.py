@@ -4,8 +4,8 @@ As in the published code, the state's value is that of one action of the policy,
 minimum, and the samples of the policy are judged where they fall. The paper leaves the weights' normaliser Z(s) out;
 the published code, on which its results stand, divides them by their mean over the batch (`normalization`).
 
-Departures: the published policy has four hidden layers and a weight decay of 1e-4; here networks have one shape, and
-weight decay is the optimizer's.
+Departure: the published policy has four hidden layers; here networks have one shape. Its weight decay of 1e-4 is
+`algorithm.optimizers.policy.weight_decay=1e-4`.
 
 Shape suffixes: B batch, A action.
 """
@@ -99,4 +99,4 @@ def networks(cfg: AWACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
     }
 
 
-DEFINITION = Definition(AWACConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(AWACConfig, from_config, networks, SWEPT, ("critics", "policy"))

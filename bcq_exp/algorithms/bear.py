@@ -172,4 +172,4 @@ def networks(cfg: BEARConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
     }
 
 
-DEFINITION = Definition(BEARConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(BEARConfig, from_config, networks, SWEPT, ("vae", "critics", "policy", "multiplier"))

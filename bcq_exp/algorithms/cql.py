@@ -6,7 +6,7 @@ that `lagrange_threshold` bounds by a constant. The target has no entropy term (
 default). At a terminal s', which may hold anything, the policy is asked at s.
 
 Departures: the published actor clones for its first 40,000 updates, which its authors find to matter little, and
-networks there have three hidden layers. Policy and critics share the optimizer's rate.
+networks there have three hidden layers.
 
 Shape suffixes: B batch, N sampled actions a state and source, M = 3 N, A action.
 """
@@ -112,4 +112,4 @@ def networks(cfg: CQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     return {**sac.networks(network, sizes), **multiplier}
 
 
-DEFINITION = Definition(CQLConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(CQLConfig, from_config, networks, SWEPT, ("policy", "temperature", "critics", "multiplier"))

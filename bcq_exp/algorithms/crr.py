@@ -104,4 +104,4 @@ def networks(cfg: CRRConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     }
 
 
-DEFINITION = Definition(CRRConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(CRRConfig, from_config, networks, SWEPT, ("policy", "critic"))

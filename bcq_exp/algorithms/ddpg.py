@@ -1,8 +1,8 @@
 """DDPG (arXiv:1509.02971, algorithm 1) on a fixed dataset, as arXiv:1812.02900, section 3, uses it to fail.
 
-Departures from the published code of arXiv:1812.02900: there the actor's rate is 1e-4, the critic's 1e-3 with weight
-decay 1e-2, and the action enters the critic's second layer; here one optimizer setting serves both networks, and the
-action enters the first layer, as in every critic of this project.
+Departure from the published code of arXiv:1812.02900: there the action enters the critic's second layer, here the
+first, as in every critic of this project. Its rates are `algorithm.optimizers.actor.lr=1e-4`, and 1e-3 of the critic
+with `algorithm.optimizers.critic.weight_decay=1e-2`.
 
 Shape suffix: B batch.
 """
@@ -64,4 +64,4 @@ def networks(cfg: DDPGConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
     }
 
 
-DEFINITION = Definition(DDPGConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(DDPGConfig, from_config, networks, SWEPT, ("critic", "actor"))

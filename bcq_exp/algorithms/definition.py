@@ -1,5 +1,6 @@
 """The definition of an algorithm: all that the rest of the program needs of its file."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,9 @@ from torch import nn
 from bcq_exp.algorithms.form import Algorithm
 from bcq_exp.algorithms.schema import AlgorithmConfig, DiscreteConfig
 from bcq_exp.networks import Sizes
+
+# Roles whose networks have other names: a pattern of these.
+NETWORKS_OF = {"critics": r"(critic|model)\d+", "vae": "encoder|decoder", "perturbation": "actor"}
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,22 @@ class Definition:
             losses use.
         swept: keys that may differ between the members of a population: numbers that losses and the rule of action
             take as tensors, or that networks keep as buffers.
+        roles: names in `algorithm.optimizers`: each stands for the networks that an optimizer of its own trains, those
+            of `NETWORKS_OF` or the one of that name. Without roles one optimizer trains all networks.
     """
 
     config: type[AlgorithmConfig]
     build: Callable[[Any, Sizes], Algorithm]
     networks: Callable[[Any, Any, Sizes], dict[str, nn.Module]]
     swept: frozenset[str]
+    roles: tuple[str, ...] = ()
+
+    def role(self, network: str) -> str | None:
+        """The role of a network; None where the algorithm has no roles."""
+        if not self.roles:
+            return None
+        (role,) = (role for role in self.roles if re.fullmatch(NETWORKS_OF.get(role, role), network))
+        return role
 
     @property
     def is_discrete(self) -> bool:

@@ -1,8 +1,8 @@
 """Implicit Q-learning (arXiv:2110.06169, algorithm 1): no action is judged that the dataset does not have.
 
 The order, the twin critics and the policy (one deviation for all states, a mean within the bounds) are the published
-code's. Departures: there the policy's rate decays by a cosine over 1e6 updates, the others' stay; here a schedule
-(`optimizer.lr_decay`) is of all networks. On Adroit and Kitchen the published policy has dropout; here it has none.
+code's; so is a cosine of the policy's rate over 1e6 updates (`algorithm.optimizers.policy.lr_decay=cosine`), which is
+no default here. Departure: on Adroit and Kitchen the published policy has dropout; here it has none.
 
 Shape suffix: B batch.
 """
@@ -94,4 +94,4 @@ def networks(cfg: IQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     }
 
 
-DEFINITION = Definition(IQLConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(IQLConfig, from_config, networks, SWEPT, ("value", "policy", "critics"))

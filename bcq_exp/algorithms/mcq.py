@@ -4,7 +4,7 @@ As in the published code, the states are s and s', an action of the policy is on
 and never up, and online critics make that target. At a terminal s', which may hold anything, s stands in its place.
 
 Departures: the generative model is BCQ's (`bcq.vae_loss`), where the divergence counts a quarter of what it counts in
-the published code; critics are updated on the temperature of the update before; all networks share one rate.
+the published code; critics are updated on the temperature of the update before.
 
 Shape suffixes: B batch, N sampled actions a state, L latent, A action.
 """
@@ -95,4 +95,4 @@ def networks(cfg: MCQConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     return {**sac.networks(network, sizes), **bcq.generative_model(network, sizes)}
 
 
-DEFINITION = Definition(MCQConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(MCQConfig, from_config, networks, SWEPT, ("vae", "critics", "policy", "temperature"))

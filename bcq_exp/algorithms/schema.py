@@ -37,6 +37,25 @@ class DiscreteConfig(AlgorithmConfig):
 
 
 @dataclass(kw_only=True)
+class SlowCopyConfig(DiscreteConfig):
+    """Keys of an algorithm whose targets are soft, by `tau`, or whole copies, each `target_update_freq` updates."""
+
+    tau: float | None = within(0, 1, is_low_open=True)
+    target_update_freq: int | None = within(0)
+
+    def contradictions(self) -> list[str]:
+        """Exactly one of both keys has a value."""
+        if (self.tau is None) != (self.target_update_freq is None):
+            return []
+        both = f"tau={_typed(self.tau)}, algorithm.target_update_freq={_typed(self.target_update_freq)}"
+        return [f"{both}: targets are soft or whole copies; give one of both keys a number, the other null"]
+
+
+def _typed(value: float | None) -> str:
+    return "null" if value is None else f"{value:g}"
+
+
+@dataclass(kw_only=True)
 class ContinuousConfig(AlgorithmConfig):
     """Keys of every algorithm for continuous actions."""
 

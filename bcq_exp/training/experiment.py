@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.form import rare_copies
@@ -25,7 +26,6 @@ from bcq_exp.engine.machine import (
     prepare_for,
     should_compile,
 )
-from bcq_exp.engine.optim import make_optimizer, make_schedule
 from bcq_exp.engine.population import Population
 from bcq_exp.engine.stacking import Stack
 from bcq_exp.envs.environments import normalized_score
@@ -38,7 +38,7 @@ from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.policies.factory import make_policy
 from bcq_exp.policies.normalization import normalize_observations
-from bcq_exp.training.config import OptimizerConfig, RunConfig
+from bcq_exp.training.config import RunConfig
 from bcq_exp.training.directories import Claim, claim
 from bcq_exp.training.identity import dataset_digest
 from bcq_exp.training.job import Job
@@ -223,6 +223,12 @@ def fresh_policy(cfg: RunConfig, device: torch.device) -> Policy:
     action_map = ActionMap(cfg.action_space, **cfg.algorithm.action_rule)
     obs_shape = cfg.observation_space.shape
     assert obs_shape is not None
+
+    def make_optimizer(role: str | None, params: Iterable[nn.Parameter]) -> tuple[Optimizer, LRScheduler | None]:
+        own = cfg.optimizer_of(role)
+        optimizer = own.make(params)
+        return optimizer, own.schedule(optimizer, cfg.schedule.num_updates)
+
     sizes = Sizes(obs_shape=obs_shape, act_dim=action_map.act_dim, max_action=action_map.max_action)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams["weights"])
@@ -231,8 +237,7 @@ def fresh_policy(cfg: RunConfig, device: torch.device) -> Policy:
             cfg.algorithm,
             {name: net.to(device) for name, net in nets.items()},
             sizes,
-            make_optimizer=optimizer_of(cfg.optimizer),
-            make_schedule=partial(make_schedule, cfg.optimizer.lr_decay, num_updates=cfg.schedule.num_updates),
+            make_optimizer=make_optimizer,
             action_space=cfg.action_space,
             observation_space=cfg.observation_space,
             device=device,
@@ -248,8 +253,3 @@ def blank_policy(cfg: RunConfig, device: torch.device) -> Policy:
         (obs_dim,) = cfg.observation_space.shape or ()
         normalize_observations(policy, torch.zeros(obs_dim), torch.ones(obs_dim), eps=cfg.dataset.obs_eps)
     return policy
-
-
-def optimizer_of(cfg: OptimizerConfig) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
-    """The function that makes an optimizer of this configuration for given parameters."""
-    return partial(make_optimizer, cfg.name, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay)

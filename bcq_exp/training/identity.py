@@ -103,10 +103,10 @@ class Identity:
         """The difference of a key in words; None where the run only becomes longer."""
         before, after = (each.config.get(key, "absent") for each in (self, now))
         if key == "num_updates" and isinstance(before, int) and after > before:
-            decay = now.config.get("optimizer.lr_decay")
-            if decay is None:
+            decays = [f"{key}={value}" for key, value in now.config.items() if key.endswith(".lr_decay") and value]
+            if not decays:
                 return None
-            return f"num_updates: {before} before, {after} now; optimizer.lr_decay={decay} would have been slower"
+            return f"num_updates: {before} before, {after} now; {', '.join(decays)} would have been slower"
         return difference(key, self.config, now.config)
 
 

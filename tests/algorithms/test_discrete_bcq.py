@@ -1,5 +1,4 @@
 import copy
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -241,8 +240,7 @@ def on_images() -> Policy:
         cfg,
         REGISTRY["discrete_bcq"].networks(cfg, network, sizes),
         sizes,
-        make_optimizer=partial(torch.optim.Adam, lr=1e-3),
-        make_schedule=lambda optimizer: None,
+        make_optimizer=lambda role, params: (torch.optim.Adam(params, lr=1e-3), None),
         action_space=tiny.DISCRETE,
         observation_space=gym.spaces.Box(0, 255, sizes.obs_shape, np.uint8),
         device=torch.device("cpu"),

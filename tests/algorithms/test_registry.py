@@ -62,6 +62,16 @@ OTHER: dict[str, Any] = {
 GENERATIVE = {"bcq", "mcq", "vae_bc", "bear"}  # those with a generative model of the actions
 
 
+def idle(name: str) -> set[str]:
+    """Roles that have no network in the tiny configuration of an algorithm."""
+    return {"multiplier"} if tiny.CONFIGS[name].get("lagrange_threshold", 0) is None else set()
+
+
+def soft(name: str) -> dict[str, Any]:
+    """What the tiny configuration of an algorithm lacks for soft targets."""
+    return {"tau": 0.4, "target_update_freq": None} if tiny.CONFIGS[name].get("tau", 0) is None else {}
+
+
 def schema(name: str) -> list[str]:
     return [spec.name for spec in fields(REGISTRY[name].config) if spec.name != "name"]
 
@@ -70,7 +80,9 @@ SETTINGS = [(name, key) for name in REGISTRY for key in schema(name)]
 SWEPT = [
     (name, key)
     for name, definition in REGISTRY.items()
-    for key in sorted(definition.build(tiny.config(name), Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0)).swept)
+    for key in sorted(
+        definition.build(tiny.config(name, **soft(name)), Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0)).swept
+    )
 ]
 
 
@@ -91,15 +103,16 @@ def trace(policy: Policy) -> list[float]:
 def test_no_setting_is_accepted_and_ignored(name: str, key: str) -> None:
     before = trace(tiny.make_policy(name))
     assert trace(tiny.make_policy(name)) == before, "the same settings shall show the same"
-    assert trace(tiny.make_policy(name, **{key: OTHER[key]})) != before
+    other = {**soft(name), key: OTHER[key]} if key == "tau" else {key: OTHER[key]}
+    assert trace(tiny.make_policy(name, **other)) != before
 
 
 @pytest.mark.parametrize(("name", "key"), SWEPT)
 def test_swept_number_acts_through_its_tensor_alone(name: str, key: str) -> None:
     """Members of a population share the code that was built for one of them."""
-    policy = tiny.make_policy(name)
+    policy = tiny.make_policy(name, **soft(name))
     policy.hp[key].fill_(OTHER[key])
-    assert trace(policy) == trace(tiny.make_policy(name, **{key: OTHER[key]}))
+    assert trace(policy) == trace(tiny.make_policy(name, **{**soft(name), key: OTHER[key]}))
 
 
 def test_phi_acts_through_its_buffer_alone() -> None:
@@ -128,11 +141,14 @@ def test_definition_agrees_with_itself(name: str) -> None:
     pairs = itertools.combinations(algorithm.stages, 2)
     assert definition.build.__module__ == f"bcq_exp.algorithms.{name}"
     assert {*trained} == {*nets}, "each network is trained"
+    assert {definition.role(net) for net in nets} == {*(definition.roles or (None,))} - idle(name)
+    assert definition.roles or len({stage.trains for stage in algorithm.stages}) == 1
     assert {*algorithm.scalar, *algorithm.recurrent} <= nets.keys()
     assert all(one.trains == other.trains or not {*one.trains} & {*other.trains} for one, other in pairs)
     assert {target.source for target in algorithm.targets.values()} <= nets.keys()
     assert {target.rate for target in algorithm.targets.values()} <= {*algorithm.swept, None}
     assert algorithm.swept <= set(schema(name))
+    assert definition.swept - {"phi"} == definition.build(tiny.config(name, **soft(name)), sizes).swept
     assert set(tiny.CONFIGS[name]) == set(schema(name))
     assert violations(definition.config, tiny.CONFIGS[name]) == []
     assert definition.is_discrete == ("eval_eps" in schema(name)) == ("action_scaling" not in schema(name))

@@ -31,6 +31,7 @@ Q_LEARNING = {
     "gamma": 0.9,
     "estimation_step": 1,
     "target_update_freq": 2,
+    "tau": None,
     "eval_eps": 0.0,
 }
 BOOTSTRAPPING = {key: value for key, value in Q_LEARNING.items() if key != "clip_loss_grad"}
@@ -55,6 +56,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "discrete_crr": {
         "gamma": 0.9,
         "target_update_freq": 2,
+        "tau": None,
         "weight": "exp",
         "beta": 2.0,
         "max_weight": 1.5,
@@ -67,6 +69,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "backup": "psi",
         "clip_loss_grad": False,
         "target_update_freq": 2,
+        "tau": None,
         "eval_eps": 0.0,
     },
     "spibb_dqn": {"min_probability": 0.15, **Q_LEARNING},

@@ -91,6 +91,10 @@ def test_a_run_may_go_on_for_longer_but_not_where_its_rates_depend_on_the_end():
     assert differences(identity(decayed), identity(decayed, longer)) == [
         "num_updates: 10000 before, 20000 now; optimizer.lr_decay=cosine would have been slower"
     ]
+    iql = ("algorithm=iql", "algorithm.optimizers.policy.lr_decay=cosine")
+    assert differences(identity(*iql), identity(*iql, longer)) == [
+        "num_updates: 10000 before, 20000 now; algorithm.optimizers.policy.lr_decay=cosine would have been slower"
+    ]
 
 
 def test_other_code_is_a_difference_that_may_be_allowed_and_other_data_is_one_that_may_not():
