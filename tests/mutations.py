@@ -286,9 +286,26 @@ MUTATIONS = (
     Mutation(
         "mcq_pulls_up_too",
         "algorithms/mcq.py",
-        ".relu().square()",
-        ".square()",
+        'excess_BN.relu() if excess == "rectified" else excess_BN',
+        "excess_BN",
         (MCQ,),
+        "golden and rectified",
+    ),
+    Mutation(
+        "mcq_pulls_down_only",
+        "algorithms/mcq.py",
+        'excess_BN.relu() if excess == "rectified" else excess_BN',
+        "excess_BN.relu()",
+        (MCQ,),
+        "golden and square",
+    ),
+    Mutation(
+        "mcq_pseudo_targets_unbounded",
+        "algorithms/mcq.py",
+        "y_B if lowest is None else y_B.clamp(min=lowest)",
+        "y_B",
+        (MCQ,),
+        "golden and 0.0",
     ),
     Mutation(
         "mcq_mean_of_the_known_actions",

@@ -76,7 +76,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "bc": {"policy": "deterministic", **CONTINUOUS},
     "bc_discrete": {"eval_eps": 0.0},
     "awac": {"gamma": 0.9, "tau": 0.3, "lmbda": 0.75, "normalization": "batch", **CONTINUOUS},
-    "mcq": {"gamma": 0.9, "tau": 0.3, "lmbda": 0.75, "num_sampled_action": 4, **CONTINUOUS},
+    "mcq": {
+        "gamma": 0.9,
+        "tau": 0.3,
+        "lmbda": 0.75,
+        "num_sampled_action": 4,
+        "excess": "square",
+        "pseudo_target_min": 0.0,
+        **CONTINUOUS,
+    },
     "cql": {"gamma": 0.9, "tau": 0.3, "alpha": 2.0, "lagrange_threshold": None, "num_sampled_action": 4, **CONTINUOUS},
     "crr": {
         "gamma": 0.9,
