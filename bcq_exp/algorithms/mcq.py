@@ -36,6 +36,8 @@ SWEPT = frozenset({"gamma", "tau", "lmbda"})
 class MCQConfig(ContinuousConfig):
     """Keys of `conf/algorithm/mcq.yaml`."""
 
+    later_keys = {"excess": "rectified", "pseudo_target_min": None}  # noqa: RUF012
+
     gamma: float = within(0, 1)
     tau: float = within(0, 1, is_low_open=True)
     lmbda: float = within(0, 1)
