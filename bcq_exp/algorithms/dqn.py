@@ -1,5 +1,8 @@
 """DQN (doi:10.1038/nature14236) and double DQN (arXiv:1509.06461) on a fixed dataset.
 
+Initial weights are torch's own; the published code for Atari (google-research/batch_rl, on dopamine) draws them by
+variance scaling, as do those of `qrdqn`, `rem` and `discrete_cql`.
+
 Shape suffixes: N values of an action (quantiles, heads), B batch, A number of actions.
 """
 
