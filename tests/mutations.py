@@ -254,6 +254,14 @@ MUTATIONS = (
         "golden and batch",
     ),
     Mutation(
+        "awac_bare_weights_overflow",
+        "algorithms/awac.py",
+        ".clamp(max=LARGEST_EXPONENT)",
+        "",
+        (AWAC,),
+        "bare_weights",
+    ),
+    Mutation(
         "awac_advantage_is_the_value",
         "algorithms/awac.py",
         'smallest_value(nets, batch["obs"], batch["act"]) - value_B',
@@ -335,6 +343,14 @@ MUTATIONS = (
         "q_BN.mean(-1)",
         (CRR,),
         "golden and binary_max",
+    ),
+    Mutation(
+        "crr_acts_by_values_without_temperature",
+        "algorithms/crr.py",
+        '(q_BN / hp["beta"]).softmax(-1)',
+        "q_BN.softmax(-1)",
+        (CRR,),
+        "critic_weighted",
     ),
     Mutation(
         "crr_weights_unbounded",

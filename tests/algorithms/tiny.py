@@ -93,6 +93,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "beta": 2.0,
         "max_weight": 2.0,
         "num_sampled_action": 4,
+        "evaluation": "mean",
         **CONTINUOUS,
     },
     "iql": {"gamma": 0.9, "tau": 0.3, "expectile": 0.8, "beta": 0.5, "max_weight": 2.0, **CONTINUOUS},
