@@ -60,7 +60,7 @@ def pseudo_target(nets: Nets, obs: Tensor, latent_BNL: Tensor, lowest: float | N
 
 
 def excess_loss(q_BN: Tensor, y_B: Tensor, excess: str) -> Tensor:
-    """mean (Q(s, a_i) - y(s))^2 (`square`) or mean max(Q(s, a_i) - y(s), 0)^2 (`rectified`), 0-d    (published code)."""
+    """mean (Q(s, a_i) - y(s))^2 (`square`), or mean max(Q(s, a_i) - y(s), 0)^2 (`rectified`), 0-d."""
     excess_BN = q_BN - y_B.unsqueeze(-1)
     return (excess_BN.relu() if excess == "rectified" else excess_BN).square().mean()
 

@@ -24,6 +24,7 @@ OTHER: dict[str, Any] = {
     "clip_loss_grad": True,
     "critic_penalty": 2.0,
     "estimation_step": 3,
+    "eta": 0.5,
     "evaluation": "critic_weighted",
     "excess": "rectified",
     "eval_eps": 0.5,

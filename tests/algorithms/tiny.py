@@ -35,6 +35,7 @@ Q_LEARNING = {
 }
 BOOTSTRAPPING = {key: value for key, value in Q_LEARNING.items() if key != "clip_loss_grad"}
 TD3 = {"gamma": 0.9, "tau": 0.3, "policy_noise": 0.4, "noise_clip": 0.3, "policy_freq": 2, **CONTINUOUS}
+SAC_N = {"gamma": 0.9, "tau": 0.3, "num_critics": 3, **CONTINUOUS}
 CONFIGS: dict[str, dict[str, Any]] = {
     "bcq": {
         "gamma": 0.9,
@@ -96,6 +97,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "evaluation": "mean",
         **CONTINUOUS,
     },
+    "sac_n": SAC_N,
+    "edac": {"eta": 3.0, **SAC_N},
     "iql": {"gamma": 0.9, "tau": 0.3, "expectile": 0.8, "beta": 0.5, "max_weight": 2.0, **CONTINUOUS},
     "ddpg": {"gamma": 0.9, "tau": 0.3, **CONTINUOUS},
     "discretized_dqn": {"gamma": 0.9, "tau": 0.3, "num_bins": 4, **CONTINUOUS},
