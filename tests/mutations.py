@@ -55,6 +55,7 @@ DDPG, DISCRETIZED_DQN, VAE_BC, REBRAC, BEAR = (
     f"algorithms/test_{name}.py" for name in ("ddpg", "discretized_dqn", "vae_bc", "rebrac", "bear")
 )
 
+SAC_N, EDAC = (f"algorithms/test_{name}.py" for name in ("sac_n", "edac"))
 KL_CONTROL, SPIBB_DQN = (f"algorithms/test_{name}.py" for name in ("kl_control", "spibb_dqn"))
 DISCRETE_CQL, DISCRETE_CRR, DISCRETE_IQL, QRDQN, REM = (
     f"algorithms/test_{name}.py" for name in ("discrete_cql", "discrete_crr", "discrete_iql", "qrdqn", "rem")
@@ -321,6 +322,45 @@ MUTATIONS = (
         ".amax(-1).amin(0)",
         ".mean(-1).amin(0)",
         (MCQ,),
+    ),
+    Mutation(
+        "sac_n_mean_of_all_critics",
+        "algorithms/sac_n.py",
+        'critics["critics"](obs, act_BA).amin(0)',
+        'critics["critics"](obs, act_BA).mean(0)',
+        (SAC_N,),
+        "golden",
+    ),
+    Mutation(
+        "ensemble_learns_as_one",
+        "algorithms/sac_n.py",
+        "return error_N.sum(),",
+        "return error_N.mean(),",
+        (SAC_N,),
+    ),
+    Mutation(
+        "edac_slopes_of_any_length",
+        "algorithms/edac.py",
+        " / (torch.linalg.vector_norm(slope_NBA, dim=-1, keepdim=True) + NORM_EPS)",
+        "",
+        (EDAC,),
+        "golden or by_hand",
+    ),
+    Mutation(
+        "edac_similarity_pays",
+        "algorithms/edac.py",
+        'loss + hp["eta"] * alike',
+        'loss - hp["eta"] * alike',
+        (EDAC,),
+        "golden or come_apart",
+    ),
+    Mutation(
+        "next_action_of_a_dropped_row_unknown",
+        "data/buffer.py",
+        '~batch["terminated"] if is_column else has_row',
+        "has_row",
+        (REBRAC,),
+        "that_was_dropped",
     ),
     Mutation(
         "squashing_not_counted",
