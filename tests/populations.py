@@ -40,6 +40,8 @@ ALGORITHMS = {
     "crr": (("dataset=pendulum-noisy", "algorithm.target_update_freq=3"), "algorithm.beta"),
     "cql": (("dataset=pendulum-noisy", "algorithm.lagrange_threshold=1"), "algorithm.alpha"),
     "mcq": (("dataset=pendulum-noisy",), "algorithm.lmbda"),
+    "sac_n": (("dataset=pendulum-noisy", "algorithm.num_critics=4"), "algorithm.tau"),
+    "edac": (("dataset=pendulum-noisy", "algorithm.num_critics=4"), "algorithm.eta"),
     "iql": (("dataset=pendulum-noisy",), "algorithm.expectile"),
     "td3_bc": (("dataset=pendulum-noisy",), "algorithm.alpha"),
     "ddpg": (("dataset=pendulum-noisy",), "algorithm.tau"),

@@ -1,10 +1,15 @@
 """KL-control (arXiv:1907.00456), a baseline of arXiv:1910.01708: Q-learning that is paid for acting as the imitator
 would.
 
-The objective is sum r / c - KL(pi || G): an action that the imitator finds unlikely costs its log probability.
-Departures: the imitator is learned beside the values, as in discrete BCQ, where the paper has a language model from
-before; and the target is that of one network, where the paper takes the smallest of several dropout masks. Its target
-copies are soft; here they are whole by default, as in the rest of that frame.
+The objective is sum r / c - KL(pi || G): an action that the imitator finds unlikely costs its log probability. Up to
+scale this is r - c KL. The paper states c = 2, and its code (natashamjaques/neural_chat, run_rl.py: kl_weight_c) gives
+the divergence the weight 1/2, which is c = 1/2, four times the reward's share: `kl_weight` is the code's.
+
+Departures: the code leaves rewards as they are, so that the values whose softmax and log-sum-exp it takes are c times
+these, and it subtracts log pi with `backup=psi` too. The imitator is learned beside the values, as in discrete BCQ,
+where the paper has a language model from before; and the target is that of one network, where the paper takes the
+smallest of several dropout masks. Its target copies are soft; here they are whole by default, as in the rest of that
+frame.
 
 Shape suffixes: B batch, A number of actions, K steps of the reward window.
 """

@@ -7,6 +7,7 @@ Shape suffixes: B batch, N sampled actions a state, A action.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,8 @@ from bcq_exp.ops.gaussian import squashed_sample
 LOG_STD_RANGE = (-20.0, 2.0)  # of the published code, and of rlkit's TanhGaussianPolicy
 
 
-def policy_stage(sizes: Sizes) -> Stage:
-    """The stage that trains `policy` and `temperature`.
+def policy_stage(sizes: Sizes, smallest: Callable[[Nets, Tensor, Tensor], Tensor] = smallest_value) -> Stage:
+    """The stage that trains `policy` and `temperature`; `smallest` gives min_j Q_j(s, a), (B,), of the critics.
 
     The target entropy is A (log max_action - 1): the paper's -A (table 1) where max_action is 1.
     """
@@ -31,7 +32,7 @@ def policy_stage(sizes: Sizes) -> Stage:
         """alpha log pi(a|s) - min_j Q_j(s, a) with a ~ pi(s), and -log alpha (log pi(a|s) + H)    (eq. 9 and 18)."""
         log_alpha = nets["temperature"]()
         act_BA, log_prob_B = squashed_sample(noise["eps"], *nets["policy"](batch["obs"]), max_action=max_action)
-        q_B = smallest_value(nets, batch["obs"], act_BA)
+        q_B = smallest(nets, batch["obs"], act_BA)
         actor = (log_alpha.exp().detach() * log_prob_B - q_B).mean()
         temperature = -log_alpha * (log_prob_B.detach() + target_entropy).mean()
         return actor + temperature, {"actor_loss": actor, "temperature_loss": temperature}

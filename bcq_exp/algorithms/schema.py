@@ -1,7 +1,8 @@
 """Keys that the configurations of algorithms share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, ClassVar, TypedDict
 
 from bcq_exp.fields import one_of, within
 
@@ -16,6 +17,8 @@ class ActionRule(TypedDict):
 @dataclass(kw_only=True)
 class AlgorithmConfig:
     """Keys of every algorithm."""
+
+    later_keys: ClassVar[Mapping[str, Any]] = {}  # that older runs lack, with the values that they had
 
     name: str
 

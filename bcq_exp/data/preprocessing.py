@@ -11,7 +11,7 @@ import numpy as np
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.steps import episode_sums
 from bcq_exp.data.storage import chunks, room, taken
-from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions
+from bcq_exp.data.transitions import OPTIONAL, REQUIRED, Array, Transitions
 
 
 def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_fraction: float) -> Transitions:
@@ -36,7 +36,7 @@ def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_f
     chosen = leading(chosen[np.argsort(-returns_E[chosen], kind="stable")], lengths_E, top_return_fraction)
     is_kept_E = np.isin(np.arange(len(lengths_E)), chosen)
     rows = np.flatnonzero(np.repeat(is_kept_E, lengths_E))
-    columns = {name: getattr(transitions, name) for name in REQUIRED + MASKS}
+    columns = {name: getattr(transitions, name) for name in REQUIRED + OPTIONAL}
     taken: dict[str, Any] = {name: _taken(column, rows) for name, column in columns.items() if column is not None}
     return replace(
         transitions,

@@ -186,8 +186,9 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
     """
     cfg = cfgs[0]
     schedule, device = cfg.schedule, torch.device(cfg.schedule.device)
-    act = ActionMap(cfg.action_space, **cfg.algorithm.action_rule).map_action_inverse(transitions.act)
-    transitions = replace(transitions, act=act)
+    inverse = ActionMap(cfg.action_space, **cfg.algorithm.action_rule).map_action_inverse
+    after = transitions.act_next
+    transitions = replace(transitions, act=inverse(transitions.act), act_next=None if after is None else inverse(after))
     is_mapped = should_map(schedule.storage, transitions, schedule.device)
     if is_mapped:
         log.info("the dataset, %.1f GB, stays in files", held_bytes(transitions) / 1e9)

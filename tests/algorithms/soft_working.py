@@ -20,15 +20,15 @@ class Sample(NamedTuple):
     inputs: list[Array]
 
 
-def sample(net: Weights, s: Array, eps: Array) -> Sample:
-    """u = mean + std eps with log std in [-20, 2]; p(a) = N(u) / (da / du), dimension by dimension."""
+def sample(net: Weights, s: Array, eps: Array, *, low: float = -20) -> Sample:
+    """u = mean + std eps with log std in [low, 2]; p(a) = N(u) / (da / du), dimension by dimension."""
     out, inputs = forward(net, s)
     mean, free = np.split(out, 2, -1)
-    log_std = free.clip(-20, 2)
+    log_std = free.clip(low, 2)
     raw = mean + np.exp(log_std) * eps
     slope = MAX_ACTION / np.cosh(raw) ** 2
     density = np.exp(-(eps**2) / 2) / (np.sqrt(2 * np.pi) * np.exp(log_std)) / slope
-    inside = ((free > -20) & (free < 2)).astype(float)
+    inside = ((free > low) & (free < 2)).astype(float)
     tanh = np.tanh(raw)
     return Sample(MAX_ACTION * tanh, np.log(density).sum(-1), tanh, np.exp(log_std) * eps, inside, inputs)
 

@@ -36,6 +36,7 @@ Q_LEARNING = {
 }
 BOOTSTRAPPING = {key: value for key, value in Q_LEARNING.items() if key != "clip_loss_grad"}
 TD3 = {"gamma": 0.9, "tau": 0.3, "policy_noise": 0.4, "noise_clip": 0.3, "policy_freq": 2, **CONTINUOUS}
+SAC_N = {"gamma": 0.9, "tau": 0.3, "num_critics": 3, **CONTINUOUS}
 CONFIGS: dict[str, dict[str, Any]] = {
     "bcq": {
         "gamma": 0.9,
@@ -79,7 +80,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "bc": {"policy": "deterministic", **CONTINUOUS},
     "bc_discrete": {"eval_eps": 0.0},
     "awac": {"gamma": 0.9, "tau": 0.3, "lmbda": 0.75, "normalization": "batch", **CONTINUOUS},
-    "mcq": {"gamma": 0.9, "tau": 0.3, "lmbda": 0.75, "num_sampled_action": 4, **CONTINUOUS},
+    "mcq": {
+        "gamma": 0.9,
+        "tau": 0.3,
+        "lmbda": 0.75,
+        "num_sampled_action": 4,
+        "excess": "square",
+        "pseudo_target_min": 0.0,
+        **CONTINUOUS,
+    },
     "cql": {"gamma": 0.9, "tau": 0.3, "alpha": 2.0, "lagrange_threshold": None, "num_sampled_action": 4, **CONTINUOUS},
     "crr": {
         "gamma": 0.9,
@@ -88,8 +97,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "beta": 2.0,
         "max_weight": 2.0,
         "num_sampled_action": 4,
+        "evaluation": "mean",
         **CONTINUOUS,
     },
+    "sac_n": SAC_N,
+    "edac": {"eta": 3.0, **SAC_N},
     "iql": {"gamma": 0.9, "tau": 0.3, "expectile": 0.8, "beta": 0.5, "max_weight": 2.0, **CONTINUOUS},
     "ddpg": {"gamma": 0.9, "tau": 0.3, **CONTINUOUS},
     "discretized_dqn": {"gamma": 0.9, "tau": 0.3, "num_bins": 4, **CONTINUOUS},

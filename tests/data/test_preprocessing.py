@@ -91,10 +91,10 @@ def test_top_returns_are_those_of_what_the_fraction_leaves():
 def test_every_column_keeps_its_rows_and_their_places_in_the_file():
     rows = np.array([0, 1, 2, 5])
     masks = {"mask": np.arange(8).reshape(4, 2) < 7, "mask_next": np.arange(8).reshape(4, 2) > 2}
-    data = episodes([1, 1], [5], [0], **masks)
+    data = replace(episodes([1, 1], [5], [0], **masks), act_next=np.arange(4, dtype=np.float32)[:, None])
     left = subset(data, **WHOLE | {"top_return_fraction": 0.75})
     assert numbers(left) == [0, 0, 1]
-    for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next"):
+    for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next", "act_next"):
         np.testing.assert_array_equal(getattr(left, name), getattr(data, name)[:3])
     assert left.rows is not None
     assert left.rows.tolist() == [0, 1, 2]

@@ -123,9 +123,9 @@ def test_a_manifest_that_does_not_say_what_its_run_is_is_refused_by_name(manifes
 
 def test_the_dataset_is_known_by_every_value_that_is_learned_from():
     mask = np.ones((40, 2), np.bool_)
-    data = replace(random_walk(2, is_discrete=True), mask=mask, mask_next=mask.copy())
+    data = replace(random_walk(2, is_discrete=True), mask=mask, mask_next=mask.copy(), act_next=np.ones((40, 1)))
     assert dataset_digest(data) == dataset_digest(replace(data, source="elsewhere"))
-    for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next"):
+    for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next", "act_next"):
         column = getattr(data, name).copy()
         column.flat[-1] = 1 - column.flat[-1] if column.dtype != bool else not column.flat[-1]
         assert dataset_digest(replace(data, **{name: column})) != dataset_digest(data), name
