@@ -9,13 +9,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bcq_exp.algorithms import REGISTRY
 from bcq_exp.envs.environments import foreign_module
 from bcq_exp.fields import NAME
 from bcq_exp.io.differences import flatten
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.plain import dereferenced, read_yaml
 from bcq_exp.training.config import CONF_DIR
-from bcq_exp.training.datasets import RESOLVERS
+from bcq_exp.training.datasets import DATASETS, RESOLVERS
 from bcq_exp.training.sections import MISSING, first_line, plain
 
 RESTORE = "restore it from a copy, or begin the run anew in another directory"
@@ -76,18 +77,27 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
 
 
 def later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of algorithm, network and optimizer that came since a configuration was saved, with the values of conf/.
+    """The keys that came since a configuration was saved.
+
+    They have the values that they had where the kind of dataset or the algorithm states them (`later_keys`); others of
+    algorithm, network and optimizer have those of `conf/`.
 
     Args:
         saved: values by dotted name.
     """
-    found: dict[str, Any] = {}
+    kind, definition = DATASETS.get(str(saved.get("dataset.format"))), REGISTRY.get(str(saved.get("algorithm.name")))
+    later: dict[str, Any] = {}
     for group in NAMED_GROUPS:
-        for key, value in _choice(group, str(saved.get(f"{group}.name"))).items():
-            parts = key.split(".")
-            if not any(".".join(parts[:end]) in saved for end in range(1, len(parts) + 1)):
-                found[key] = value
-    return found
+        later |= _choice(group, str(saved.get(f"{group}.name")))
+    later |= {f"dataset.{key}": value for key, value in (kind.later_keys if kind else {}).items()}
+    later |= {f"algorithm.{key}": value for key, value in (definition.config.later_keys if definition else {}).items()}
+    return {key: value for key, value in later.items() if not _has(saved, key)}
+
+
+def _has(saved: Mapping[str, Any], key: str) -> bool:
+    """Whether a value stands under a dotted name, or in place of a section that it is in."""
+    parts = key.split(".")
+    return any(".".join(parts[:end]) in saved for end in range(1, len(parts) + 1))
 
 
 @cache

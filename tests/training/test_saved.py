@@ -40,6 +40,15 @@ def test_keys_that_came_since_have_the_values_of_conf(tmp_path: Path, typed: tup
     assert saved_config(tmp_path) == composed(*typed, "optimizer.lr=5e-5")
 
 
+def test_a_key_whose_older_runs_had_another_value_than_conf_has_that_one(tmp_path: Path):
+    typed = ("algorithm=mcq", "dataset=pendulum-noisy")
+    path = saved(tmp_path, *typed) / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(path)
+    del cfg.algorithm["excess"], cfg.dataset["return_range"]
+    OmegaConf.save(cfg, path)
+    assert saved_config(tmp_path) == composed(*typed, "algorithm.excess=rectified")
+
+
 @pytest.mark.parametrize("name", ["../dqn", "gone", "", None, 3])
 def test_of_a_choice_that_is_not_in_conf_nothing_is_completed(tmp_path: Path, name: object):
     path = saved(tmp_path) / ".hydra" / "config.yaml"
