@@ -1,9 +1,10 @@
 """Keys that the configurations of algorithms share."""
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import ClassVar, TypedDict
 
 from bcq_exp.fields import one_of, within
+from bcq_exp.networks import NetworkConfig
 
 
 class ActionRule(TypedDict):
@@ -15,12 +16,18 @@ class ActionRule(TypedDict):
 
 @dataclass(kw_only=True)
 class AlgorithmConfig:
-    """Keys of every algorithm."""
+    """Keys of every algorithm; `has_dropout` says whether its policy's loss takes masks of hidden units."""
+
+    has_dropout: ClassVar[bool] = False
 
     name: str
 
     def contradictions(self) -> list[str]:
         """A sentence for each combination of keys that contradicts itself."""
+        return []
+
+    def network_contradictions(self, network: NetworkConfig) -> list[str]:
+        """A sentence for each key of the network that the algorithm cannot use as it stands."""
         return []
 
     @property
