@@ -29,6 +29,9 @@ from bcq_exp.networks import MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import squashed_sample
 from bcq_exp.ops.td import n_step_target
 
+LOG_STD_RANGE = (-5.0, 2.0)  # the published code: offlinerl/utils/net/tanhpolicy.py, TanhGaussianPolicy
+SLOPE_EPS = 1e-6  # in the log density of actions: the same file, TanhNormal
+
 SWEPT = frozenset({"gamma", "tau", "lmbda"})
 
 
@@ -73,7 +76,9 @@ def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
         """lambda sum_j (y - Q_j(s, a))^2 + (1 - lambda) sum_j excess_j over s and s'    (algorithm 1)."""
         with no_grad():
             gaussian = nets["policy"](batch["obs_next"])
-            act_next_BA, log_prob_B = squashed_sample(noise["next"], *gaussian, max_action=max_action)
+            act_next_BA, log_prob_B = squashed_sample(
+                noise["next"], *gaussian, max_action=max_action, slope_eps=SLOPE_EPS
+            )
             q_B, alpha = smallest_value(targets, batch["obs_next"], act_next_BA), nets["temperature"]().exp()
             value_B = q_B - alpha * log_prob_B
             y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
@@ -94,7 +99,11 @@ def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
     for place in ("here", "there"):
         noise |= {f"policy_{place}": Draw("normal", shape), f"latent_{place}": latent}
     return Algorithm(
-        stages=(bcq.vae_stage(latent_dim), Stage(critic_loss, trains=CRITICS, noise=noise), sac.policy_stage(sizes)),
+        stages=(
+            bcq.vae_stage(latent_dim),
+            Stage(critic_loss, trains=CRITICS, noise=noise),
+            sac.policy_stage(sizes, slope_eps=SLOPE_EPS),
+        ),
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=sac.mean_act(max_action),
         swept=SWEPT,
@@ -104,7 +113,7 @@ def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
 
 def networks(cfg: MCQConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """SAC's networks and the two halves of BCQ's generative model."""
-    return {**sac.networks(network, sizes), **bcq.generative_model(network, sizes)}
+    return {**sac.networks(network, sizes, LOG_STD_RANGE), **bcq.generative_model(network, sizes)}
 
 
 DEFINITION = Definition(MCQConfig, from_config, networks, SWEPT, ("vae", "critics", "policy", "temperature"))

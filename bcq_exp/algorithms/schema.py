@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TypedDict
 
 from bcq_exp.fields import one_of, within
+from bcq_exp.networks import NetworkConfig
 
 
 class ActionRule(TypedDict):
@@ -16,7 +17,9 @@ class ActionRule(TypedDict):
 
 @dataclass(kw_only=True)
 class AlgorithmConfig:
-    """Keys of every algorithm."""
+    """Keys of every algorithm; `has_dropout` says whether its policy's loss takes masks of hidden units."""
+
+    has_dropout: ClassVar[bool] = False
 
     later_keys: ClassVar[Mapping[str, Any]] = {}  # that older runs lack, with the values that they had
 
@@ -24,6 +27,10 @@ class AlgorithmConfig:
 
     def contradictions(self) -> list[str]:
         """A sentence for each combination of keys that contradicts itself."""
+        return []
+
+    def network_contradictions(self, network: NetworkConfig) -> list[str]:
+        """A sentence for each key of the network that the algorithm cannot use as it stands."""
         return []
 
     @property

@@ -6,7 +6,7 @@ Shapes in docstrings: S features of an observation, A dimensions of an action, L
 """
 
 from bcq_exp.networks.actor import Actor, Perturbation
-from bcq_exp.networks.critic import Critic
+from bcq_exp.networks.critic import Critic, LateActionCritic
 from bcq_exp.networks.dual_variable import DualVariable
 from bcq_exp.networks.ensemble import EnsembleCritic
 from bcq_exp.networks.mlp import ACTIVATIONS, MLP, Hidden, MLPNetworkConfig
@@ -31,6 +31,7 @@ __all__ = [
     "Encoder",
     "EnsembleCritic",
     "Hidden",
+    "LateActionCritic",
     "MLPNetworkConfig",
     "NatureCNN",
     "NatureCNNConfig",

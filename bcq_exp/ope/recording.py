@@ -121,7 +121,8 @@ class Recording:
         if self.is_discrete:
             return self._per_action("critic")
         assert isinstance(self.network, MLPNetworkConfig)
-        return Critic(self.sizes.obs_dim, self.sizes.act_dim, **self.network.hidden)
+        critic = Critic(self.sizes.obs_dim, self.sizes.act_dim, **self.network.hidden)
+        return self.network.initialized({"critic": critic})["critic"]
 
     def _per_action(self, name: str) -> nn.Module:
-        return self.network.per_action([name], self.sizes)[name]
+        return self.network.initialized(self.network.per_action([name], self.sizes))[name]

@@ -201,6 +201,7 @@ def checked(values: Mapping[str, Any], answers: Answers, *, is_here: bool) -> Ru
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
         errors += network_errors(parts["network"], parts["algorithm"], found_spaces[0])
+        errors += REGISTRY[parts["algorithm"].name].network_errors(parts["algorithm"], parts["network"])
         errors += parts["dataset"].observation_errors(found_spaces[0])
     if found_spaces is not None and not errors:
         errors += idle_roles(parts["algorithm"], roles, *found_spaces)

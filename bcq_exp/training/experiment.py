@@ -230,10 +230,10 @@ def fresh_policy(cfg: RunConfig, device: torch.device) -> Policy:
         optimizer = own.make(params)
         return optimizer, own.schedule(optimizer, cfg.schedule.num_updates)
 
-    sizes = Sizes(obs_shape=obs_shape, act_dim=action_map.act_dim, max_action=action_map.max_action)
+    sizes = Sizes(obs_shape, action_map.act_dim, action_map.max_action, cfg.network.dropout_units)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams["weights"])
-        nets = REGISTRY[cfg.algorithm.name].networks(cfg.algorithm, cfg.network, sizes)
+        nets = REGISTRY[cfg.algorithm.name].fresh_networks(cfg.algorithm, cfg.network, sizes)
         policy = make_policy(
             cfg.algorithm,
             {name: net.to(device) for name, net in nets.items()},

@@ -235,7 +235,7 @@ def test_forward_reports_raw_logits_and_values_in_reward_units() -> None:
 def on_images() -> Policy:
     """Both heads on one trunk, put together as a run does it."""
     cfg, sizes = tiny.config("discrete_bcq", unlikely_action_threshold=THRESHOLD), Sizes((2, 36, 36), NUM_ACTIONS, 1.0)
-    network = NatureCNNConfig(name="tiny", kind="nature_cnn", hidden_sizes=[16])
+    network = NatureCNNConfig(name="tiny", kind="nature_cnn", hidden_sizes=[16], **tiny.INITIAL)
     return make_any_policy(
         cfg,
         REGISTRY["discrete_bcq"].networks(cfg, network, sizes),

@@ -1,15 +1,19 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from algorithms import tiny
+from algorithms import soft_working, tiny
 from algorithms.gaussian_working import CRITICS, DATA, GAMMA, MAX_ACTION, NUM_ROWS, TAU, Working, regress, smallest
 from algorithms.golden import Array, assert_same, backward, cat, forward, n_step_targets, soft_update
-from algorithms.soft_working import sample, spread, step_policy
+from algorithms.soft_working import spread
 from algorithms.vae_working import sampler, vae_gradients
 from bcq_exp.algorithms.mcq import excess_loss, pseudo_target
 
 LMBDA, NUM_SAMPLES, LATENT = 0.75, 4, 2 * tiny.ACT_DIM  # as in `tiny.CONFIGS`
+BOUNDS = {"low": -5.0, "slope_eps": 1e-6}  # of the published code
+sample, step_policy = (partial(each, **BOUNDS) for each in (soft_working.sample, soft_working.step_policy))
 
 
 @pytest.mark.parametrize(("excess", "lowest"), [("square", 0.0), ("square", None), ("rectified", None)])
@@ -22,6 +26,7 @@ def test_golden_update(excess: str, lowest: float | None) -> None:
     """
     policy = tiny.make_policy("mcq", max_action=MAX_ACTION, excess=excess, pseudo_target_min=lowest)
     spread(policy)
+    list(policy.nets["policy"].parameters())[-1].data[-2] -= 5  # some deviations fall below their range
     list(policy.nets["encoder"].parameters())[-2].data *= 0.01  # deviations that leave 1e-10
     s, a, by_hand = DATA["obs"], DATA["act"], Working(policy)
 

@@ -16,6 +16,7 @@ from bcq_exp.policies import Policy
 NUM_UPDATES = 3
 OTHER: dict[str, Any] = {
     "action_bound_method": "tanh",
+    "action_layer": 2,
     "action_scaling": False,
     "actor_penalty": 3.0,
     "alpha": 0.5,
@@ -131,7 +132,7 @@ def test_every_width_and_activation_counts(name: str) -> None:
     base = {"hidden_sizes": [6, 5], "vae_hidden_sizes": [7, 4], "activation": "relu"}
     before = trace(tiny.make_policy(name))
     for key, other in {"hidden_sizes": [6], "vae_hidden_sizes": [7], "activation": "elu"}.items():
-        network = MLPNetworkConfig(name="other", kind="mlp", **base | {key: other})  # type: ignore[arg-type]
+        network = MLPNetworkConfig(name="other", kind="mlp", **tiny.INITIAL, **base | {key: other})  # type: ignore[arg-type]
         is_read = name not in {"vae_hidden_sizes": set(REGISTRY) - GENERATIVE, "hidden_sizes": {"vae_bc"}}.get(key, ())
         assert (trace(tiny.make_policy(name, network=network)) != before) == is_read, key
 
@@ -175,7 +176,8 @@ def test_a_draw_of_the_networks_gives_each_its_own_weights(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, definition in REGISTRY.items() if definition.is_discrete])
 def test_networks_on_images_share_the_convolutions_of_their_stage_and_nothing_else(name: str) -> None:
-    network, sizes = NatureCNNConfig(name="x", kind="nature_cnn", hidden_sizes=[5]), Sizes((1, 36, 44), 6, 1.0)
+    network = NatureCNNConfig(name="x", kind="nature_cnn", hidden_sizes=[5], **tiny.INITIAL)
+    sizes = Sizes((1, 36, 44), 6, 1.0)
     definition, cfg = REGISTRY[name], tiny.config(name)
     nets, stages = definition.networks(cfg, network, sizes), definition.build(cfg, sizes).stages
     for stage in stages:

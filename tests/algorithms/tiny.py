@@ -15,7 +15,10 @@ from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 
 OBS_DIM, ACT_DIM, LR = 3, 2, 1e-2
-NETWORK = MLPNetworkConfig(name="tiny", kind="mlp", hidden_sizes=[6, 5], vae_hidden_sizes=[7, 4], activation="relu")
+INITIAL: dict[str, Any] = {"init": "torch", "last_layer_scale": None, "policy_last_layer_scale": None, "dropout": 0.0}
+NETWORK = MLPNetworkConfig(
+    name="tiny", kind="mlp", hidden_sizes=[6, 5], vae_hidden_sizes=[7, 4], activation="relu", **INITIAL
+)
 BOX = gym.spaces.Box(np.float32([-0.5, -1]), np.float32([1, 0.5]))
 DISCRETE = gym.spaces.Discrete(6)
 
@@ -103,7 +106,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "sac_n": SAC_N,
     "edac": {"eta": 3.0, **SAC_N},
     "iql": {"gamma": 0.9, "tau": 0.3, "expectile": 0.8, "beta": 0.5, "max_weight": 2.0, **CONTINUOUS},
-    "ddpg": {"gamma": 0.9, "tau": 0.3, **CONTINUOUS},
+    "ddpg": {"gamma": 0.9, "tau": 0.3, "action_layer": 1, **CONTINUOUS},
     "discretized_dqn": {"gamma": 0.9, "tau": 0.3, "num_bins": 4, **CONTINUOUS},
     "vae_bc": CONTINUOUS,
     "bear": {
@@ -191,7 +194,7 @@ def make_policy(
     action_map = ActionMap(space, **CONTINUOUS | bounds)
     max_action = action_map.max_action if max_action is None else max_action
     nets = networks(name, cfg, network=network, max_action=max_action)
-    algorithm = entry.build(cfg, Sizes((OBS_DIM,), action_map.act_dim, max_action))
+    algorithm = entry.build(cfg, Sizes((OBS_DIM,), action_map.act_dim, max_action, network.dropout_units))
     policy = Policy(
         algorithm=algorithm,
         nets=nets,

@@ -346,3 +346,16 @@ def test_members_in_parts_that_fit_the_cache_learn_the_same(kilobytes: int, size
     for one, other in zip(whole.policies, parted.policies, strict=True):
         assert (weights(one) - weights(other)).abs().max() < 1e-10
     assert parted.failures() == [None] * 6
+
+
+@pytest.mark.usefixtures("float64")
+def test_members_with_dropout_equal_lone_policies_on_the_same_masks():
+    typed = ("network.hidden_sizes=[8,4]", "network.dropout=0.3")
+    together, alone, replay, whole = (population_of("iql", [0, 1], *each) for each in (typed, typed, typed, typed[:1]))
+    lone = copy.deepcopy(alone.policies[1])
+    lone.optimizers = rebuilt_optimizers(lone, alone.policies[1])
+    learn_alone(lone, replay, 1, 50)
+    for population in (together, whole):
+        population.advance(50)
+    assert (weights(lone) - weights(together.policies[1])).abs().max() < 1e-10
+    assert (weights(lone) - weights(whole.policies[1])).abs().max() > 1e-3

@@ -189,6 +189,18 @@ IQL = ("algorithm=iql", "dataset=pendulum-noisy")
         (["algorithm.name=???"], ["algorithm.name=??? is none of awac, bc"]),
         (["algorithm.name=[bcq]"], ["algorithm.name=['bcq'] is none of awac, bc"]),
         (["network.hidden_sizes=[8,???]"], ["network.hidden_sizes[1] has no value"]),
+        (["network.init=zeros"], ["network.init=zeros is none of torch, orthogonal, fan_in, variance_scaling"]),
+        (["network.last_layer_scale=-1"], ["network.last_layer_scale=-1.0 is outside [0, inf)"]),
+        (["network.dropout=1"], ["network.dropout=1.0 is outside [0, 0.99]"]),
+        (["network.dropout=0.1"], ["network.dropout=0.1: algorithm=discrete_bcq has no dropout; give 0"]),
+        (
+            ["network.policy_last_layer_scale=1e-3"],
+            ["network.policy_last_layer_scale=0.001: algorithm=discrete_bcq has no network that makes its actions"],
+        ),
+        (
+            ["algorithm=ddpg", "dataset=pendulum-noisy", "algorithm.action_layer=2", "network.hidden_sizes=[]"],
+            ["network.hidden_sizes=[]: with algorithm.action_layer=2 the critic has a hidden layer at least"],
+        ),
         (["network.hidden_sizes=[8,0]"], ["network.hidden_sizes=[8, 0] has elements outside [1, inf)"]),
         (["optimizer.betas=[0.9]"], ["optimizer.betas=[0.9]; allowed: two numbers from 0 to below 1"]),
         (["optimizer.betas=[0.9,1]"], ["optimizer.betas=[0.9, 1.0]; allowed"]),
