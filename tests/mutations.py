@@ -55,6 +55,7 @@ DDPG, DISCRETIZED_DQN, VAE_BC, REBRAC, BEAR = (
     f"algorithms/test_{name}.py" for name in ("ddpg", "discretized_dqn", "vae_bc", "rebrac", "bear")
 )
 
+SAC_N, EDAC = (f"algorithms/test_{name}.py" for name in ("sac_n", "edac"))
 KL_CONTROL, SPIBB_DQN = (f"algorithms/test_{name}.py" for name in ("kl_control", "spibb_dqn"))
 DISCRETE_CQL, DISCRETE_CRR, DISCRETE_IQL, QRDQN, REM = (
     f"algorithms/test_{name}.py" for name in ("discrete_cql", "discrete_crr", "discrete_iql", "qrdqn", "rem")
@@ -254,6 +255,14 @@ MUTATIONS = (
         "golden and batch",
     ),
     Mutation(
+        "awac_bare_weights_overflow",
+        "algorithms/awac.py",
+        ".clamp(max=LARGEST_EXPONENT)",
+        "",
+        (AWAC,),
+        "bare_weights",
+    ),
+    Mutation(
         "awac_advantage_is_the_value",
         "algorithms/awac.py",
         'smallest_value(nets, batch["obs"], batch["act"]) - value_B',
@@ -286,9 +295,26 @@ MUTATIONS = (
     Mutation(
         "mcq_pulls_up_too",
         "algorithms/mcq.py",
-        ".relu().square()",
-        ".square()",
+        'excess_BN.relu() if excess == "rectified" else excess_BN',
+        "excess_BN",
         (MCQ,),
+        "golden and rectified",
+    ),
+    Mutation(
+        "mcq_pulls_down_only",
+        "algorithms/mcq.py",
+        'excess_BN.relu() if excess == "rectified" else excess_BN',
+        "excess_BN.relu()",
+        (MCQ,),
+        "golden and square",
+    ),
+    Mutation(
+        "mcq_pseudo_targets_unbounded",
+        "algorithms/mcq.py",
+        "y_B if lowest is None else y_B.clamp(min=lowest)",
+        "y_B",
+        (MCQ,),
+        "golden and 0.0",
     ),
     Mutation(
         "mcq_mean_of_the_known_actions",
@@ -296,6 +322,45 @@ MUTATIONS = (
         ".amax(-1).amin(0)",
         ".mean(-1).amin(0)",
         (MCQ,),
+    ),
+    Mutation(
+        "sac_n_mean_of_all_critics",
+        "algorithms/sac_n.py",
+        'critics["critics"](obs, act_BA).amin(0)',
+        'critics["critics"](obs, act_BA).mean(0)',
+        (SAC_N,),
+        "golden",
+    ),
+    Mutation(
+        "ensemble_learns_as_one",
+        "algorithms/sac_n.py",
+        "return error_N.sum(),",
+        "return error_N.mean(),",
+        (SAC_N,),
+    ),
+    Mutation(
+        "edac_slopes_of_any_length",
+        "algorithms/edac.py",
+        " / (torch.linalg.vector_norm(slope_NBA, dim=-1, keepdim=True) + NORM_EPS)",
+        "",
+        (EDAC,),
+        "golden or by_hand",
+    ),
+    Mutation(
+        "edac_similarity_pays",
+        "algorithms/edac.py",
+        'loss + hp["eta"] * alike',
+        'loss - hp["eta"] * alike',
+        (EDAC,),
+        "golden or come_apart",
+    ),
+    Mutation(
+        "next_action_of_a_dropped_row_unknown",
+        "data/buffer.py",
+        '~batch["terminated"] if is_column else has_row',
+        "has_row",
+        (REBRAC,),
+        "that_was_dropped",
     ),
     Mutation(
         "squashing_not_counted",
@@ -318,6 +383,14 @@ MUTATIONS = (
         "q_BN.mean(-1)",
         (CRR,),
         "golden and binary_max",
+    ),
+    Mutation(
+        "crr_acts_by_values_without_temperature",
+        "algorithms/crr.py",
+        '(q_BN / hp["beta"]).softmax(-1)',
+        "q_BN.softmax(-1)",
+        (CRR,),
+        "critic_weighted",
     ),
     Mutation(
         "crr_weights_unbounded",

@@ -20,7 +20,10 @@ ALGORITHMS = {
          "algorithm.reward_normalization=true"),
         "algorithm.unlikely_action_threshold",
     ),
-    "dqn": (("dataset=cartpole-noisy", "algorithm.clip_loss_grad=true"), "algorithm.gamma"),
+    "dqn": (
+        ("dataset=cartpole-noisy", "algorithm.clip_loss_grad=true", "algorithm.target_update_freq=null"),
+        "algorithm.tau",
+    ),
     "discrete_crr": (("dataset=cartpole-noisy", "algorithm.target_update_freq=3"), "algorithm.beta"),
     "discrete_iql": (("dataset=cartpole-noisy",), "algorithm.expectile"),
     "kl_control": (
@@ -37,6 +40,8 @@ ALGORITHMS = {
     "crr": (("dataset=pendulum-noisy", "algorithm.target_update_freq=3"), "algorithm.beta"),
     "cql": (("dataset=pendulum-noisy", "algorithm.lagrange_threshold=1"), "algorithm.alpha"),
     "mcq": (("dataset=pendulum-noisy",), "algorithm.lmbda"),
+    "sac_n": (("dataset=pendulum-noisy", "algorithm.num_critics=4"), "algorithm.tau"),
+    "edac": (("dataset=pendulum-noisy", "algorithm.num_critics=4"), "algorithm.eta"),
     "iql": (("dataset=pendulum-noisy",), "algorithm.expectile"),
     "td3_bc": (("dataset=pendulum-noisy",), "algorithm.alpha"),
     "ddpg": (("dataset=pendulum-noisy",), "algorithm.tau"),

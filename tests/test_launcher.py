@@ -251,9 +251,11 @@ def test_a_killed_sweep_goes_on_by_the_same_command_to_the_same_weights(tmp_path
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["algorithm=discrete_bcq,dqn", "algorithm.tau=0.1,0.2"],
-         ["algorithm=dqn has no such key; nearest: target_update_freq",
-          "algorithm=discrete_bcq has no such key; nearest: target_update_freq, unlikely_action_threshold"]),
+        (["algorithm=discrete_bcq,dqn", "algorithm.threshold=0.1,0.2"],
+         ["algorithm=dqn has no such key; nearest: ",
+          "algorithm=discrete_bcq has no such key; nearest: unlikely_action_threshold"]),
+        (["algorithm=iql,ddpg", "dataset=pendulum-noisy", "algorithm.optimizers.policy.lr=1e-4"],
+         ["algorithm.optimizers.policy.lr: algorithm=ddpg has no such role; its roles: critic, actor"]),
         (["algorithm=dqn,discrete_bcq", "algorithm.kappa=1"], ["algorithm=dqn has no such key", "discrete_bcq has no"]),
         (["algorithm=discrete_bcq,bcq"], ["algorithm=bcq is for continuous actions"]),
         (["seed=0,1", "algorithm.gamma=2"], ["algorithm.gamma=2.0 is outside [0, 1]"]),

@@ -4,8 +4,9 @@ As in the published code, the state's value is that of one action of the policy,
 minimum, and the samples of the policy are judged where they fall. The paper leaves the weights' normaliser Z(s) out;
 the published code, on which its results stand, divides them by their mean over the batch (`normalization`).
 
-Departures: the published policy has four hidden layers and a weight decay of 1e-4; here networks have one shape, and
-weight decay is the optimizer's.
+Departures: the published policy has four hidden layers; here networks have one shape. Its weight decay of 1e-4 is
+`algorithm.optimizers.policy.weight_decay=1e-4`. Weights that are not normalised are at most e^20, where the paper
+bounds none.
 
 Shape suffixes: B batch, A action.
 """
@@ -26,6 +27,7 @@ from bcq_exp.ops.gaussian import sample
 from bcq_exp.ops.td import n_step_target
 
 LOG_STD_RANGE = (-6.0, 0.0)  # the published code: examples/awac/mujoco/awac1.py
+LARGEST_EXPONENT = 20.0  # of a bare weight: exp overflows beyond 88, and Adam's square of a gradient far before
 
 SWEPT = frozenset({"gamma", "tau", "lmbda"})
 
@@ -41,7 +43,7 @@ class AWACConfig(ContinuousConfig):
 
 
 def advantage_weights(advantage_B: Tensor, lmbda: Tensor, normalization: str) -> Tensor:
-    """exp(A / lambda), (B,), as it is or divided by its mean over the batch, so that the weights sum to B.
+    """exp(A / lambda), (B,), at most e^20, or divided by its mean over the batch, so that the weights sum to B.
 
     Args:
         advantage_B: A(s, a), (B,).
@@ -50,7 +52,7 @@ def advantage_weights(advantage_B: Tensor, lmbda: Tensor, normalization: str) ->
     """
     if normalization == "batch":
         return len(advantage_B) * torch.softmax(advantage_B / lmbda, 0)
-    return (advantage_B / lmbda).exp()
+    return (advantage_B / lmbda).clamp(max=LARGEST_EXPONENT).exp()
 
 
 def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -99,4 +101,4 @@ def networks(cfg: AWACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
     }
 
 
-DEFINITION = Definition(AWACConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(AWACConfig, from_config, networks, SWEPT, ("critics", "policy"))

@@ -86,6 +86,7 @@ def gaussian_policy(
         has_state_std=has_state_std,
         log_std_range=log_std_range,
         std_bound=std_bound,
+        dropout=network.dropout,
         **network.hidden,
     )
 

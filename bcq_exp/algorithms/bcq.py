@@ -140,4 +140,4 @@ def generative_model(network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Mo
     }
 
 
-DEFINITION = Definition(BCQConfig, from_config, networks, SWEPT | {"phi"})
+DEFINITION = Definition(BCQConfig, from_config, networks, SWEPT | {"phi"}, ("vae", "critics", "perturbation"))

@@ -1,12 +1,15 @@
 """BEAR (arXiv:1906.00949): a policy that keeps to the support of the dataset's actions.
 
-As in the published code: the discrepancy is taken between actions before tanh, on a square root with 1e-6 under it;
-the policy's samples in its own loss have noise clipped to [-0.5, 0.5], those of target and evaluation have not; each
-critic is averaged over a state's samples before the smallest is taken, without the ensemble's deviation, which its
-authors left out; and at first the policy learns the constraint alone (`warmup`).
+As in the published code (aviralkumar2907/BEAR, algos.py): the discrepancy is taken between actions before tanh, on a
+square root with 1e-6 under it; the policy's samples in its own loss have noise clipped to [-0.5, 0.5], those of target
+and evaluation have not; each critic is averaged over a state's samples before the smallest is taken, without the
+ensemble's deviation, as its readme runs it (use_ensemble_variance "False"); at first the policy learns the constraint
+alone (`warmup`); and networks begin with torch's own initial weights.
 
-Departures: the multiplier's logarithm starts at 0, not at random, and a step that would take it out of its bounds is
-not made, where the published code brings it back afterwards. The deviation of the policy is bounded as in SAC.
+Departures: the multiplier's logarithm starts at 0, not at random, and a step that begins at or beyond a bound and leads
+further out is not made, where the published code puts the logarithm back into [-5, 10] after each step. The policy's
+log deviation is bounded to [-20, 2], as in SAC, where the published one is free. Where `num_critics` is not 2, the
+loss of all critics counts; the published code trains two whatever their number.
 
 Shape suffixes: B batch, N samples of a state, K critics, S observation, A action.
 """
@@ -172,4 +175,4 @@ def networks(cfg: BEARConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
     }
 
 
-DEFINITION = Definition(BEARConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(BEARConfig, from_config, networks, SWEPT, ("vae", "critics", "policy", "multiplier"))

@@ -6,13 +6,14 @@ that `lagrange_threshold` bounds by a constant. The target has no entropy term (
 default). At a terminal s', which may hold anything, the policy is asked at s.
 
 Departures: the published actor clones for its first 40,000 updates, which its authors find to matter little, and
-networks there have three hidden layers. Policy and critics share the optimizer's rate.
+networks there have three hidden layers.
 
 Shape suffixes: B batch, N sampled actions a state and source, M = 3 N, A action.
 """
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn, no_grad
@@ -28,6 +29,8 @@ from bcq_exp.ops.gaussian import squashed_sample
 from bcq_exp.ops.td import n_step_target
 
 LARGEST_MULTIPLIER = 1e6  # the published code: cql.py, alpha_prime
+LOG_STD_RANGE = (-5.0, 2.0)  # the published code: d4rl/rlkit/torch/sac/policies.py
+SLOPE_EPS = 1e-6  # in the log density of actions: d4rl/rlkit/torch/distributions.py, TanhNormal
 
 SWEPT = frozenset({"gamma", "tau", "alpha"})
 
@@ -58,8 +61,9 @@ def proposals(nets: Nets, batch: Tensors, noise: Tensors, max_action: float) -> 
     """Actions (B, M, A), drawn uniformly, from pi(s) and from pi(s'), and their log densities (B, M)."""
     uniform_BNA = max_action * (2 * noise["uniform"] - 1)
     log_density_BN = torch.full_like(uniform_BNA[..., 0], -uniform_BNA.shape[-1] * math.log(2 * max_action))
-    here = sac.sampled_actions(nets, batch["obs"], noise["here"], max_action)
-    there = sac.sampled_actions(nets, sac.live_next_state(batch), noise["there"], max_action)
+    sampled = partial(sac.sampled_actions, max_action=max_action, slope_eps=SLOPE_EPS)
+    here = sampled(nets, batch["obs"], noise["here"])
+    there = sampled(nets, sac.live_next_state(batch), noise["there"])
     acts, log_densities = zip((uniform_BNA, log_density_BN), here, there, strict=True)
     return torch.cat(acts, 1), torch.cat(log_densities, 1)
 
@@ -98,7 +102,7 @@ def from_config(cfg: CQLConfig, sizes: Sizes) -> Algorithm:
     }
     trained = CRITICS if threshold is None else (*CRITICS, "multiplier")
     return Algorithm(
-        stages=(sac.policy_stage(sizes), Stage(critic_loss, trains=trained, noise=noise)),
+        stages=(sac.policy_stage(sizes, slope_eps=SLOPE_EPS), Stage(critic_loss, trains=trained, noise=noise)),
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=sac.mean_act(max_action),
         swept=SWEPT,
@@ -109,7 +113,7 @@ def from_config(cfg: CQLConfig, sizes: Sizes) -> Algorithm:
 def networks(cfg: CQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """SAC's networks, and with a threshold the multiplier of the penalty."""
     multiplier = {} if cfg.lagrange_threshold is None else {"multiplier": DualVariable()}
-    return {**sac.networks(network, sizes), **multiplier}
+    return {**sac.networks(network, sizes, LOG_STD_RANGE), **multiplier}
 
 
-DEFINITION = Definition(CQLConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(CQLConfig, from_config, networks, SWEPT, ("policy", "temperature", "critics", "multiplier"))

@@ -1,5 +1,10 @@
 """Critic regularized regression (arXiv:2006.15134, section 3).
 
+`evaluation` chooses the policy that acts: `mean` is the Gaussian's mean, and `critic_weighted` the paper's CWP, which
+draws one of a state's actions by the softmax of Q / beta (cwp_network in Acme's acme/agents/tf/crr). Acme's jax agent
+acts by the mean of the slow copy, which is `mean` where a copy has just been made: `eval_freq` is a multiple of
+`target_update_freq`.
+
 Departures: the paper's critic is a distribution, and its policy a mixture of Gaussians; here, as in DeepMind's later
 implementation (Acme's jax agent), the critic is one number and the policy one Gaussian, whose samples are cut at the
 bounds of actions before they are judged (Acme's go through tanh). The policy is updated before the critic, which is
@@ -15,10 +20,11 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
 from bcq_exp.algorithms.definition import Definition
-from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.form import Act, Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of, within
 from bcq_exp.networks import Critic, MLPNetworkConfig, Sizes
+from bcq_exp.ops.discrete import draw_action
 from bcq_exp.ops.gaussian import sample
 from bcq_exp.ops.td import n_step_target
 
@@ -27,7 +33,9 @@ SWEPT = frozenset({"gamma", "beta", "max_weight"})
 
 @dataclass(kw_only=True)
 class CRRConfig(ContinuousConfig):
-    """Keys of `conf/algorithm/crr.yaml`; `beta` and `max_weight` belong to `weight=exp`."""
+    """Keys of `conf/algorithm/crr.yaml`; `max_weight` belongs to `weight=exp`."""
+
+    later_keys = {"evaluation": "mean"}  # noqa: RUF012
 
     gamma: float = within(0, 1)
     target_update_freq: int = within(0)
@@ -35,6 +43,7 @@ class CRRConfig(ContinuousConfig):
     beta: float = within(0, is_low_open=True)
     max_weight: float = within(0, is_low_open=True)
     num_sampled_action: int = within(1)
+    evaluation: str = one_of("mean", "critic_weighted")
 
 
 def regression_weights(q_B: Tensor, q_BN: Tensor, hp: Tensors, weight: str) -> Tensor:
@@ -61,9 +70,27 @@ def advantage_weights(advantage_B: Tensor, hp: Tensors, *, is_exponential: bool)
     return (advantage_B > 0).to(advantage_B.dtype)
 
 
+def sampled(nets: Nets, obs: Tensor, eps_BNA: Tensor, max_action: float) -> tuple[Tensor, Tensor]:
+    """N actions of the policy in each state, cut at the bounds, (B, N, A), and their values (B, N)."""
+    mean_BA, log_std_BA = nets["policy"](obs)
+    act_BNA = sample(eps_BNA, mean_BA.unsqueeze(1), log_std_BA.unsqueeze(1)).clamp(-max_action, max_action)
+    return act_BNA, nets["critic"](obs.unsqueeze(1).expand(-1, act_BNA.shape[1], -1), act_BNA)
+
+
+def critic_weighted_act(max_action: float) -> Act:
+    """One of N actions of the policy, drawn with probabilities in proportion to exp(Q(s, a_i) / beta)    (CWP)."""
+
+    def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+        act_BNA, q_BN = sampled(nets, batch["obs"], noise["eps"], max_action)
+        chosen_B = draw_action((q_BN / hp["beta"]).softmax(-1), noise["choice"])
+        return {"act": act_BNA.take_along_dim(chosen_B[:, None, None], 1).squeeze(1)}
+
+    return act
+
+
 def from_config(cfg: CRRConfig, sizes: Sizes) -> Algorithm:
     """CRR as stages: policy, then critic."""
-    weight, num_samples, max_action = cfg.weight, cfg.num_sampled_action, sizes.max_action
+    weight, max_action = cfg.weight, sizes.max_action
 
     def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
         """(r + gamma (1 - terminated) Q'(s', a') - Q(s, a))^2 with a' ~ pi'(s')    (policy evaluation)."""
@@ -77,21 +104,20 @@ def from_config(cfg: CRRConfig, sizes: Sizes) -> Algorithm:
     def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
         """-f(Q, pi, s, a) log pi(a|s)    (policy learning)."""
         with no_grad():
-            mean_BA, log_std_BA = nets["policy"](batch["obs"])
-            act_BNA = sample(noise["eps"], mean_BA.unsqueeze(1), log_std_BA.unsqueeze(1))
-            act_BNA = act_BNA.clamp(-max_action, max_action)
-            q_BN = nets["critic"](batch["obs"].unsqueeze(1).expand(-1, num_samples, -1), act_BNA)
+            _, q_BN = sampled(nets, batch["obs"], noise["eps"], max_action)
             weight_B = regression_weights(nets["critic"](batch["obs"], batch["act"]), q_BN, hp, weight)
         loss = -(weight_B * log_likelihood(nets, batch)).mean()
         return loss, {"actor_loss": loss}
 
+    eps, is_weighted = Draw("normal", (cfg.num_sampled_action, sizes.act_dim)), cfg.evaluation == "critic_weighted"
     return Algorithm(
         stages=(
-            Stage(actor_loss, trains=("policy",), noise={"eps": Draw("normal", (num_samples, sizes.act_dim))}),
+            Stage(actor_loss, trains=("policy",), noise={"eps": eps}),
             Stage(critic_loss, trains=("critic",), noise={"eps": Draw("normal", (sizes.act_dim,))}),
         ),
         targets={name: Target(name, rate=None, every=cfg.target_update_freq) for name in ("policy", "critic")},
-        act=mean_act,
+        act=critic_weighted_act(max_action) if is_weighted else mean_act,
+        act_noise={"eps": eps, "choice": Draw("uniform", ())} if is_weighted else {},
         swept=SWEPT,
     )
 
@@ -104,4 +130,4 @@ def networks(cfg: CRRConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     }
 
 
-DEFINITION = Definition(CRRConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(CRRConfig, from_config, networks, SWEPT, ("policy", "critic"))

@@ -1,8 +1,9 @@
 """DDPG (arXiv:1509.02971, algorithm 1) on a fixed dataset, as arXiv:1812.02900, section 3, uses it to fail.
 
-Departures from the published code of arXiv:1812.02900: there the actor's rate is 1e-4, the critic's 1e-3 with weight
-decay 1e-2, and the action enters the critic's second layer; here one optimizer setting serves both networks, and the
-action enters the first layer, as in every critic of this project.
+The published code of arXiv:1812.02900 (sfujim/BCQ) has it in two versions. In the first upload (DDPG.py, commit
+115f77d, 2018) the action enters the critic's second layer (`action_layer=2`), the actor's rate is 1e-4, and the critic
+has the rate 1e-3 and weight decay 1e-2. In today's (continuous_BCQ/DDPG.py, commit c43a5b1, 2020) the action enters
+the first layer, and both networks have the rate 1e-3 and no weight decay.
 
 Shape suffix: B batch.
 """
@@ -17,7 +18,7 @@ from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import within
-from bcq_exp.networks import Actor, Critic, MLPNetworkConfig, Sizes
+from bcq_exp.networks import Actor, Critic, LateActionCritic, MLPNetworkConfig, NetworkConfig, Sizes
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = frozenset({"gamma", "tau"})
@@ -29,6 +30,13 @@ class DDPGConfig(ContinuousConfig):
 
     gamma: float = within(0, 1)
     tau: float = within(0, 1, is_low_open=True)
+    action_layer: int = within(1, 2)
+
+    def network_contradictions(self, network: NetworkConfig) -> list[str]:
+        """A critic of one layer has no second one."""
+        if self.action_layer == 1 or network.hidden_sizes:
+            return []
+        return ["hidden_sizes=[]: with algorithm.action_layer=2 the critic has a hidden layer at least; give [400,300]"]
 
 
 def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -58,10 +66,11 @@ def from_config(cfg: DDPGConfig, sizes: Sizes) -> Algorithm:
 
 def networks(cfg: DDPGConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """A deterministic actor and one critic."""
+    critic = Critic if cfg.action_layer == 1 else LateActionCritic
     return {
         "actor": Actor(sizes.obs_dim, sizes.act_dim, max_action=sizes.max_action, **network.hidden),
-        "critic": Critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
+        "critic": critic(sizes.obs_dim, sizes.act_dim, **network.hidden),
     }
 
 
-DEFINITION = Definition(DDPGConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(DDPGConfig, from_config, networks, SWEPT, ("critic", "actor"))

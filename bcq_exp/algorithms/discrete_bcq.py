@@ -16,7 +16,7 @@ from bcq_exp.fields import within
 from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, likely_actions, masked_argmax
 
-SWEPT = frozenset({"gamma", "eval_eps", "unlikely_action_threshold", "imitation_logits_penalty"})
+SWEPT = dqn.SWEPT | frozenset({"unlikely_action_threshold", "imitation_logits_penalty"})
 
 
 @dataclass(kw_only=True)

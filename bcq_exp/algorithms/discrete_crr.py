@@ -14,22 +14,21 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.crr import advantage_weights
 from bcq_exp.algorithms.definition import Definition
-from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import DiscreteConfig
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors, read_numbers, slow_copy
+from bcq_exp.algorithms.schema import SlowCopyConfig
 from bcq_exp.fields import one_of, within
 from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import action_probabilities, among_available, expected_value, masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 
-SWEPT = frozenset({"gamma", "eval_eps", "beta", "max_weight"})
+SWEPT = frozenset({"gamma", "tau", "eval_eps", "beta", "max_weight"})
 
 
 @dataclass(kw_only=True)
-class DiscreteCRRConfig(DiscreteConfig):
+class DiscreteCRRConfig(SlowCopyConfig):
     """Keys of `conf/algorithm/discrete_crr.yaml`; `beta` and `max_weight` belong to `weight=exp`."""
 
     gamma: float = within(0, 1)
-    target_update_freq: int = within(0)
     weight: str = one_of("exp", "binary")
     beta: float = within(0, is_low_open=True)
     max_weight: float = within(0, is_low_open=True)
@@ -41,7 +40,7 @@ def greedy_act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[
     return {"act": masked_argmax(logits_BA, batch.get("mask")), "logits": logits_BA}
 
 
-def build(*, weight: str, target_update_freq: int) -> Algorithm:
+def build(*, weight: str, target_update_freq: int | None) -> Algorithm:
     """Discrete CRR as stages: one step on the sum of two losses, which share no network but convolutions,
 
     (r + gamma sum_a pi'(a|s') Q'(s', a) - Q(s, a))^2    (policy evaluation)
@@ -68,9 +67,9 @@ def build(*, weight: str, target_update_freq: int) -> Algorithm:
 
     return Algorithm(
         stages=(Stage(loss, trains=("model", "policy")),),
-        targets={name: Target(name, rate=None, every=target_update_freq) for name in ("model", "policy")},
+        targets={name: slow_copy(name, target_update_freq) for name in ("model", "policy")},
         act=greedy_act,
-        swept=SWEPT,
+        swept=read_numbers(SWEPT, target_update_freq),
     )
 
 

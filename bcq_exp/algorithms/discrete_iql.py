@@ -80,4 +80,4 @@ def networks(cfg: DiscreteIQLConfig, network: NetworkConfig, sizes: Sizes) -> di
     return {**network.per_action(["policy"], sizes), **value, **network.per_action(list(CRITICS.values()), sizes)}
 
 
-DEFINITION = Definition(DiscreteIQLConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(DiscreteIQLConfig, from_config, networks, SWEPT, ("value", "policy", "critics"))

@@ -1,5 +1,9 @@
 """DQN (doi:10.1038/nature14236) and double DQN (arXiv:1509.06461) on a fixed dataset.
 
+Initial weights are torch's own. The published code for Atari (google-research/batch_rl, multi_head/atari_helpers.py)
+draws those of DQN by Glorot's rule and those of `qrdqn`, `rem` and `discrete_cql` by variance scaling (1 / sqrt 3,
+fan-in, uniform), with biases of 0.
+
 Shape suffixes: N values of an action (quantiles, heads), B batch, A number of actions.
 """
 
@@ -10,21 +14,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms.definition import Definition
-from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import DiscreteConfig
+from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Tensors, read_numbers, slow_copy
+from bcq_exp.algorithms.schema import SlowCopyConfig
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.fields import within
 from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, masked_argmax, take_action
 from bcq_exp.ops.td import n_step_target
 
-SWEPT = frozenset({"gamma", "eval_eps"})
+SWEPT = frozenset({"gamma", "tau", "eval_eps"})
 
 
 class Bootstrapping(TypedDict):
     """Keyword arguments of target construction, except `is_double`."""
 
-    target_update_freq: int
+    target_update_freq: int | None
     estimation_step: int
     reward_normalization: bool
 
@@ -37,14 +41,13 @@ class QLearning(Bootstrapping):
 
 
 @dataclass(kw_only=True)
-class BootstrappingConfig(DiscreteConfig):
-    """Keys of every algorithm that bootstraps from a greedy action and copies its target network whole."""
+class BootstrappingConfig(SlowCopyConfig):
+    """Keys of every algorithm that bootstraps from a greedy action."""
 
     is_double: bool
     reward_normalization: bool
     gamma: float = within(0, 1)
     estimation_step: int = within(1)
-    target_update_freq: int = within(0)
 
     @property
     def bootstrapping(self) -> Bootstrapping:
@@ -148,13 +151,13 @@ def return_statistics(buffer: ReplayBuffer, hp: Tensors) -> dict[str, Tensor]:
 def q_learning_algorithm(
     stage: Stage, act: Act, swept: frozenset[str], **bootstrapping: Unpack[Bootstrapping]
 ) -> Algorithm:
-    """An algorithm of one stage, against a hard copy of `model`, on n-step windows, in raw or normalised units."""
+    """An algorithm of one stage, against a slow copy of `model`, on n-step windows, in raw or normalised units."""
     is_normalized = bootstrapping["reward_normalization"]
     return Algorithm(
         stages=(stage,),
-        targets={"model": Target("model", rate=None, every=bootstrapping["target_update_freq"])},
+        targets={"model": slow_copy("model", bootstrapping["target_update_freq"])},
         act=act,
-        swept=swept,
+        swept=read_numbers(swept, bootstrapping["target_update_freq"]),
         recurrent=stage.trains,
         num_steps=bootstrapping["estimation_step"],
         prepare=return_statistics if is_normalized else None,

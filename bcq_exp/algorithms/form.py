@@ -130,6 +130,18 @@ class Algorithm:
     statistics: tuple[str, ...] = ()
 
 
+def slow_copy(source: str, target_update_freq: int | None) -> Target:
+    """A target that is copied whole each so many updates, 0: no copy; None: a soft one, by `tau`."""
+    if target_update_freq is None:
+        return Target(source, rate="tau", every=1)
+    return Target(source, rate=None, every=target_update_freq)
+
+
+def read_numbers(swept: frozenset[str], target_update_freq: int | None) -> frozenset[str]:
+    """The swept hyperparameters of an algorithm with a `slow_copy`: `tau` is one where targets are soft alone."""
+    return swept if target_update_freq is None else swept - {"tau"}
+
+
 def rare_copies(algorithm: Algorithm, hp: Tensors, num_updates: int) -> list[str]:
     """A sentence for each period of hard copies that is too long for the discount.
 

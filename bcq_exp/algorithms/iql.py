@@ -1,24 +1,26 @@
 """Implicit Q-learning (arXiv:2110.06169, algorithm 1): no action is judged that the dataset does not have.
 
 The order, the twin critics and the policy (one deviation for all states, a mean within the bounds) are the published
-code's. Departures: there the policy's rate decays by a cosine over 1e6 updates, the others' stay; here a schedule
-(`optimizer.lr_decay`) is of all networks. On Adroit and Kitchen the published policy has dropout; here it has none.
+code's; so is a cosine of the policy's rate over 1e6 updates (`algorithm.optimizers.policy.lr_decay=cosine`), which is
+no default here. Departure: on Adroit and Kitchen the published policy has dropout; here it has none.
 
 Shape suffix: B batch.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
+from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, mean_act
 from bcq_exp.algorithms.definition import Definition
-from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import AlgorithmConfig, ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, smallest_value, twin_critics, twin_regression
 from bcq_exp.fields import within
 from bcq_exp.networks import MLPNetworkConfig, Sizes, Value
 from bcq_exp.ops.expectile import expectile_loss
+from bcq_exp.ops.gaussian import log_prob
 from bcq_exp.ops.td import n_step_target
 
 SWEPT = frozenset({"gamma", "tau", "expectile", "beta", "max_weight"})
@@ -39,6 +41,8 @@ class ImplicitConfig(AlgorithmConfig):
 class IQLConfig(ImplicitConfig, ContinuousConfig):
     """Keys of `conf/algorithm/iql.yaml`."""
 
+    has_dropout: ClassVar[bool] = True
+
 
 def value_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
     """L2^tau(min_j Q_j'(s, a) - V(s))    (eq. 5)."""
@@ -49,8 +53,12 @@ def value_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Te
 
 
 def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """-min(exp(beta (min_j Q_j'(s, a) - V(s))), max_weight) log pi(a|s)    (eq. 7; the bound is the code's)."""
-    loss = -(regression_weights(nets, targets, batch, hp) * log_likelihood(nets, batch)).mean()
+    """-min(exp(beta (min_j Q_j'(s, a) - V(s))), max_weight) log pi(a|s)    (eq. 7; the bound is the code's).
+
+    Where there is `uniform` noise, it decides which of the policy's hidden units are silenced.
+    """
+    gaussian = nets["policy"](batch["obs"], *noise.values())
+    loss = -(regression_weights(nets, targets, batch, hp) * log_prob(batch["act"], *gaussian)).mean()
     return loss, {"actor_loss": loss}
 
 
@@ -72,10 +80,11 @@ def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: T
 
 def from_config(cfg: IQLConfig, sizes: Sizes) -> Algorithm:
     """IQL as stages: value, policy, critics, as in the published code."""
+    dropout = {"uniform": Draw("uniform", (sizes.dropout_units,))} if sizes.dropout_units else {}
     return Algorithm(
         stages=(
             Stage(value_loss, trains=("value",)),
-            Stage(actor_loss, trains=("policy",)),
+            Stage(actor_loss, trains=("policy",), noise=dropout),
             Stage(critic_loss, trains=CRITICS),
         ),
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
@@ -94,4 +103,4 @@ def networks(cfg: IQLConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     }
 
 
-DEFINITION = Definition(IQLConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(IQLConfig, from_config, networks, SWEPT, ("value", "policy", "critics"))

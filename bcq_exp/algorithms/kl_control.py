@@ -1,10 +1,15 @@
 """KL-control (arXiv:1907.00456), a baseline of arXiv:1910.01708: Q-learning that is paid for acting as the imitator
 would.
 
-The objective is sum r / c - KL(pi || G): an action that the imitator finds unlikely costs its log probability.
-Departures: the imitator is learned beside the values, as in discrete BCQ, where the paper has a language model from
-before; and the target is that of one network, where the paper takes the smallest of several dropout masks. Its target
-copies are soft; here they are whole, as in the rest of that frame.
+The objective is sum r / c - KL(pi || G): an action that the imitator finds unlikely costs its log probability. Up to
+scale this is r - c KL. The paper states c = 2, and its code (natashamjaques/neural_chat, run_rl.py: kl_weight_c) gives
+the divergence the weight 1/2, which is c = 1/2, four times the reward's share: `kl_weight` is the code's.
+
+Departures: the code leaves rewards as they are, so that the values whose softmax and log-sum-exp it takes are c times
+these, and it subtracts log pi with `backup=psi` too. The imitator is learned beside the values, as in discrete BCQ,
+where the paper has a language model from before; and the target is that of one network, where the paper takes the
+smallest of several dropout masks. Its target copies are soft; here they are whole by default, as in the rest of that
+frame.
 
 Shape suffixes: B batch, A number of actions, K steps of the reward window.
 """
@@ -16,8 +21,8 @@ from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import dqn
 from bcq_exp.algorithms.definition import Definition
-from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
-from bcq_exp.algorithms.schema import DiscreteConfig
+from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors, read_numbers, slow_copy
+from bcq_exp.algorithms.schema import SlowCopyConfig
 from bcq_exp.fields import one_of, within
 from bcq_exp.networks import NetworkConfig, Sizes
 from bcq_exp.ops.discrete import among_available, take_action
@@ -27,14 +32,13 @@ SWEPT = dqn.SWEPT | {"kl_weight"}
 
 
 @dataclass(kw_only=True)
-class KLControlConfig(DiscreteConfig):
+class KLControlConfig(SlowCopyConfig):
     """Keys of `conf/algorithm/kl_control.yaml`."""
 
     gamma: float = within(0, 1)
     kl_weight: float = within(0, is_low_open=True)
     backup: str = one_of("psi", "q")
     clip_loss_grad: bool
-    target_update_freq: int = within(0)
 
 
 def log_probability(net: Callable[..., Tensor], batch: Tensors) -> Tensor:
@@ -60,7 +64,7 @@ def kl_target(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, *, backup:
     return log_ratio_B + n_step_target(rew_BK, batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
 
 
-def build(*, backup: str, clip_loss_grad: bool, target_update_freq: int) -> Algorithm:
+def build(*, backup: str, clip_loss_grad: bool, target_update_freq: int | None) -> Algorithm:
     """KL-control as stages: one step on L_TD + CE(G(s), a). The action of the largest value is taken."""
 
     def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -70,9 +74,9 @@ def build(*, backup: str, clip_loss_grad: bool, target_update_freq: int) -> Algo
 
     return Algorithm(
         stages=(Stage(loss, trains=("model", "imitator")),),
-        targets={"model": Target("model", rate=None, every=target_update_freq)},
+        targets={"model": slow_copy("model", target_update_freq)},
         act=dqn.greedy_act,
-        swept=SWEPT,
+        swept=read_numbers(SWEPT, target_update_freq),
         recurrent=("model", "imitator"),
     )
 

@@ -37,12 +37,13 @@ class QuantileCriticConfig(dqn.QLearningConfig):
 
     def contradictions(self) -> list[str]:
         """Quantiles contradict a squared loss."""
-        if self.num_quantiles is None or self.clip_loss_grad:
-            return []
-        return [
-            f"num_quantiles={self.num_quantiles} with clip_loss_grad=false: quantiles are fitted by a Huber loss, not a"
-            " square; set clip_loss_grad=true, or num_quantiles=null for one value an action"
-        ]
+        found = super().contradictions()
+        if self.num_quantiles is not None and not self.clip_loss_grad:
+            found.append(
+                f"num_quantiles={self.num_quantiles} with clip_loss_grad=false: quantiles are fitted by a Huber loss,"
+                " not a square; set clip_loss_grad=true, or num_quantiles=null for one value an action"
+            )
+        return found
 
 
 def critic_nets(nets: Nets, num_quantiles: int | None) -> Nets:

@@ -90,4 +90,4 @@ def networks(cfg: ReBRACConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict
     }
 
 
-DEFINITION = Definition(ReBRACConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(ReBRACConfig, from_config, networks, SWEPT, ("critics", "actor"))

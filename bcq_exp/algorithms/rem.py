@@ -1,5 +1,7 @@
 """Random ensemble mixture (arXiv:1907.04543, section 4.2): DQN on random convex combinations of several Q heads.
 
+A single head is DQN, and its weight a number divided by itself, which may be 0: two are required.
+
 Shape suffixes: H heads, B batch, A number of actions.
 """
 
@@ -20,7 +22,7 @@ from bcq_exp.networks import NetworkConfig, Sizes
 class REMConfig(dqn.QLearningConfig):
     """Keys of `conf/algorithm/rem.yaml`."""
 
-    num_heads: int = within(1)
+    num_heads: int = within(2)
 
 
 def mixture(nets: Nets, weight_H: Tensor) -> Nets:

@@ -134,4 +134,4 @@ def networks(cfg: TD3Config, network: MLPNetworkConfig, sizes: Sizes) -> dict[st
     }
 
 
-DEFINITION = Definition(TD3Config, from_config, networks, SWEPT)
+DEFINITION = Definition(TD3Config, from_config, networks, SWEPT, ("critics", "actor"))

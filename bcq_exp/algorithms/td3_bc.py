@@ -48,4 +48,4 @@ def from_config(cfg: TD3BCConfig, sizes: Sizes) -> Algorithm:
     )
 
 
-DEFINITION = Definition(TD3BCConfig, from_config, td3.networks, SWEPT)
+DEFINITION = Definition(TD3BCConfig, from_config, td3.networks, SWEPT, ("critics", "actor"))

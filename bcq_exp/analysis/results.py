@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,11 @@ class Result:
     def overrides(self) -> frozenset[str]:
         """The typed overrides, except the seed and those that the table shows in any case."""
         return frozenset(own_settings(self.summary["overrides"]))
+
+    @property
+    def experiment(self) -> list[str]:
+        """The word that chose the experiment, the last one of them; empty where none was typed."""
+        return [word for word in self.summary["overrides"] if word.startswith("experiment=")][-1:]
 
     @property
     def last_return(self) -> float:
@@ -84,8 +89,9 @@ def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
     """Group results by dataset, then by kind: the algorithm, and the overrides that not all runs of the dataset share,
     by their short names.
 
-    Where runs of one dataset are in several environments, its name includes the environment. Runs of one kind have the
-    same behaviour return and the same number of updates; where these differ, the kind's name includes them.
+    Where runs of one dataset are in several environments, its name includes the environment, and where one algorithm is
+    in several experiments, the kind's name includes the experiment. Runs of one kind have the same behaviour return and
+    the same number of updates; where these differ, the kind's name includes them.
     """
     envs, by_dataset = defaultdict[str, set[Any]](set), defaultdict[str, list[Result]](list)
     for result in results:
@@ -97,10 +103,13 @@ def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
     for dataset, members in by_dataset.items():
         common = frozenset.intersection(*(result.overrides for result in members))
         names = short_names(set().union(*(result.overrides - common for result in members)))
+        experiments = {(result.summary["algorithm"], *result.experiment) for result in members}
+        num_experiments = Counter(algorithm for algorithm, *_ in experiments)
         kinds = defaultdict[str, list[Result]](list)
         for result in members:
-            own = sorted(names[word] for word in result.overrides - common)
-            kinds[" ".join([result.summary["algorithm"], *own])].append(result)
+            algorithm, own = result.summary["algorithm"], sorted(names[word] for word in result.overrides - common)
+            experiment = result.experiment if num_experiments[algorithm] > 1 else []
+            kinds[" ".join([algorithm, *experiment, *own])].append(result)
         groups[dataset] = {name: group for kind, alike in kinds.items() for name, group in split(kind, alike).items()}
     return groups
 

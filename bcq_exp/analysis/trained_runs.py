@@ -12,7 +12,6 @@ from bcq_exp.analysis.results import grouped, read_results
 from bcq_exp.io.checkpoint import common_checkpoints, load_checkpoint
 from bcq_exp.policies import Policy
 from bcq_exp.training.config import RunConfig, check
-from bcq_exp.training.datasets import DATASETS
 from bcq_exp.training.experiment import blank_policy
 from bcq_exp.training.saved import ModuleNotAllowed, saved_config
 
@@ -102,9 +101,6 @@ def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
     # Older runs lack these keys. None changes an evaluation, which has an `eval_max_steps` of its own.
     OmegaConf.update(cfg, "allow_code_change", False, force_add=True)
     cfg.setdefault("eval_max_steps", 1)
-    kind = DATASETS.get(str(OmegaConf.select(cfg, "dataset.format")))
-    for key, value in (kind.later_keys if kind else {}).items():
-        cfg.dataset.setdefault(key, value)
     try:
         return check(cfg)
     except ValueError as error:

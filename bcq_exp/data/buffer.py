@@ -12,9 +12,9 @@ from torch import Tensor
 from bcq_exp.data.batch import Batch
 from bcq_exp.data.frames import FrameStacks, StackedFrames
 from bcq_exp.data.storage import is_mapped, new_mapped
-from bcq_exp.data.transitions import MASKS, REQUIRED, Transitions
+from bcq_exp.data.transitions import OPTIONAL, REQUIRED, Transitions
 
-COLUMNS = REQUIRED + MASKS
+COLUMNS = REQUIRED + OPTIONAL
 FIRST = ("obs", "act", "mask")  # columns that a window takes from its first row; the others are of its last row
 PIECE_ROWS = 2**20  # rows whose steps to the end are counted at once
 
@@ -37,6 +37,7 @@ class ReplayBuffer:
         obs_next: next observations, (N, *S).
         mask: available actions at `obs`, (N, A), if not all are.
         mask_next: available actions at `obs_next`, (N, A), if not all are.
+        act_next: see `Transitions`.
         device: where the tensors and the random stream live.
         seed: of the random stream; None takes one from the operating system.
         stays_mapped: whether columns in memory-mapped files are used where they are.
@@ -56,6 +57,7 @@ class ReplayBuffer:
         obs_next: NDArray[Any] | Tensor | FrameStacks,
         mask: NDArray[Any] | Tensor | None = None,
         mask_next: NDArray[Any] | Tensor | None = None,
+        act_next: NDArray[Any] | Tensor | None = None,
         device: str | torch.device = "cpu",
         seed: int | None = None,
         stays_mapped: bool = False,
@@ -87,6 +89,7 @@ class ReplayBuffer:
         self.truncated = copy(truncated).to(self.device, torch.bool)
         self.mask = None if mask is None else copy(mask).to(self.device, torch.bool)
         self.mask_next = None if mask_next is None else copy(mask_next).to(self.device, torch.bool)
+        self.act_next = None if act_next is None else copy(act_next).to(self.device, self.act.dtype)
         self._check_shapes()
         self.steps_to_end = _steps_to_end(self.terminated, self.truncated, is_in_file=stays_mapped)
         self.generator = torch.Generator(self.device)
@@ -147,7 +150,8 @@ class ReplayBuffer:
             indices: first rows, (B,) int64.
             num_steps: number of steps, 1 or more; fewer where the episode ends before.
             fields: `act_next` adds the action (B, ...) that was taken after the last row, and `has_act_next`, (B,)
-                bool, whether the same episode has one; where it has none, the last row's own action stands there.
+                bool, whether it is known: from the same episode's next row, or from the column `act_next`, which has
+                one behind every row that is not terminal. Where it is not, some other action stands there.
 
         Returns:
             `obs`, `act` and `mask` of the first row; `rew`, (B, num_steps), zero past the episode's end; `num_steps`,
@@ -212,7 +216,7 @@ def window(
     offsets = torch.arange(num_steps, device=indices.device).expand(len(indices), -1)
     is_inside = offsets < steps[:, None]
     last = indices + steps - 1
-    batch = {name: column[indices if name in FIRST else last] for name, column in columns.items()}
+    batch = {name: column[indices if name in FIRST else last] for name, column in columns.items() if name != "act_next"}
     batch["rew"] = torch.where(is_inside, columns["rew"][indices[:, None] + torch.where(is_inside, offsets, 0)], 0.0)
     batch["num_steps"] = steps
     for name in ("obs", "obs_next"):
@@ -220,8 +224,10 @@ def window(
         # gather them again, pixel by pixel.
         batch[name] = batch[name].as_strided(batch[name].shape, batch[name].stride())
     if "act_next" in fields:
-        batch["has_act_next"] = steps_to_end[last] > 1
-        batch["act_next"] = columns["act"][last + batch["has_act_next"].long()]
+        has_row = steps_to_end[last] > 1
+        is_column = "act_next" in columns
+        batch["has_act_next"] = ~batch["terminated"] if is_column else has_row
+        batch["act_next"] = columns["act_next"][last] if is_column else columns["act"][last + has_row.long()]
     return batch
 
 

@@ -36,7 +36,7 @@ def typed(
         key = keys.get(name, name)
         if name in ("obs", "obs_next"):
             made[name] = as_obs(column, key, source)
-        elif name == "act":
+        elif name in ("act", "act_next"):
             made[name] = as_act(column, key, source, is_discrete=is_discrete)
         elif name in ("mask", "mask_next"):
             made[name] = as_flag(column, key, source, (2,), "(N, A)")
@@ -48,7 +48,7 @@ def typed(
             made[name] = column.astype(np.float64)
         else:
             made[name] = as_flag(flat(column), key, source)
-    for name in {"obs", "mask"} & made.keys():
+    for name in {"obs", "act", "mask"} & made.keys():
         if (following := made.get(f"{name}_next")) is not None:
             _check_alike(following, made[name], keys.get(f"{name}_next", f"{name}_next"), keys.get(name, name), source)
     return made

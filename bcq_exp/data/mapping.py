@@ -5,7 +5,7 @@ from typing import Any
 
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.storage import is_large, mapped
-from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions
+from bcq_exp.data.transitions import OPTIONAL, REQUIRED, Array, Transitions
 
 
 def should_map(storage: str, transitions: Transitions, device: str) -> bool:
@@ -32,7 +32,7 @@ def in_files(transitions: Transitions) -> Transitions:
 def _arrays(transitions: Transitions) -> dict[str, Array]:
     """The arrays behind the columns; those of stacks are the place of each one's last frame, and `frames`."""
     arrays: dict[str, Array] = {}
-    for name in REQUIRED + MASKS:
+    for name in REQUIRED + OPTIONAL:
         column = getattr(transitions, name)
         if isinstance(column, FrameStacks):
             arrays |= {name: column.newest, "frames": column.frames}

@@ -11,7 +11,7 @@ import numpy as np
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.steps import episode_sums
 from bcq_exp.data.storage import chunks, room, taken
-from bcq_exp.data.transitions import MASKS, REQUIRED, Array, Transitions
+from bcq_exp.data.transitions import OPTIONAL, REQUIRED, Array, Transitions
 
 
 def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_fraction: float) -> Transitions:
@@ -36,7 +36,7 @@ def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_f
     chosen = leading(chosen[np.argsort(-returns_E[chosen], kind="stable")], lengths_E, top_return_fraction)
     is_kept_E = np.isin(np.arange(len(lengths_E)), chosen)
     rows = np.flatnonzero(np.repeat(is_kept_E, lengths_E))
-    columns = {name: getattr(transitions, name) for name in REQUIRED + MASKS}
+    columns = {name: getattr(transitions, name) for name in REQUIRED + OPTIONAL}
     taken: dict[str, Any] = {name: _taken(column, rows) for name, column in columns.items() if column is not None}
     return replace(
         transitions,
@@ -85,6 +85,27 @@ def transform_rewards(rew: Array, *, clip: tuple[float, float] | None, scale: fl
     for part in chunks(rew):
         made[part] = scale * rew[part].clip(low, high) + shift
     return made
+
+
+def range_of_returns(rew: Array, ends: Array, *, clip: tuple[float, float] | None) -> float:
+    """The largest minus the smallest sum of an episode's clipped rewards    (published code of arXiv:2110.06169).
+
+    Args:
+        rew: rewards in the environment's units, (N,) float32.
+        ends: whether a row is the last one of its episode, (N,).
+        clip: as for `transform_rewards`.
+
+    Raises:
+        ValueError: all episodes have the same return, so that nothing can be divided by their range.
+    """
+    sums_E = episode_sums(transform_rewards(rew, clip=clip, scale=1, shift=0), ends)
+    found = float(sums_E.max() - sums_E.min())
+    if found == 0:
+        raise ValueError(
+            f"dataset.return_range: each of {len(sums_E)} episodes has the return {sums_E[0]:g}, so their range is 0;"
+            " give dataset.return_range=null"
+        )
+    return found
 
 
 def observation_statistics(obs: Array) -> tuple[Array, Array]:

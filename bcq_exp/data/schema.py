@@ -23,7 +23,7 @@ class DatasetConfig(ABC):
 
     is_reward_clipped: ClassVar[bool] = False  # in the recording: its returns are in other units than evaluation's
     file_keys: ClassVar[tuple[str, ...]] = ("path",)  # name files, which may be relative to where a command is given
-    later_keys: ClassVar[Mapping[str, Any]] = {}  # that older runs lack, with the values that they had
+    later_keys: ClassVar[Mapping[str, Any]] = {"return_range": None}  # that older runs lack, with their values
 
     name: str = named()
     format: str
@@ -35,6 +35,7 @@ class DatasetConfig(ABC):
     top_return_fraction: float = within(0, 1, is_low_open=True)
     reward_clip: tuple[float, float] | None
     reward_scale: float = within(0, is_low_open=True)
+    return_range: float | None = within(0, is_low_open=True)
     reward_shift: float = within(-math.inf)
     normalize_obs: bool
     obs_eps: float = within(0, is_low_open=True)

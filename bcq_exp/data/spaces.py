@@ -3,6 +3,7 @@
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ import numpy as np
 
 from bcq_exp.data.columns import Array, as_index, converted, reject_rows
 from bcq_exp.data.frames import FrameStacks
-from bcq_exp.data.storage import chunks, is_large, is_mapped, new_mapped
+from bcq_exp.data.storage import chunks, is_large, is_mapped, new_mapped, room
 from bcq_exp.data.transitions import MASKS, Transitions
 from bcq_exp.envs.observations import OneHot
 
@@ -126,7 +127,8 @@ def _discrete(transitions: Transitions, space: gym.spaces.Discrete) -> Transitio
     """The transitions with actions and masks of a Discrete space."""
     act, source, key = transitions.act, transitions.source, transitions.keys.get("act", "act")
     if act.shape[1:] == (1,):
-        transitions = replace(transitions, act=(act := as_index(act[:, 0], key, source, transitions.rows)))
+        act = as_index(act[:, 0], key, source, transitions.rows)
+        transitions = replace(transitions, act=act, act_next=None)
     if act.ndim != 1:
         is_one_hot = act.shape[1] == space.n and all(_are_one_hot(act[rows]) for rows in chunks(act))
         remedy = f"; they are one-hot: store {key}.argmax(axis=1)" if is_one_hot else ""
@@ -185,8 +187,16 @@ def _continuous(transitions: Transitions, space: gym.spaces.Box) -> Transitions:
     scale = np.maximum(*(np.where(np.isfinite(bound), np.abs(bound), 0.0) for bound in (low, high)))
     slack = FLOAT32_ROUNDING * scale
     allowed = f"{space.low} to {space.high}, from {space}"
-    reject_rows(lambda part: (part < low - slack) | (part > high + slack), act, key, source, allowed, transitions.rows)
-    clipped = new_mapped(act.shape, act.dtype) if is_mapped(act) else np.empty_like(act)
-    for piece in chunks(act):
-        clipped[piece] = np.clip(act[piece], low, high)
-    return replace(transitions, act=clipped)
+    clipped: dict[str, Any] = {}
+    for name, column in (("act", act), ("act_next", transitions.act_next)):
+        if column is not None:
+            is_beyond = partial(_is_beyond, low=low - slack, high=high + slack)
+            reject_rows(is_beyond, column, transitions.keys.get(name, name), source, allowed, transitions.rows)
+            clipped[name] = room(column, len(column))
+            for piece in chunks(column):
+                clipped[name][piece] = np.clip(column[piece], low, high)
+    return replace(transitions, **clipped)
+
+
+def _is_beyond(act: Array, low: Array, high: Array) -> Array:
+    return (act < low) | (act > high)

@@ -23,13 +23,14 @@ def as_transitions(
     The next observation of a row is its `obs_next`; without that column it is the next row's observation. Masks follow
     the same rule. A row is a transition if it has a next observation, or if it terminated: no target uses the next
     observation of a terminal row, so its own stands there where the recording has none. The last row of an episode that
-    did not terminate has none without `obs_next`: it is dropped, and the row before it becomes `truncated`.
+    did not terminate has none without `obs_next`: it is dropped, and the row before it becomes `truncated`, with the
+    dropped row's action as `act_next`.
     `episode_returns` count dropped rows too.
 
     Args:
         columns: in the types of `typed`: `obs`, `act`, `rew`, `terminated`, and where the recording has them
-            `obs_next`, `mask`, `mask_next`, `episode_returns`, and `truncated` or `ends`. `truncated` is kept as it is;
-            `ends` may or may not be set where `terminated` is.
+            `obs_next`, `act_next`, `mask`, `mask_next`, `episode_returns`, and `truncated` or `ends`. `truncated` is
+            kept as it is; `ends` may or may not be set where `terminated` is.
         source: file or name that error messages begin with.
         keys: key in the file of each column, where it differs from the column's name.
         max_episode_steps: length of the time limit where nothing in the recording says where it struck; 0 if there was
@@ -48,7 +49,7 @@ def as_transitions(
     made: dict[str, Any] = {"episode_returns": episode_sums(rew, ends) if returns is None else returns}
     followed = [name for name in ("obs", "mask") if name in columns]
     if all(f"{name}_next" in columns for name in followed):
-        kept = [*STEP, *followed[1:], *(f"{name}_next" for name in followed)]
+        kept = [*STEP, *followed[1:], *(f"{name}_next" for name in followed), *({"act_next"} & columns.keys())]
         return made | {name: columns[name] for name in kept} | {"truncated": truncated}
 
     is_dropped = ends & ~terminated
@@ -59,6 +60,7 @@ def as_transitions(
         )
     made |= {name: taken(columns[name], rows) for name in (*STEP, *followed[1:])}
     following = rows + ~terminated[rows]
+    made["act_next"] = actions_after(columns["act"], rows, terminated[rows])
     for name in followed:
         after = columns.get(f"{name}_next")
         made[f"{name}_next"] = taken(columns[name], following) if after is None else taken(after, rows)
@@ -69,6 +71,17 @@ def episode_sums(rew: Array, ends: Array) -> Array:
     """Sum rewards (N,) over the episodes that the flags (N,) end, in float64; the last flag must be set."""
     starts = np.flatnonzero(np.concatenate(([True], ends[:-1])))
     return np.asarray(np.add.reduceat(rew, starts, dtype=np.float64))
+
+
+def actions_after(act: Array, rows: Array, terminated: Array) -> Array | None:
+    """The actions that the recording takes behind some of its rows; None for discrete ones, which no loss reads.
+
+    Args:
+        act: of the whole recording, (N, A) or (N,).
+        rows: of it, (M,); each that did not terminate has a next row in its episode.
+        terminated: of these rows, (M,); a terminal one has its own action.
+    """
+    return taken(act, rows + ~terminated) if act.dtype.kind == "f" else None
 
 
 def _ends(columns: Mapping[str, Array], source: str, keys: Mapping[str, str], max_episode_steps: int | None) -> Array:

@@ -9,11 +9,12 @@ from bcq_exp.data.columns import Array, check_keys, typed
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.steps import STEP, as_transitions, episode_sums
 
-__all__ = ["MASKS", "REQUIRED", "Array", "Transitions", "episode_sums"]
+__all__ = ["MASKS", "OPTIONAL", "REQUIRED", "Array", "Transitions", "episode_sums"]
 
 REQUIRED = ("obs", "act", "rew", "terminated", "truncated", "obs_next")
 MASKS = ("mask", "mask_next")
-COLUMNS = (*REQUIRED, *MASKS, "episode_returns")
+OPTIONAL = (*MASKS, "act_next")
+COLUMNS = (*REQUIRED, *OPTIONAL, "episode_returns")
 SAME: Mapping[str, str] = MappingProxyType({})  # for columns whose keys in the file are their names here
 
 
@@ -34,6 +35,8 @@ class Transitions:
             recorded rows that are no transition (no next observation).
         mask: available actions at `obs`, (N, A) bool, or None where all are.
         mask_next: available actions at `obs_next`, (N, A) bool, or None where all are.
+        act_next: continuous actions that were taken at `obs_next`, like `act`, without meaning where `terminated`; None
+            where the next row of the same episode has it, and nothing is known of it behind a truncated row.
         source: file or name that error messages begin with.
         rows: row in the file of each transition, (N,) int64, or None where it is the transition's own index.
         keys: key in the file of each column, where it differs from the column's name.
@@ -48,6 +51,7 @@ class Transitions:
     episode_returns: Array
     mask: Array | None = None
     mask_next: Array | None = None
+    act_next: Array | None = None
     source: str
     rows: Array | None = None
     keys: Mapping[str, str] = field(default_factory=dict)

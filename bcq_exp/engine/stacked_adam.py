@@ -33,34 +33,44 @@ class Moments(NamedTuple):
         return type(self)(*({key: tensor[members] for key, tensor in group.items()} for group in self))
 
 
+class Rule(NamedTuple):
+    """What all members have in common in the step of a parameter."""
+
+    betas: tuple[float, float]
+    eps: float
+    is_decoupled: bool
+    has_decay: bool
+
+
 class Corrections:
     """The corrections of a group's next steps, 1 / (1 - beta1^t) and 1 / sqrt(1 - beta2^t).
 
     Args:
         num_steps: taken before.
-        betas: beta1 and beta2.
+        betas: each pair of beta1 and beta2 that the group's optimizers have.
         like: a tensor of the wanted type, on the device.
     """
 
-    def __init__(self, num_steps: int, betas: tuple[float, float], like: Tensor) -> None:
+    def __init__(self, num_steps: int, betas: Sequence[tuple[float, float]], like: Tensor) -> None:
         self.num_steps, self.betas, self.like = num_steps, betas, like
         self.coming: Sequence[Tensor] = ()
         self.first = 0  # the step of the first of them
 
     def step(self) -> Tensor:
-        """Count a step; both of its corrections, (2,)."""
+        """Count a step; both of its corrections for each pair of betas, (number, 2)."""
         self.num_steps += 1
         if not self.first <= self.num_steps < self.first + len(self.coming):
             self.first = self.num_steps
             steps = range(self.first, self.first + STEPS)
-            beta1, beta2 = self.betas
-            values = [[1 / (1 - beta1**step), (1 - beta2**step) ** -0.5] for step in steps]
+            values = [
+                [[1 / (1 - beta1**step), (1 - beta2**step) ** -0.5] for beta1, beta2 in self.betas] for step in steps
+            ]
             self.coming = torch.tensor(values, dtype=torch.float64).to(self.like).unbind()
         return self.coming[self.num_steps - self.first]
 
 
 class StackedAdam:
-    """Adam (arXiv:1412.6980, algorithm 1) with each member's rate, in the form of `torch.optim.Adam`.
+    """Adam (arXiv:1412.6980, algorithm 1) with each member's rates, in the form of `torch.optim.Adam`.
 
     m <- beta1 m + (1 - beta1) g,  v <- beta2 v + (1 - beta2) g^2
     w <- w - rate m / (1 - beta1^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
@@ -74,11 +84,11 @@ class StackedAdam:
     Args:
         groups: keys of the parameters that step together; two stages that take turns have the same group.
         params: each trained parameter of all members, by key.
-        optimizers: of each of them, by the same key; members may differ in rate and weight decay.
+        optimizers: of each of them, by the same key; members may differ in rate and weight decay, parameters in all.
 
     Raises:
-        ValueError: an optimizer is neither Adam nor AdamW, has several parameter groups, or differs from its peers; or
-            two groups have some parameters in common, but not all.
+        ValueError: an optimizer is neither Adam nor AdamW, has several parameter groups, or differs from those of the
+            other members; or two groups have some parameters in common, but not all.
     """
 
     def __init__(
@@ -91,18 +101,8 @@ class StackedAdam:
         if sum(len(keys) for keys in {tuple(keys) for keys in groups}) != len(params):
             raise ValueError("two stages train some networks in common: they must train the same networks, or none")
         self.first = [groups.index(keys) for keys in groups]  # the steps of equal groups are counted in one place
-        peers = [optimizer for held in optimizers.values() for optimizer in held]
-        kinds = {type(optimizer) for optimizer in peers}
-        if len(kinds) != 1 or not kinds <= {Adam, AdamW}:
-            raise ValueError(f"optimizers are {', '.join(kind.__name__ for kind in kinds)}; allowed: all Adam or AdamW")
-        held = [group for optimizer in peers for group in optimizer.param_groups]
-        if len(held) != len(peers):
-            raise ValueError("an optimizer has several parameter groups: one for each optimizer is allowed")
-        settings = {(group["betas"], group["eps"], group["amsgrad"], group["maximize"]) for group in held}
-        if len(settings) != 1 or next(iter(settings))[2:] != (False, False):
-            raise ValueError(f"optimizers differ in betas or eps, or use amsgrad or maximize: {settings}")
-        (self.beta1, self.beta2), self.eps = held[0]["betas"], held[0]["eps"]
-        self.is_decoupled, self.has_decay = kinds == {AdamW}, any(group["weight_decay"] for group in held)
+        self.rules = {key: _rule(peers) for key, peers in optimizers.items()}
+        self.betas = [list(dict.fromkeys(self.rules[key].betas for key in keys)) for keys in groups]
         self.states = {
             key: [_state(optimizer, param) for optimizer, param in zip(optimizers[key], params[key], strict=True)]
             for key in params
@@ -120,10 +120,8 @@ class StackedAdam:
     def corrections(self, members: slice) -> list[Corrections]:
         """Those of each group for some members, from their counts on; equal groups have one in common."""
         made = [
-            Corrections(
-                int(self.states[keys[0]][members][0]["step"]), (self.beta1, self.beta2), self.moments.means[keys[0]]
-            )
-            for keys in self.groups
+            Corrections(int(self.states[keys[0]][members][0]["step"]), betas, self.moments.means[keys[0]])
+            for keys, betas in zip(self.groups, self.betas, strict=True)
         ]
         return [made[first] for first in self.first]
 
@@ -147,19 +145,20 @@ class StackedAdam:
             params: and others.
             grads: of the group's.
             moments: of the same members.
-            corrections: of this step, (2,).
+            corrections: of this step for each pair of betas, (number, 2).
         """
-        correct_mean, correct_root = corrections.unbind()
         for key in self.groups[group]:
+            (beta1, beta2), eps, is_decoupled, has_decay = self.rules[key]
+            correct_mean, correct_root = corrections[self.betas[group].index((beta1, beta2))].unbind()
             param, grad, mean, square = params[key], grads[key], moments.means[key], moments.squares[key]
             rate = expand(moments.rates[key], param)
-            if self.has_decay and self.is_decoupled:
+            if has_decay and is_decoupled:
                 param.mul_(1 - rate * expand(moments.decays[key], param))
-            elif self.has_decay:
+            elif has_decay:
                 grad = grad + expand(moments.decays[key], param) * param
-            mean.lerp_(grad, 1 - self.beta1)
-            square.mul_(self.beta2).addcmul_(grad, grad, value=1 - self.beta2)
-            param.sub_(rate * correct_mean * mean / (square.sqrt() * correct_root + self.eps))
+            mean.lerp_(grad, 1 - beta1)
+            square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+            param.sub_(rate * correct_mean * mean / (square.sqrt() * correct_root + eps))
 
     def publish(self, members: slice, corrections: Sequence[Corrections]) -> None:
         """Write the counts of steps into some members' optimizers."""
@@ -167,6 +166,21 @@ class StackedAdam:
             for key in keys:
                 for state in self.states[key][members]:
                     state["step"].fill_(counted.num_steps)
+
+
+def _rule(peers: Sequence[Optimizer]) -> Rule:
+    """The rule of a parameter's optimizers, one a member; raises ValueError as `StackedAdam`."""
+    kinds = {type(optimizer) for optimizer in peers}
+    if len(kinds) != 1 or not kinds <= {Adam, AdamW}:
+        raise ValueError(f"optimizers are {', '.join(kind.__name__ for kind in kinds)}; allowed: all Adam or AdamW")
+    held = [group for optimizer in peers for group in optimizer.param_groups]
+    if len(held) != len(peers):
+        raise ValueError("an optimizer has several parameter groups: one for each optimizer is allowed")
+    settings = {(group["betas"], group["eps"], group["amsgrad"], group["maximize"]) for group in held}
+    if len(settings) != 1 or next(iter(settings))[2:] != (False, False):
+        raise ValueError(f"optimizers differ in betas or eps, or use amsgrad or maximize: {settings}")
+    (betas, eps, _, _) = next(iter(settings))
+    return Rule(betas, eps, kinds == {AdamW}, any(group["weight_decay"] for group in held))
 
 
 def _state(optimizer: Optimizer, param: nn.Parameter) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Given(NamedTuple):
     Attributes:
         rows_PB: minibatches.
         noise: of each stage, (P, B, ...) by name.
-        corrections: of Adam, (2,), of each stage that steps.
+        corrections: of Adam, (number, 2), of each stage that steps.
     """
 
     rows_PB: Tensor

@@ -6,8 +6,9 @@ Shapes in docstrings: S features of an observation, A dimensions of an action, L
 """
 
 from bcq_exp.networks.actor import Actor, Perturbation
-from bcq_exp.networks.critic import Critic
+from bcq_exp.networks.critic import Critic, LateActionCritic
 from bcq_exp.networks.dual_variable import DualVariable
+from bcq_exp.networks.ensemble import EnsembleCritic
 from bcq_exp.networks.mlp import ACTIVATIONS, MLP, Hidden, MLPNetworkConfig
 from bcq_exp.networks.nature_cnn import Branch, NatureCNN, NatureCNNConfig
 from bcq_exp.networks.schema import NetworkConfig, Sizes
@@ -28,7 +29,9 @@ __all__ = [
     "Decoder",
     "DualVariable",
     "Encoder",
+    "EnsembleCritic",
     "Hidden",
+    "LateActionCritic",
     "MLPNetworkConfig",
     "NatureCNN",
     "NatureCNNConfig",

@@ -68,11 +68,15 @@ class MLP(nn.Module):
                 layers.append(nn.LayerNorm(fan_out, eps=NORM_EPS))
         self.layers = nn.Sequential(*layers, Linear(sizes[-1], output_dim))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (*, input_dim) to (*, output_dim)."""
+    def forward(self, x: Tensor, factors: Tensor | None = None) -> Tensor:
+        """Map (*, input_dim) to (*, output_dim); `factors` of all hidden units, (*, sum of sizes), multiply them."""
         *hidden, output = self.layers
+        seen = 0
         for layer in hidden:
             x = layer(x)
+            if factors is not None and not isinstance(layer, nn.Linear | nn.LayerNorm):  # an activation
+                x = x * factors[..., seen : seen + x.shape[-1]]
+                seen += x.shape[-1]
         if not torch.is_autocast_enabled(x.device.type):
             last: Tensor = output(x)
             return last

@@ -24,6 +24,7 @@ class StochasticActor(nn.Module):
             before it is bounded.
         log_std_range: smallest and largest log standard deviation, in policy units (before tanh, where that follows).
         std_bound: how it stays in its range: `clip` cuts there, `sigmoid` maps all numbers into it.
+        dropout: the share of hidden units that a training step silences, in [0, 1).
         **hidden: `hidden_sizes` and `activation` of the MLP.
 
     Raises:
@@ -40,6 +41,7 @@ class StochasticActor(nn.Module):
         has_state_std: bool,
         log_std_range: tuple[float, float],
         std_bound: str,
+        dropout: float = 0.0,
         **hidden: Unpack[Hidden],
     ) -> None:
         super().__init__()
@@ -48,15 +50,21 @@ class StochasticActor(nn.Module):
         if std_bound not in STD_BOUNDS:
             raise ValueError(f"std_bound={std_bound!r} is unknown; choose one of {', '.join(STD_BOUNDS)}")
         self.max_action, self.is_squashed, self.has_state_std = max_action, is_squashed, has_state_std
-        self.log_std_range, self.std_bound = log_std_range, std_bound
+        self.log_std_range, self.std_bound, self.dropout = log_std_range, std_bound, dropout
         output_dim = 2 * act_dim if has_state_std else act_dim
         self.mlp = MLP(obs_dim, output_dim, **hidden)
         if not has_state_std:
             self.log_std = nn.Parameter(torch.zeros(act_dim))
 
-    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Map (*, S) to the mean and the log standard deviation, each (*, A)."""
-        out: Tensor = self.mlp(obs)
+    def forward(self, obs: Tensor, uniform: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Map (*, S) to the mean and the log standard deviation, each (*, A).
+
+        With `uniform` numbers in [0, 1), one for each hidden unit, (*, sum of `hidden_sizes`), a unit whose number is
+        below `dropout` is 0, and others are divided by 1 - `dropout`; without them all units count
+        (jmlr.org/papers/v15/srivastava14a, section 10).
+        """
+        factors = None if uniform is None else (uniform >= self.dropout).to(uniform.dtype) / (1 - self.dropout)
+        out: Tensor = self.mlp(obs, factors)
         mean, free = out.chunk(2, -1) if self.has_state_std else (out, self.log_std.expand_as(out))
         if not self.is_squashed:
             mean = self.max_action * torch.tanh(mean)

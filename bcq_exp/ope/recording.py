@@ -21,7 +21,7 @@ from bcq_exp.data import check_against, observation_statistics
 from bcq_exp.data.mapping import in_files, should_map
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.engine.machine import should_compile
-from bcq_exp.engine.optim import make_schedule
+from bcq_exp.engine.optim import OptimizerConfig
 from bcq_exp.networks import Critic, MLPNetworkConfig, NetworkConfig, Sizes
 from bcq_exp.ope.action_table import tabulate
 from bcq_exp.ope.fitted_q import FittedQ, NumberedBuffer, fitted_values
@@ -31,8 +31,7 @@ from bcq_exp.ope.propensities import log_propensities
 from bcq_exp.ope.schema import EvaluationConfig
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
-from bcq_exp.training.config import OptimizerConfig, RunConfig
-from bcq_exp.training.experiment import optimizer_of
+from bcq_exp.training.config import RunConfig
 
 log = logging.getLogger(__name__)
 
@@ -75,8 +74,8 @@ class Recording:
         self.sizes = Sizes(self.data.obs.shape[1:], unscaled.act_dim, unscaled.max_action)
         is_flat = len(self.sizes.obs_shape) == 1
         self.fitting = Fitting(
-            make_optimizer=optimizer_of(optimizer),
-            make_schedule=partial(make_schedule, optimizer.lr_decay, num_updates=settings.num_updates),
+            make_optimizer=optimizer.make,
+            make_schedule=partial(optimizer.schedule, num_updates=settings.num_updates),
             num_updates=settings.num_updates,
             batch_size=settings.batch_size,
             seed=settings.seed,
@@ -122,7 +121,8 @@ class Recording:
         if self.is_discrete:
             return self._per_action("critic")
         assert isinstance(self.network, MLPNetworkConfig)
-        return Critic(self.sizes.obs_dim, self.sizes.act_dim, **self.network.hidden)
+        critic = Critic(self.sizes.obs_dim, self.sizes.act_dim, **self.network.hidden)
+        return self.network.initialized({"critic": critic})["critic"]
 
     def _per_action(self, name: str) -> nn.Module:
-        return self.network.per_action([name], self.sizes)[name]
+        return self.network.initialized(self.network.per_action([name], self.sizes))[name]

@@ -6,11 +6,12 @@ from dataclasses import dataclass, fields
 import gymnasium as gym
 from omegaconf import DictConfig
 
+from bcq_exp.engine.optim import OptimizerConfig, betas_errors
 from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.ope.estimators import ESTIMATORS
 from bcq_exp.ope.estimators.base import Estimator
 from bcq_exp.ope.schema import EvaluationConfig
-from bcq_exp.training.config import OptimizerConfig, RunConfig, device_errors, network_errors, optimizer_errors
+from bcq_exp.training.config import RunConfig, device_errors, network_errors
 from bcq_exp.training.sections import chosen_type, plain, typed_section
 
 
@@ -44,7 +45,10 @@ def checked_request(cfg: DictConfig) -> Request:
     _raise(errors)
     asked = settings.ope if isinstance(settings.ope, list) else [] if settings.ope is None else [settings.ope]
     _raise([f"ope={name} is none of {', '.join(ESTIMATORS)}" for name in asked if name not in [*ESTIMATORS]])
-    errors += device_errors(settings.device) + optimizer_errors(optimizer)
+    errors += device_errors(settings.device) + betas_errors(optimizer, "optimizer.")
+    for key, unset in (("policy_last_layer_scale", None), ("dropout", 0.0)):
+        if (value := getattr(network, key)) != unset:
+            errors.append(f"network.{key}={value:g} is of policies, and only values are fitted; drop it")
     if settings.gamma == 1 and any(ESTIMATORS[name].is_discounted for name in asked):
         errors.append("gamma=1: fitted values have no bound where episodes need not end; give less, such as 0.999")
     _raise(errors)

@@ -39,21 +39,27 @@ def sample(eps_A: Tensor, mean_A: Tensor, log_std_A: Tensor) -> Tensor:
     return mean_A + log_std_A.exp() * eps_A
 
 
-def squashed_sample(eps_A: Tensor, mean_A: Tensor, log_std_A: Tensor, *, max_action: float) -> tuple[Tensor, Tensor]:
+def squashed_sample(
+    eps_A: Tensor, mean_A: Tensor, log_std_A: Tensor, *, max_action: float, slope_eps: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """a = m tanh(u) with u = mean + std eps, and its log density    (arXiv:1812.05905, appendix C, eq. 26).
 
-    log pi(a) = log N(u; mean, std^2) - sum log(m (1 - tanh^2 u)); log(1 - tanh^2 u) is taken as
+    log pi(a) = log N(u; mean, std^2) - sum log(m (1 - tanh^2 u + slope_eps)); log(1 - tanh^2 u) is taken as
     2 (log 2 - u - softplus(-2 u)), which stays exact where tanh is 1.
 
     Args:
         eps_A: standard normal noise, (*, A).
         mean_A, log_std_A: of the Gaussian, broadcast to (*, A).
         max_action: m, the largest magnitude of an action, in policy units.
+        slope_eps: bounds the density where tanh is 1; published code has 1e-6.
 
     Returns:
         Actions (*, A), and their log densities (*) in policy units.
     """
     raw_A = sample(eps_A, mean_A, log_std_A)
     softplus_A = F.softplus(-2 * raw_A, threshold=40)  # torch's own threshold of 20 is exact to 2e-9 only
-    log_slope_A = math.log(max_action) + 2 * (math.log(2) - raw_A - softplus_A)
+    log_slope_A = 2 * (math.log(2) - raw_A - softplus_A)
+    if slope_eps:
+        log_slope_A = (log_slope_A.exp() + slope_eps).log()
+    log_slope_A = math.log(max_action) + log_slope_A
     return max_action * torch.tanh(raw_A), log_prob(raw_A, mean_A, log_std_A) - log_slope_A.sum(-1)

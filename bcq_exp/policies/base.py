@@ -16,7 +16,7 @@ from bcq_exp.data import Batch, ReplayBuffer
 from bcq_exp.policies import batches
 from bcq_exp.policies.acting import Acting
 from bcq_exp.policies.net import Net
-from bcq_exp.policies.optimizers import check_held, gradient_step, unique
+from bcq_exp.policies.optimizers import check_held, gradient_step, regrouped, unique
 from bcq_exp.policies.schedulers import Scheduler
 from bcq_exp.policies.stats import TrainingStats
 
@@ -128,16 +128,17 @@ class Policy(Acting):
         """Restore a saved `training_state`.
 
         Raises:
-            ValueError: it was saved with another number of optimizers.
+            ValueError: its optimizers hold other parameters.
         """
-        optimizers = unique(self.optimizers.values())
-        if len(state["optimizers"]) != len(optimizers):
-            raise ValueError(f"the saved state has {len(state['optimizers'])} optimizers, the policy {len(optimizers)}")
+        optimizers, saved, schedule = unique(self.optimizers.values()), state["optimizers"], state["lr_scheduler"]
+        if len(saved) != len(optimizers):
+            saved = regrouped(saved, optimizers)
+            schedule = schedule and {str(number): schedule["0"] for number in range(len(optimizers))}
         self.load_state_dict(state["module"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        for optimizer, own in zip(optimizers, saved, strict=True):
+            optimizer.load_state_dict(own)
         if self.lr_scheduler is not None:
-            self.lr_scheduler.load_state_dict(state["lr_scheduler"])
+            self.lr_scheduler.load_state_dict(schedule)
         self.learning_noise.set_state(state["learning_noise"])
         self.acting_noise.set_state(state["acting_noise"])
         self.smoothed_loss = dict(state["smoothed_loss"])

@@ -9,12 +9,18 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bcq_exp.algorithms import REGISTRY
+from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm
 from bcq_exp.algorithms.schema import AlgorithmConfig
 from bcq_exp.networks import Sizes
 from bcq_exp.policies.base import Policy
-from bcq_exp.policies.optimizers import unique
 from bcq_exp.policies.schedulers import MultipleLRSchedulers, Scheduler
+
+MakeOptimizer = Callable[[str | None, Iterable[nn.Parameter]], tuple[Optimizer, Scheduler | None]]
+"""(role, parameters) to their optimizer, and the schedule of its rate; None where the rate is constant.
+
+The role is one of the algorithm's definition, or None where it has none.
+"""
 
 
 def make_policy(
@@ -22,8 +28,7 @@ def make_policy(
     nets: Mapping[str, nn.Module],
     sizes: Sizes,
     *,
-    make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-    make_schedule: Callable[[Optimizer], Scheduler | None],
+    make_optimizer: MakeOptimizer,
     action_space: gym.Space[Any],
     observation_space: gym.Space[Any],
     device: torch.device,
@@ -34,41 +39,41 @@ def make_policy(
         cfg: of an algorithm in the registry.
         nets: its networks, on the device.
         sizes: of observations and actions, as the networks have them.
-        make_optimizer: called once for each group of networks that one stage trains, with their parameters.
-        make_schedule: called once for each optimizer; returns None where rates are constant.
+        make_optimizer: called once for each role, with the parameters of its networks.
         action_space, observation_space: of the environment.
         device: of all tensors.
     """
-    algorithm = REGISTRY[cfg.name].build(cfg, sizes)
-    optims = _optimizers(algorithm, nets, make_optimizer)
+    definition = REGISTRY[cfg.name]
+    algorithm = definition.build(cfg, sizes)
+    optimizers, schedules = _optimizers(definition, algorithm, nets, make_optimizer)
     return Policy(
         algorithm=algorithm,
         nets=nets,
-        optimizers=optims,
+        optimizers=optimizers,
         hp={name: getattr(cfg, name) for name in algorithm.swept},
         action_space=action_space,
         observation_space=observation_space,
         device=device,
         **cfg.action_rule,
-        lr_scheduler=_schedules(optims.values(), make_schedule),
+        lr_scheduler=MultipleLRSchedulers(*schedules) if schedules else None,
     )
 
 
 def _optimizers(
-    algorithm: Algorithm,
-    nets: Mapping[str, nn.Module],
-    make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-) -> dict[str, Optimizer]:
-    """One optimizer for the networks that a stage trains: they may share layers, which must step once."""
-    optims: dict[str, Optimizer] = {}
-    for trained in dict.fromkeys(stage.trains for stage in algorithm.stages):
-        modules = nn.ModuleList([nets[name] for name in trained])
-        optims |= dict.fromkeys(trained, make_optimizer(modules.parameters()))
-    return optims
-
-
-def _schedules(
-    optimizers: Iterable[Optimizer], make_schedule: Callable[[Optimizer], Scheduler | None]
-) -> Scheduler | None:
-    schedules = [schedule for optimizer in unique(optimizers) if (schedule := make_schedule(optimizer)) is not None]
-    return MultipleLRSchedulers(*schedules) if schedules else None
+    definition: Definition, algorithm: Algorithm, nets: Mapping[str, nn.Module], make_optimizer: MakeOptimizer
+) -> tuple[dict[str, Optimizer], list[Scheduler]]:
+    """The optimizer of each trained network, the same one for the networks of a role, and the schedules."""
+    by_role: dict[str | None, list[str]] = {}
+    for name in dict.fromkeys(name for stage in algorithm.stages for name in stage.trains):
+        by_role.setdefault(definition.role(name), []).append(name)
+    optimizers: dict[str, Optimizer] = {}
+    schedules: list[Scheduler] = []
+    held: set[int] = set()
+    for role, names in by_role.items():
+        params = list(nn.ModuleList([nets[name] for name in names]).parameters())
+        assert held.isdisjoint(map(id, params)), f"{role} shares layers with another role: they must step once"
+        held |= {id(param) for param in params}
+        optimizer, schedule = make_optimizer(role, params)
+        optimizers |= dict.fromkeys(names, optimizer)
+        schedules += [] if schedule is None else [schedule]
+    return optimizers, schedules

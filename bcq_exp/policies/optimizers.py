@@ -1,6 +1,7 @@
 """Optimizers of a lone policy: the check of what they hold, and one gradient step."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,28 @@ from torch.optim import Optimizer
 def unique(optimizers: Iterable[Optimizer]) -> list[Optimizer]:
     """Each optimizer once, in order."""
     return list({id(optimizer): optimizer for optimizer in optimizers}.values())
+
+
+def regrouped(saved: Sequence[Mapping[str, Any]], optimizers: Sequence[Optimizer]) -> list[dict[str, Any]]:
+    """Saved states for optimizers that divide the same parameters, in the same order, in another way.
+
+    Earlier versions had one optimizer for the networks of a stage, all with one rate, which all of these get.
+
+    Raises:
+        ValueError: the numbers of parameters differ.
+    """
+    states = [each["state"].get(number) for each in saved for number in each["param_groups"][0]["params"]]
+    made = [optimizer.state_dict() for optimizer in optimizers]
+    num_params = sum(len(each["param_groups"][0]["params"]) for each in made)
+    if num_params != len(states):
+        raise ValueError(f"the saved optimizers hold {len(states)} parameters, the policy's {num_params}")
+    rates = {key: value for key, value in saved[0]["param_groups"][0].items() if key in ("lr", "initial_lr")}
+    left = iter(states)
+    for each in made:
+        group = each["param_groups"][0]
+        group |= rates
+        each["state"] = {number: state for number in group["params"] if (state := next(left)) is not None}
+    return made
 
 
 def check_held(nets: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer], trained: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +19,8 @@ from bcq_exp.training.experiment import load_transitions
 from bcq_exp.training.identity import Identity, dataset_digest
 from bcq_exp.training.job import Job
 
-MEMBERS_OWN = frozenset({"seed", "optimizer.lr", "optimizer.weight_decay"})  # members may differ in these, and in swept
+# Members may differ in these, and in swept.
+MEMBERS_OWN = re.compile(r"seed|(optimizer|algorithm\.optimizers\.\w+)\.(lr|weight_decay)")
 
 log = logging.getLogger(__name__)
 
@@ -110,5 +112,9 @@ def split(members: Sequence[Job], size: int) -> list[Sequence[Job]]:
 def program(job: Job) -> str:
     """A job's configuration as text, without the keys that members of a population may differ in."""
     swept = {f"algorithm.{key}" for key in REGISTRY[job.cfg.algorithm.name].swept}
-    flat = {key: value for key, value in flatten(job.resolved).items() if key not in swept | MEMBERS_OWN}
+    flat = {
+        key: value
+        for key, value in flatten(job.resolved).items()
+        if key not in swept and not MEMBERS_OWN.fullmatch(key)
+    }
     return json.dumps({key: value for key, value in flat.items() if not key.startswith("logger.")}, sort_keys=True)

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bcq_exp.data import Transitions
 from bcq_exp.data.mapping import held_bytes, should_map
+from bcq_exp.data.transitions import OPTIONAL, REQUIRED
 from bcq_exp.engine.machine import prepare_process
 from bcq_exp.training.config import RunConfig
 from bcq_exp.training.experiment import make_population
@@ -109,8 +110,7 @@ def _peak(cfg: RunConfig, transitions: Transitions, num_members: int) -> tuple[i
 
 def _first(transitions: Transitions, num_rows: int) -> Transitions:
     """The first rows, with rewards that differ, so that statistics of a few rows are those of any data."""
-    names = ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next")
-    present = {name: column for name in names if (column := getattr(transitions, name)) is not None}
+    present = {name: column for name in REQUIRED + OPTIONAL if (column := getattr(transitions, name)) is not None}
     columns: dict[str, Any] = {name: np.asarray(column[:num_rows]) for name, column in present.items()}
     columns["rew"] = np.arange(len(columns["rew"]), dtype=np.float32)
     return replace(transitions, **columns)

@@ -23,7 +23,7 @@ from bcq_exp.behaviours.training import BehaviourConfig, Seeds
 from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.data.storage import STORAGES
 from bcq_exp.engine.machine import AUTO
-from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
+from bcq_exp.engine.optim import OptimizerConfig, RoleConfig, betas_errors
 from bcq_exp.engine.streams import BLOCK
 from bcq_exp.fields import file_name, one_of, within
 from bcq_exp.io.loggers import LOGGERS
@@ -32,6 +32,7 @@ from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.training.datasets import DATASETS, checked_spaces, completed, dataset_errors
 from bcq_exp.training.identity import FREE
+from bcq_exp.training.roles import PREFIX, explain_unknown_role, idle_roles, role_configs
 from bcq_exp.training.sections import MISSING, Answers, chosen_type, first_line, plain, typed, typed_section
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
@@ -105,18 +106,6 @@ OmegaConf.register_new_resolver("config_hash", _config_hash, replace=True)
 
 
 @dataclass(kw_only=True)
-class OptimizerConfig:
-    """The optimizer of every network."""
-
-    name: str = one_of(*OPTIMIZERS)
-    lr: float = within(0, is_low_open=True)
-    betas: tuple[float, float]
-    eps: float = within(0, is_low_open=True)
-    weight_decay: float = within(0)
-    lr_decay: str | None = one_of(*DECAYS)
-
-
-@dataclass(kw_only=True)
 class ScheduleConfig:
     """The run-level keys; periods and `num_updates` count updates."""
 
@@ -148,10 +137,15 @@ class RunConfig:
     network: NetworkConfig
     dataset: DatasetConfig
     optimizer: OptimizerConfig
+    roles: Mapping[str, RoleConfig]
     logger: LoggerConfig
     schedule: ScheduleConfig
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
+
+    def optimizer_of(self, role: str | None) -> OptimizerConfig:
+        """The optimizer of a role's networks; of all where the algorithm has no roles."""
+        return self.optimizer if role is None else self.optimizer.of_role(self.roles[role])
 
 
 def check(cfg: DictConfig) -> RunConfig:
@@ -183,6 +177,8 @@ def checked(values: Mapping[str, Any], answers: Answers, *, is_here: bool) -> Ru
     if errors:
         raise ValueError("\n".join(errors))
     parts: dict[str, Any] = {}
+    algorithm = dict(values["algorithm"])
+    roles, errors = answers.of(role_configs, algorithm.pop("optimizers", MISSING), algorithm["name"])
     for section, schema in {
         "algorithm": algorithm_type,
         "network": network_type,
@@ -190,24 +186,28 @@ def checked(values: Mapping[str, Any], answers: Answers, *, is_here: bool) -> Ru
         "optimizer": OptimizerConfig,
         "logger": logger_type,
     }.items():
-        given = answers.of(completed, values[section]) if section == "dataset" else values[section]
+        given = algorithm if section == "algorithm" else values[section]
+        given = answers.of(completed, given) if section == "dataset" else given
         parts[section], found = answers.of(typed, given, schema, f"{section}.")
         errors += found
     top = {key: value for key, value in values.items() if key not in parts}
     parts["schedule"], found = answers.of(typed, top, ScheduleConfig, "")
     if errors := errors + found:
         raise ValueError("\n".join(errors))
-    errors += answers.of(dataset_errors, parts["dataset"]) + optimizer_errors(parts["optimizer"])
+    errors += answers.of(dataset_errors, parts["dataset"]) + betas_errors(parts["optimizer"], "optimizer.")
     errors += parts["logger"].errors()
     found_spaces = checked_spaces(parts["dataset"].env, errors)
     errors += device_errors(parts["schedule"].device) if is_here else []
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
         errors += network_errors(parts["network"], parts["algorithm"], found_spaces[0])
+        errors += REGISTRY[parts["algorithm"].name].network_errors(parts["algorithm"], parts["network"])
         errors += parts["dataset"].observation_errors(found_spaces[0])
+    if found_spaces is not None and not errors:
+        errors += idle_roles(parts["algorithm"], roles, *found_spaces)
     if found_spaces is None or errors:
         raise ValueError("\n".join(errors))
-    return RunConfig(**parts, observation_space=found_spaces[0], action_space=found_spaces[1])
+    return RunConfig(**parts, roles=roles, observation_space=found_spaces[0], action_space=found_spaces[1])
 
 
 def checked_training(cfg: DictConfig) -> tuple[BehaviourConfig, Seeds]:
@@ -230,6 +230,8 @@ def checked_training(cfg: DictConfig) -> tuple[BehaviourConfig, Seeds]:
 def explain_unknown_key(key: str, algorithm: str | None) -> str:
     """That a key does not exist, with the nearest that do; `algorithm` is the one that was chosen, if any."""
     section, _, name = key.rpartition(".")
+    if key.startswith(PREFIX) and algorithm in REGISTRY:
+        return explain_unknown_role(key, algorithm)
     if section != "algorithm" or algorithm not in REGISTRY:
         return f"{key} is not a key of this configuration"
     known = [spec.name for spec in fields(REGISTRY[algorithm].config) if spec.name != "name"]
@@ -264,13 +266,6 @@ def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action
     if schedule.storage == "mmap" and schedule.device != "cpu":
         errors.append(f"storage=mmap is for device=cpu, not device={schedule.device}; give storage=memory")
     return errors
-
-
-def optimizer_errors(optimizer: OptimizerConfig) -> list[str]:
-    """A sentence for each value that an optimizer cannot have."""
-    betas = optimizer.betas
-    is_pair = len(betas) == 2 and all(0 <= beta < 1 for beta in betas)
-    return [] if is_pair else [f"optimizer.betas={list(betas)}; allowed: two numbers from 0 to below 1"]
 
 
 def device_errors(device: str) -> list[str]:

@@ -7,7 +7,7 @@ RUN/run.lock        held by the process that writes to RUN
 
 import resource
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bcq_exp.io.files import read_json, write_bytes, write_json
 from bcq_exp.io.masking import masked, masked_words
 from bcq_exp.io.source import source_digest
 from bcq_exp.training.identity import Identity
+from bcq_exp.training.saved import later_keys
 
 MANIFEST = "manifest.json"
 BEGIN_ANEW = "choose another directory to begin anew: hydra.run.dir=DIR"
@@ -132,11 +133,17 @@ def check_vacant_or_same(runs: Mapping[Path, Identity], *, allow_code_change: bo
                     f" nothing is written over; {remedy}"
                 )
             continue
-        begun = Identity.kept(manifest, run_dir / MANIFEST)
+        begun = _begun(manifest, run_dir)
         if differences := begun.differences(identity, allow_code_change=allow_code_change):
             lines[run_dir] = differences
     if lines:
         raise refusal(lines, remedy)
+
+
+def _begun(manifest: Mapping[str, Any], run_dir: Path) -> Identity:
+    """The identity that a run began with; keys that came since have the values of `conf/`."""
+    kept = Identity.kept(manifest, run_dir / MANIFEST)
+    return replace(kept, config={**later_keys(kept.config), **kept.config})
 
 
 def check_code(run_dir: Path) -> None:
@@ -150,7 +157,7 @@ def check_code(run_dir: Path) -> None:
 
 def check_configuration(run_dir: Path, resolved: Mapping[str, Any]) -> None:
     """Raise ValueError where a directory's configuration differs from its manifest's; nothing is imported."""
-    known = Identity.kept(read_manifest(run_dir) or {}, run_dir / MANIFEST)
+    known = _begun(read_manifest(run_dir) or {}, run_dir)
     is_compiled = bool(known.config.get("compile"))
     now = Identity.of(resolved, is_compiled=is_compiled, dataset_sha256=known.dataset_sha256)
     if lines := known.differences(now, allow_code_change=True):

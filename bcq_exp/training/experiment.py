@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.form import rare_copies
 from bcq_exp.data import ReplayBuffer, Transitions, check_against
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
-from bcq_exp.data.preprocessing import observation_statistics, subset, transform_rewards
+from bcq_exp.data.preprocessing import observation_statistics, range_of_returns, subset, transform_rewards
 from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.engine.acting import ActingPopulation
 from bcq_exp.engine.launches import updates_per_launch_of
@@ -25,7 +26,6 @@ from bcq_exp.engine.machine import (
     prepare_for,
     should_compile,
 )
-from bcq_exp.engine.optim import make_optimizer, make_schedule
 from bcq_exp.engine.population import Population
 from bcq_exp.engine.stacking import Stack
 from bcq_exp.envs.environments import normalized_score
@@ -38,7 +38,7 @@ from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.policies.factory import make_policy
 from bcq_exp.policies.normalization import normalize_observations
-from bcq_exp.training.config import OptimizerConfig, RunConfig
+from bcq_exp.training.config import RunConfig
 from bcq_exp.training.directories import Claim, claim
 from bcq_exp.training.identity import dataset_digest
 from bcq_exp.training.job import Job
@@ -164,7 +164,11 @@ def load_transitions(cfg: DatasetConfig, *, allow_code_change: bool = False) -> 
     kept = subset(whole, fraction=cfg.fraction, seed=cfg.fraction_seed, top_return_fraction=cfg.top_return_fraction)
     if kept is not whole:
         log.info("%d of %d transitions are left, %d episodes", len(kept), len(whole), len(kept.episode_returns))
-    rew = transform_rewards(kept.rew, clip=cfg.reward_clip, scale=cfg.reward_scale, shift=cfg.reward_shift)
+    scale = cfg.reward_scale
+    if cfg.return_range is not None:
+        ends = kept.terminated | kept.truncated
+        scale *= cfg.return_range / range_of_returns(kept.rew, ends, clip=cfg.reward_clip)
+    rew = transform_rewards(kept.rew, clip=cfg.reward_clip, scale=scale, shift=cfg.reward_shift)
     return replace(kept, rew=rew)
 
 
@@ -182,8 +186,9 @@ def make_population(cfgs: Sequence[RunConfig], transitions: Transitions) -> Popu
     """
     cfg = cfgs[0]
     schedule, device = cfg.schedule, torch.device(cfg.schedule.device)
-    act = ActionMap(cfg.action_space, **cfg.algorithm.action_rule).map_action_inverse(transitions.act)
-    transitions = replace(transitions, act=act)
+    inverse = ActionMap(cfg.action_space, **cfg.algorithm.action_rule).map_action_inverse
+    after = transitions.act_next
+    transitions = replace(transitions, act=inverse(transitions.act), act_next=None if after is None else inverse(after))
     is_mapped = should_map(schedule.storage, transitions, schedule.device)
     if is_mapped:
         log.info("the dataset, %.1f GB, stays in files", held_bytes(transitions) / 1e9)
@@ -219,16 +224,21 @@ def fresh_policy(cfg: RunConfig, device: torch.device) -> Policy:
     action_map = ActionMap(cfg.action_space, **cfg.algorithm.action_rule)
     obs_shape = cfg.observation_space.shape
     assert obs_shape is not None
-    sizes = Sizes(obs_shape=obs_shape, act_dim=action_map.act_dim, max_action=action_map.max_action)
+
+    def make_optimizer(role: str | None, params: Iterable[nn.Parameter]) -> tuple[Optimizer, LRScheduler | None]:
+        own = cfg.optimizer_of(role)
+        optimizer = own.make(params)
+        return optimizer, own.schedule(optimizer, cfg.schedule.num_updates)
+
+    sizes = Sizes(obs_shape, action_map.act_dim, action_map.max_action, cfg.network.dropout_units)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(streams["weights"])
-        nets = REGISTRY[cfg.algorithm.name].networks(cfg.algorithm, cfg.network, sizes)
+        nets = REGISTRY[cfg.algorithm.name].fresh_networks(cfg.algorithm, cfg.network, sizes)
         policy = make_policy(
             cfg.algorithm,
             {name: net.to(device) for name, net in nets.items()},
             sizes,
-            make_optimizer=optimizer_of(cfg.optimizer),
-            make_schedule=partial(make_schedule, cfg.optimizer.lr_decay, num_updates=cfg.schedule.num_updates),
+            make_optimizer=make_optimizer,
             action_space=cfg.action_space,
             observation_space=cfg.observation_space,
             device=device,
@@ -244,8 +254,3 @@ def blank_policy(cfg: RunConfig, device: torch.device) -> Policy:
         (obs_dim,) = cfg.observation_space.shape or ()
         normalize_observations(policy, torch.zeros(obs_dim), torch.ones(obs_dim), eps=cfg.dataset.obs_eps)
     return policy
-
-
-def optimizer_of(cfg: OptimizerConfig) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
-    """The function that makes an optimizer of this configuration for given parameters."""
-    return partial(make_optimizer, cfg.name, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, weight_decay=cfg.weight_decay)

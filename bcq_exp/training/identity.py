@@ -10,6 +10,7 @@ from typing import Any, Self
 from bcq_exp.data import Transitions
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.storage import chunks
+from bcq_exp.data.transitions import OPTIONAL
 from bcq_exp.io.differences import code_difference, difference, differing, flatten
 from bcq_exp.io.masking import masked
 from bcq_exp.io.source import source_digest
@@ -103,10 +104,10 @@ class Identity:
         """The difference of a key in words; None where the run only becomes longer."""
         before, after = (each.config.get(key, "absent") for each in (self, now))
         if key == "num_updates" and isinstance(before, int) and after > before:
-            decay = now.config.get("optimizer.lr_decay")
-            if decay is None:
+            decays = [f"{key}={value}" for key, value in now.config.items() if key.endswith(".lr_decay") and value]
+            if not decays:
                 return None
-            return f"num_updates: {before} before, {after} now; optimizer.lr_decay={decay} would have been slower"
+            return f"num_updates: {before} before, {after} now; {', '.join(decays)} would have been slower"
         return difference(key, self.config, now.config)
 
 
@@ -122,7 +123,7 @@ def dataset_digest(transitions: Transitions) -> str:
     for obs in (transitions.obs, transitions.obs_next):
         columns += [obs.frames, obs.newest] if isinstance(obs, FrameStacks) else [obs]
     columns += [transitions.act, transitions.rew, transitions.terminated, transitions.truncated]
-    columns += [mask for mask in (transitions.mask, transitions.mask_next) if mask is not None]
+    columns += [column for name in OPTIONAL if (column := getattr(transitions, name)) is not None]
     digested: set[int] = set()
     for column in columns:
         if id(column) not in digested:  # both columns of stacks share their frames

@@ -1,22 +1,29 @@
 """Saved configurations of run directories; reading one executes nothing, whatever the files hold."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bcq_exp.algorithms import REGISTRY
 from bcq_exp.envs.environments import foreign_module
+from bcq_exp.fields import NAME
+from bcq_exp.io.differences import flatten
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.plain import dereferenced, read_yaml
-from bcq_exp.training.datasets import RESOLVERS
+from bcq_exp.training.config import CONF_DIR
+from bcq_exp.training.datasets import DATASETS, RESOLVERS
 from bcq_exp.training.sections import MISSING, first_line, plain
 
 RESTORE = "restore it from a copy, or begin the run anew in another directory"
 # Keys that every logger had in earlier versions, whether its kind read them or not.
 EARLIER_LOGGER_KEYS = frozenset({"project", "group", "tags", "job_type"})
+# Groups whose choice a configuration names, so that the keys that it lacks can be looked up in `conf/`.
+NAMED_GROUPS = ("algorithm", "network", "optimizer")
 
 
 class ModuleNotAllowed(ValueError):
@@ -32,7 +39,7 @@ def allowed_modules(cfg: DictConfig) -> list[str]:
 
 
 def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -> DictConfig:
-    """Read the configuration of a run directory, as plain values, unchecked.
+    """Read the configuration of a run directory, as plain values, unchecked, completed by `later_keys`.
 
     Args:
         run_dir: a run directory from anywhere; nothing in it is resolved or executed.
@@ -61,9 +68,44 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
         kept = {str(key): value for key, value in values.items()}
         if "logger" in kept:
             kept["logger"] = logger_section(kept["logger"])
-        return OmegaConf.create({**kept, "allow_modules": []})
+        cfg = OmegaConf.create({**kept, "allow_modules": []})
+        for key, value in later_keys(flatten(kept)).items():
+            OmegaConf.update(cfg, key, value, force_add=True)
+        return cfg
     except (OmegaConfBaseException, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read, damaged or altered ({first_line(error)})") from None
+
+
+def later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that came since a configuration was saved.
+
+    They have the values that they had where the kind of dataset or the algorithm states them (`later_keys`); others of
+    algorithm, network and optimizer have those of `conf/`.
+
+    Args:
+        saved: values by dotted name.
+    """
+    kind, definition = DATASETS.get(str(saved.get("dataset.format"))), REGISTRY.get(str(saved.get("algorithm.name")))
+    later: dict[str, Any] = {}
+    for group in NAMED_GROUPS:
+        later |= _choice(group, str(saved.get(f"{group}.name")))
+    later |= {f"dataset.{key}": value for key, value in (kind.later_keys if kind else {}).items()}
+    later |= {f"algorithm.{key}": value for key, value in (definition.config.later_keys if definition else {}).items()}
+    return {key: value for key, value in later.items() if not _has(saved, key)}
+
+
+def _has(saved: Mapping[str, Any], key: str) -> bool:
+    """Whether a value stands under a dotted name, or in place of a section that it is in."""
+    parts = key.split(".")
+    return any(".".join(parts[:end]) in saved for end in range(1, len(parts) + 1))
+
+
+@cache
+def _choice(group: str, name: str) -> dict[str, Any]:
+    """The values of a choice by dotted name; none where `conf/` has no such choice."""
+    path = Path(CONF_DIR) / group / f"{name}.yaml"
+    is_there = NAME.fullmatch(name) and path.exists()
+    return flatten({group: OmegaConf.to_container(OmegaConf.load(path))}) if is_there else {}
 
 
 def logger_section(section: Any) -> Any:

@@ -25,7 +25,16 @@ class NormedMLPConfig(MLPNetworkConfig):
         """Networks that share no layer."""
         return {name: MLP(sizes.obs_dim, num, has_layer_norm=True, **self.hidden) for name, num in outputs.items()}
 '''
-YAML = "name: normed_mlp\nkind: normed_mlp\nhidden_sizes: [8]\nvae_hidden_sizes: [8]\nactivation: elu\n"
+YAML = """name: normed_mlp
+kind: normed_mlp
+hidden_sizes: [8]
+vae_hidden_sizes: [8]
+activation: elu
+init: torch
+last_layer_scale: null
+policy_last_layer_scale: null
+dropout: 0.0
+"""
 
 
 def test_a_network_is_three_files_and_is_trained(tree: Tree, tmp_path: Path, discrete_file: Path):

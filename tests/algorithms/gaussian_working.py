@@ -1,5 +1,6 @@
 """A Gaussian policy whose mean tanh keeps in the bounds, and what algorithms take of it, worked out in numpy."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,9 +29,11 @@ def split(net: Weights) -> tuple[Weights, Weights]:
     return ([], net) if net[0].ndim > 1 else (net[:1], net[1:])
 
 
-def head(net: Weights, s: Array, *, low: float, high: float, is_sigmoid: bool = False) -> Head:
+def head(
+    net: Weights, s: Array, *, low: float, high: float, is_sigmoid: bool = False, factors: Sequence[Array] = ()
+) -> Head:
     own, layers = split(net)
-    out, inputs = forward(layers, s)
+    out, inputs = forward(layers, s, factors)
     raw, free = (out, np.broadcast_to(own[0], out.shape)) if own else np.split(out, 2, -1)
     if is_sigmoid:
         share = 1 / (1 + np.exp(-free))
@@ -46,7 +49,9 @@ def log_likelihood(at: Head, a: Array) -> Array:
     return -((a - at.mean) ** 2 / (2 * variance) + np.log(2 * np.pi * variance) / 2).sum(-1)
 
 
-def clone(net: Weights, at: Head, a: Array, weight: Array = ONES) -> tuple[float, Weights]:
+def clone(
+    net: Weights, at: Head, a: Array, weight: Array = ONES, factors: Sequence[Array] = ()
+) -> tuple[float, Weights]:
     """-mean w log pi(a|s), and its gradients; the weights are constants."""
     loss = -np.mean(weight * log_likelihood(at, a))
     scaled = (a - at.mean) / np.exp(at.log_std)
@@ -54,7 +59,7 @@ def clone(net: Weights, at: Head, a: Array, weight: Array = ONES) -> tuple[float
     d_free = -weight[:, None] / len(a) * (scaled**2 - 1) * at.slope
     d_raw = d_mean * MAX_ACTION * (1 - (at.mean / MAX_ACTION) ** 2)
     own, layers = split(net)
-    grads, _ = backward(layers, at.inputs, d_raw if own else cat(d_raw, d_free))
+    grads, _ = backward(layers, at.inputs, d_raw if own else cat(d_raw, d_free), factors)
     return loss, [d_free.sum(0), *grads] if own else grads
 
 

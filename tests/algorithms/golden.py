@@ -18,22 +18,22 @@ def cat(*columns: Array) -> Array:
     return np.concatenate(columns, axis=-1)
 
 
-def forward(net: Weights, x: Array) -> tuple[Array, list[Array]]:
-    """The raw outputs, and what entered each layer."""
+def forward(net: Weights, x: Array, factors: Sequence[Array] = ()) -> tuple[Array, list[Array]]:
+    """The raw outputs, and what entered each layer; `factors` of each hidden layer's units multiply them."""
     inputs = [x]
-    for w, b in zip(net[:-2:2], net[1:-2:2], strict=True):
-        inputs.append(np.maximum(inputs[-1] @ w.T + b, 0))
+    for layer, (w, b) in enumerate(zip(net[:-2:2], net[1:-2:2], strict=True)):
+        inputs.append(np.maximum(inputs[-1] @ w.T + b, 0) * (factors[layer] if factors else 1))
     return inputs[-1] @ net[-2].T + net[-1], inputs
 
 
-def backward(net: Weights, inputs: list[Array], d_out: Array) -> tuple[Weights, Array]:
-    """From dL/d(output) to dL/d(each array) and dL/d(input)."""
+def backward(net: Weights, inputs: list[Array], d_out: Array, factors: Sequence[Array] = ()) -> tuple[Weights, Array]:
+    """From dL/d(output) to dL/d(each array) and dL/d(input); `factors` as of `forward`."""
     grads: Weights = []
     for layer in reversed(range(len(inputs))):
         grads = [d_out.T @ inputs[layer], d_out.sum(0), *grads]
         d_out = d_out @ net[2 * layer]
         if layer > 0:
-            d_out = d_out * (inputs[layer] > 0)
+            d_out = d_out * (inputs[layer] > 0) * (factors[layer - 1] if factors else 1)
     return grads, d_out
 
 

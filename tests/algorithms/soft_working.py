@@ -15,22 +15,23 @@ class Sample(NamedTuple):
     act: Array
     log_prob: Array
     tanh: Array
+    slope: Array
     std_eps: Array
     inside: Array
     inputs: list[Array]
 
 
-def sample(net: Weights, s: Array, eps: Array) -> Sample:
-    """u = mean + std eps with log std in [-20, 2]; p(a) = N(u) / (da / du), dimension by dimension."""
+def sample(net: Weights, s: Array, eps: Array, *, low: float = -20.0, slope_eps: float = 0.0) -> Sample:
+    """u = mean + std eps with log std in [low, 2]; p(a) = N(u) / (da / du + m slope_eps), dimension by dimension."""
     out, inputs = forward(net, s)
     mean, free = np.split(out, 2, -1)
-    log_std = free.clip(-20, 2)
+    log_std = free.clip(low, 2)
     raw = mean + np.exp(log_std) * eps
-    slope = MAX_ACTION / np.cosh(raw) ** 2
-    density = np.exp(-(eps**2) / 2) / (np.sqrt(2 * np.pi) * np.exp(log_std)) / slope
-    inside = ((free > -20) & (free < 2)).astype(float)
+    slope = 1 / np.cosh(raw) ** 2
+    density = np.exp(-(eps**2) / 2) / (np.sqrt(2 * np.pi) * np.exp(log_std)) / (MAX_ACTION * (slope + slope_eps))
+    inside = ((free > low) & (free < 2)).astype(float)
     tanh = np.tanh(raw)
-    return Sample(MAX_ACTION * tanh, np.log(density).sum(-1), tanh, np.exp(log_std) * eps, inside, inputs)
+    return Sample(MAX_ACTION * tanh, np.log(density).sum(-1), tanh, slope, np.exp(log_std) * eps, inside, inputs)
 
 
 def spread(policy: tiny.Policy) -> None:
@@ -43,13 +44,13 @@ def spread(policy: tiny.Policy) -> None:
     policy.nets["temperature"].log_value.data.fill_(0.3)
 
 
-def step_policy(by_hand: Working, eps: Array) -> dict[str, float]:
+def step_policy(by_hand: Working, eps: Array, *, low: float = -20.0, slope_eps: float = 0.0) -> dict[str, float]:
     """A step of policy and temperature on one action a row    (arXiv:1812.05905, eq. 9 and 18).
 
-    alpha log pi(a|s) - min_j Q_j(s, a), and -log alpha (log pi(a|s) - A + A log m).
+    alpha log pi(a|s) - min_j Q_j(s, a), and -log alpha (log pi(a|s) - A + A log m); the keywords are those of `sample`.
     """
     net, log_alpha = by_hand.nets["policy"], by_hand.nets["temperature"][0]
-    at = sample(net, DATA["obs"], eps)
+    at = sample(net, DATA["obs"], eps, low=low, slope_eps=slope_eps)
     assert 0 < at.inside.mean() < 1, "the bounds of the deviation shall act on some rows, and not on all"
     judged = {name: forward(by_hand.nets[name], cat(DATA["obs"], at.act)) for name in CRITICS}
     q = {name: out for name, (out, _) in judged.items()}
@@ -60,7 +61,7 @@ def step_policy(by_hand: Working, eps: Array) -> dict[str, float]:
         d_pair = backward(by_hand.nets[name], judged[name][1], is_chosen / -NUM_ROWS)[1]
         d_act += d_pair[:, tiny.OBS_DIM :]
     alpha = np.exp(log_alpha)
-    d_raw = d_act * MAX_ACTION * (1 - at.tanh**2) + alpha / NUM_ROWS * 2 * at.tanh
+    d_raw = d_act * MAX_ACTION * at.slope + alpha / NUM_ROWS * 2 * at.tanh * at.slope / (at.slope + slope_eps)
     d_log_std = (d_raw * at.std_eps - alpha / NUM_ROWS) * at.inside
     grads, _ = backward(net, at.inputs, cat(d_raw, d_log_std))
     surplus = np.mean(at.log_prob) + tiny.ACT_DIM * (np.log(MAX_ACTION) - 1)

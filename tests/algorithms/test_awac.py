@@ -51,6 +51,14 @@ def test_weights_sum_to_the_batch_and_keep_the_ratios_of_the_exponentials() -> N
     assert bare.tolist() == pytest.approx([np.exp(0.6), np.exp(-4)])
 
 
+def test_bare_weights_are_bounded_and_so_are_the_squares_of_their_gradients() -> None:
+    """In float32 e^20 is 485,165,195; without a bound the exponential of 89 is infinite."""
+    advantage = torch.tensor([39.0, 40.0, 178.0, 1e6], dtype=torch.float32)
+    weight = advantage_weights(advantage, torch.tensor(2.0, dtype=torch.float32), "none")
+    assert weight.tolist() == pytest.approx([294_267_566, *[485_165_195] * 3])
+    assert weight.square().isfinite().all()
+
+
 def test_where_all_actions_are_equal_the_policy_clones() -> None:
     """Critics that know no action give each row the weight 1, whatever lambda."""
     policy = tiny.make_policy("awac")

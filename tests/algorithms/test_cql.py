@@ -1,16 +1,19 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from algorithms import tiny
+from algorithms import soft_working, tiny
 from algorithms.gaussian_working import CRITICS, DATA, GAMMA, MAX_ACTION, NUM_ROWS, TAU, Working, regress, smallest
 from algorithms.golden import Array, backward, cat, forward, n_step_targets, soft_update, softmax
-from algorithms.soft_working import sample, spread, step_policy
+from algorithms.soft_working import spread
 from bcq_exp.algorithms.cql import conservative_gap
 
 ALPHA, NUM_SAMPLES = 2.0, 4  # as in `tiny.CONFIGS`
+BOUNDS = {"low": -5.0, "slope_eps": 1e-6}  # of the published code
+sample, step_policy = (partial(each, **BOUNDS) for each in (soft_working.sample, soft_working.step_policy))
 
 
 @pytest.mark.parametrize("threshold", [None, 0.5])
@@ -23,6 +26,7 @@ def test_golden_update(threshold: float | None) -> None:
     """
     policy = tiny.make_policy("cql", max_action=MAX_ACTION, lagrange_threshold=threshold)
     spread(policy)
+    list(policy.nets["policy"].parameters())[-1].data[-2] -= 5  # some deviations fall below their range
     s, a, by_hand = DATA["obs"], DATA["act"], Working(policy)
     if threshold is not None:
         by_hand.nets["multiplier"][0] = np.array(-0.7)

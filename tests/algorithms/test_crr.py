@@ -5,7 +5,7 @@ import torch
 from algorithms import tiny
 from algorithms.gaussian_working import DATA, GAMMA, MAX_ACTION, NUM_ROWS, Head, Working, clone, head, regress
 from algorithms.golden import Array, cat, forward, n_step_targets
-from bcq_exp.algorithms.crr import regression_weights
+from bcq_exp.algorithms.crr import critic_weighted_act, regression_weights
 
 BETA, MAX_WEIGHT, NUM_SAMPLES = 2.0, 2.0, 4  # as in `tiny.CONFIGS`
 BOUND = {"low": -5, "high": 2}
@@ -71,3 +71,22 @@ def test_exponential_weights_become_binary_in_the_limit() -> None:
     hp = {"beta": torch.tensor(1e-4), "max_weight": torch.tensor(20.0)}
     limit = regression_weights(q, sampled, hp, "exp") / 20
     torch.testing.assert_close(limit, regression_weights(q, sampled, hp, "binary"), atol=1e-2, rtol=0)
+
+
+def test_critic_weighted_action_by_hand() -> None:
+    """Actions -1, 0 and 1.5 (2 is cut there) are worth 0, log 2 and log 3 times beta: 1/6, 1/3 and 1/2 of the draws."""
+    act = critic_weighted_act(MAX_ACTION)
+    values = torch.tensor([[0.0, np.log(2), np.log(3)]]) * BETA
+    asked = []
+
+    def critic(obs: torch.Tensor, act_BNA: torch.Tensor) -> torch.Tensor:
+        asked.append(act_BNA[0, :, 0].tolist())
+        return values.expand(len(obs), -1)
+
+    uniform = torch.tensor([0.1, 0.2, 0.45, 0.55, 0.95])
+    rows = len(uniform)
+    nets = {"policy": lambda obs: (obs * 0, obs * 0), "critic": critic}
+    noise = {"eps": torch.tensor([-1.0, 0.0, 2.0])[None, :, None].expand(rows, -1, 1), "choice": uniform}
+    found = act(nets, {"obs": torch.zeros(rows, 1)}, noise, {"beta": torch.tensor(BETA)})["act"]
+    assert asked == [[-1, 0, MAX_ACTION]]
+    assert found.squeeze(-1).tolist() == [-1, 0, 0, MAX_ACTION, MAX_ACTION]

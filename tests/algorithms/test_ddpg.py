@@ -3,16 +3,33 @@ import pytest
 import torch
 
 from algorithms import tiny
-from algorithms.golden import Adam, assert_same, backward, cat, forward, n_step_targets, soft_update
+from algorithms.golden import Adam, Array, Weights, assert_same, backward, cat, forward, n_step_targets, soft_update
 
 GAMMA, TAU, MAX_ACTION = 0.9, 0.3, 1.5
 DATA = tiny.data(is_discrete=False)
 NUM_ROWS = len(DATA["rew"])
 
 
-def test_golden_update() -> None:
+class Judgement:
+    """Q(s, a) of a critic whose action enters the given layer, (B, 1), and its gradients."""
+
+    def __init__(self, net: Weights, s: Array, a: Array, action_layer: int) -> None:
+        self.s, self.own, self.others = s, net[: 2 * (action_layer - 1)], net[2 * (action_layer - 1) :]
+        self.features = np.maximum(s @ self.own[0].T + self.own[1], 0) if self.own else s
+        self.q, self.inputs = forward(self.others, cat(self.features, a))
+
+    def gradients(self, d_q: Array) -> tuple[Weights, Array]:
+        """dL/d(each array), and dL/d(action)."""
+        grads, d_pair = backward(self.others, self.inputs, d_q)
+        d_features, d_act = np.split(d_pair, [self.features.shape[-1]], -1)
+        d_raw = d_features * (self.features > 0)
+        return [d_raw.T @ self.s, d_raw.sum(0), *grads] if self.own else grads, d_act
+
+
+@pytest.mark.parametrize("action_layer", [1, 2])
+def test_golden_update(action_layer: int) -> None:
     """One update of arXiv:1509.02971, algorithm 1: critic, actor on the critic that has just learned, both targets."""
-    policy = tiny.make_policy("ddpg", max_action=MAX_ACTION)
+    policy = tiny.make_policy("ddpg", max_action=MAX_ACTION, action_layer=action_layer)
     s, a = DATA["obs"], DATA["act"]
     nets = {name: tiny.arrays(net) for name, net in policy.nets.items()}
     slow = {name: tiny.arrays(net) for name, net in policy.targets.items()}
@@ -23,19 +40,19 @@ def test_golden_update() -> None:
     def value(row: int) -> float:
         s_next = DATA["obs_next"][row]
         act = MAX_ACTION * np.tanh(forward(slow["actor"], s_next)[0])
-        return forward(slow["critic"], cat(s_next, act))[0][0]
+        return Judgement(slow["critic"], s_next, act, action_layer).q[0]
 
     y = n_step_targets(DATA, value, gamma=GAMMA)[:, None]
-    q, inputs = forward(nets["critic"], cat(s, a))
-    losses = {"critic_loss": np.mean((q - y) ** 2)}
-    grads["critic"], _ = backward(nets["critic"], inputs, 2 * (q - y) / NUM_ROWS)
+    logged = Judgement(nets["critic"], s, a, action_layer)
+    losses = {"critic_loss": np.mean((logged.q - y) ** 2)}
+    grads["critic"], _ = logged.gradients(2 * (logged.q - y) / NUM_ROWS)
     nets["critic"] = Adam(tiny.LR).step(nets["critic"], grads["critic"])
 
     raw, inputs = forward(nets["actor"], s)
-    q, critic_inputs = forward(nets["critic"], cat(s, MAX_ACTION * np.tanh(raw)))
-    losses["actor_loss"] = -np.mean(q)
-    _, d_pair = backward(nets["critic"], critic_inputs, np.full_like(q, -1 / NUM_ROWS))
-    d_raw = d_pair[:, tiny.OBS_DIM :] * MAX_ACTION * (1 - np.tanh(raw) ** 2)
+    own = Judgement(nets["critic"], s, MAX_ACTION * np.tanh(raw), action_layer)
+    losses["actor_loss"] = -np.mean(own.q)
+    _, d_act = own.gradients(np.full_like(own.q, -1 / NUM_ROWS))
+    d_raw = d_act * MAX_ACTION * (1 - np.tanh(raw) ** 2)
     grads["actor"], _ = backward(nets["actor"], inputs, d_raw)
     nets["actor"] = Adam(tiny.LR).step(nets["actor"], grads["actor"])
 

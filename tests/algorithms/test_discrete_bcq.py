@@ -1,5 +1,4 @@
 import copy
-from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -236,13 +235,12 @@ def test_forward_reports_raw_logits_and_values_in_reward_units() -> None:
 def on_images() -> Policy:
     """Both heads on one trunk, put together as a run does it."""
     cfg, sizes = tiny.config("discrete_bcq", unlikely_action_threshold=THRESHOLD), Sizes((2, 36, 36), NUM_ACTIONS, 1.0)
-    network = NatureCNNConfig(name="tiny", kind="nature_cnn", hidden_sizes=[16])
+    network = NatureCNNConfig(name="tiny", kind="nature_cnn", hidden_sizes=[16], **tiny.INITIAL)
     return make_any_policy(
         cfg,
         REGISTRY["discrete_bcq"].networks(cfg, network, sizes),
         sizes,
-        make_optimizer=partial(torch.optim.Adam, lr=1e-3),
-        make_schedule=lambda optimizer: None,
+        make_optimizer=lambda role, params: (torch.optim.Adam(params, lr=1e-3), None),
         action_space=tiny.DISCRETE,
         observation_space=gym.spaces.Box(0, 255, sizes.obs_shape, np.uint8),
         device=torch.device("cpu"),

@@ -60,6 +60,39 @@ def test_target_is_copied_whole_after_every_second_update_only() -> None:
         assert_same(tiny.arrays(policy.targets["model"]), tiny.arrays(policy.nets["model"]) if update % 2 else before)
 
 
+@pytest.mark.parametrize("name", ["dqn", "discrete_bcq", "qrdqn", "kl_control", "discrete_crr"])
+def test_soft_targets_make_a_polyak_step_in_each_update(name: str) -> None:
+    policy = tiny.make_policy(name, target_update_freq=None, tau=0.25)
+    batch = ReplayBuffer(**DATA).window(ROWS, 1)
+    for _ in range(2):
+        before = {target: tiny.arrays(net) for target, net in policy.targets.items()}
+        policy.learn(batch)
+        for target, slow in before.items():
+            fast = tiny.arrays(policy.nets[target])
+            expected = [0.75 * old + 0.25 * new for old, new in zip(slow, fast, strict=True)]
+            assert_same(tiny.arrays(policy.targets[target]), expected)
+
+
+def test_one_polyak_step_by_hand() -> None:
+    """Adam's first step is lr against the gradient's sign: from weights 2, targets 0 and rewards far below, to 1.99."""
+    policy = tiny.make_policy("dqn", target_update_freq=None, tau=0.25, gamma=0.0)
+    for net, value in ((policy.nets["model"], 2.0), (policy.targets["model"], 0.0)):
+        for param in net.parameters():
+            torch.nn.init.constant_(param, value)
+    rows = len(DATA["obs"])
+    columns = {
+        **DATA,
+        "obs": np.ones((rows, tiny.OBS_DIM)),
+        "act": np.zeros(rows, np.int64),
+        "rew": np.full(rows, -9e3),
+    }
+    batch = {name: column for name, column in columns.items() if name not in ("mask", "mask_next")}
+    policy.learn(batch)
+    bias, slow_bias = (tiny.arrays(net)[-1][0] for net in (policy.nets["model"], policy.targets["model"]))
+    assert bias == pytest.approx(1.99, abs=1e-9)
+    assert slow_bias == pytest.approx(0.25 * 1.99, abs=1e-9)  # 0.4975
+
+
 @pytest.mark.parametrize("is_double", [True, False])
 def test_without_a_target_network_the_online_one_judges(is_double: bool) -> None:
     policy = tiny.make_policy("dqn", target_update_freq=0, is_double=is_double)

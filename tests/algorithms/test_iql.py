@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,15 +9,18 @@ from algorithms.gaussian_working import DATA, GAMMA, MAX_ACTION, NUM_ROWS, TAU, 
 from algorithms.golden import assert_same, backward, forward, n_step_targets, soft_update
 
 EXPECTILE, BETA, MAX_WEIGHT = 0.8, 0.5, 2.0  # as in `tiny.CONFIGS`
+HIDDEN = tiny.NETWORK.hidden_sizes
 
 
-def test_golden_update() -> None:
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_golden_update(dropout: float) -> None:
     """Equations 5 to 7 of arXiv:2110.06169, in the published code's order: value, policy, critics.
 
     The target critics judge for the value and for the weights, the weights end at their bound, and the deviation of
-    the policy is one vector within its range.
+    the policy is one vector within its range. With dropout, hidden units whose uniform number is below the share are
+    silenced in the policy's loss, and the others grow in return.
     """
-    policy = tiny.make_policy("iql", max_action=MAX_ACTION)
+    policy = tiny.make_policy("iql", network=replace(tiny.NETWORK, dropout=dropout), max_action=MAX_ACTION)
     with torch.no_grad():
         policy.nets["policy"].log_std.copy_(torch.tensor([-0.4, 2.5]))  # the second is cut at 2
     s, a, by_hand = DATA["obs"], DATA["act"], Working(policy)
@@ -31,8 +36,10 @@ def test_golden_update() -> None:
     advantage = q - forward(by_hand.nets["value"], s)[0][:, 0]
     weight = np.exp(BETA * advantage)
     assert 0 < (weight > MAX_WEIGHT).mean() < 1, "the bound shall act on some of the weights, and not on all"
-    at = head(by_hand.nets["policy"], s, low=-5, high=2)
-    losses["actor_loss"], grads = clone(by_hand.nets["policy"], at, a, np.minimum(weight, MAX_WEIGHT))
+    uniform = torch.rand(NUM_ROWS, sum(HIDDEN), generator=by_hand.stream).numpy()
+    factors = np.split((uniform >= dropout) / (1 - dropout), HIDDEN[:1], -1) if dropout else []
+    at = head(by_hand.nets["policy"], s, low=-5, high=2, factors=factors)
+    losses["actor_loss"], grads = clone(by_hand.nets["policy"], at, a, np.minimum(weight, MAX_WEIGHT), factors)
     by_hand.step("policy", grads)
 
     y = n_step_targets(DATA, lambda row: forward(by_hand.nets["value"], DATA["obs_next"][row])[0][0], gamma=GAMMA)
@@ -75,3 +82,11 @@ def test_no_other_action_than_the_datasets_is_judged() -> None:
     policy.learn(DATA)
     assert len(judged) == 6
     assert all(torch.equal(act, torch.as_tensor(DATA["act"])) for act in judged)
+
+
+def test_all_units_of_the_policy_count_where_it_acts() -> None:
+    policy = tiny.make_policy("iql", network=replace(tiny.NETWORK, dropout=0.4))
+    obs = torch.randn(5, tiny.OBS_DIM)
+    first, again = (policy({"obs": obs}).act for _ in range(2))
+    assert torch.equal(first, again)
+    torch.testing.assert_close(first, tiny.make_policy("iql")({"obs": obs}).act)

@@ -16,6 +16,7 @@ from algorithms.discrete_working import (
 )
 from algorithms.golden import assert_same, forward, softmax
 from bcq_exp.algorithms.kl_control import kl_target
+from cases import checked
 
 KL_WEIGHT = 0.6  # as in `tiny.CONFIGS`
 
@@ -97,6 +98,22 @@ def test_target_by_hand_over_the_available_actions(backup: str, expected: float)
     hp = {"gamma": torch.tensor(0.5), "kl_weight": torch.tensor(2.0)}
     y_B = kl_target(nets, {"model": lambda obs: torch.tensor([after])}, batch, hp, backup=backup)
     assert y_B.tolist() == pytest.approx([expected])
+
+
+def test_rewards_divided_by_c_are_a_divergence_that_counts_c_times() -> None:
+    """As the published code has it, r + (log G - log pi) / 2: with r = 2, G = 1/4 and pi = 2/5 at a terminal row."""
+    batch = {
+        "obs": torch.zeros(1, 1),
+        "act": torch.tensor([0]),
+        "rew": torch.tensor([[2.0]]),
+        "terminated": torch.tensor([True]),
+        "num_steps": torch.tensor([1]),
+        "obs_next": torch.ones(1, 1),
+    }
+    nets = {name: lambda obs, p=p: torch.tensor([p]).log() for name, p in (("model", [2.0, 3]), ("imitator", [1.0, 3]))}
+    half = checked("algorithm=kl_control", "dataset=cartpole-noisy").algorithm.kl_weight
+    y_B = kl_target(nets, nets, batch, {"gamma": torch.tensor(0.9), "kl_weight": torch.tensor(half)}, backup="q")
+    assert (half * y_B).tolist() == pytest.approx([2 + np.log(5 / 8) / 2])
 
 
 @pytest.mark.parametrize("backup", ["psi", "q"])

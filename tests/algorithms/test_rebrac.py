@@ -97,6 +97,17 @@ def test_the_buffers_window_has_what_it_wants() -> None:
         assert_same(tiny.arrays(by_hand.nets[name]), tiny.arrays(by_buffer.nets[name]))
 
 
+def test_a_row_before_a_dropped_one_trains_the_critics_with_the_action_that_was_dropped() -> None:
+    """Where a reader has dropped a row at each cut, its column of next actions has an action there."""
+    after = np.where(GOES_ON[:, None], NEXT["act_next"], 0.5)
+    by_hand, by_buffer = make_policy(), make_policy()
+    by_buffer.load_state_dict(by_hand.state_dict())
+    by_hand.learn({**DATA, "act_next": after, "has_act_next": ~tiny.TERMINATED})
+    by_buffer.update(0, ReplayBuffer(**DATA, act_next=after))
+    for name in CRITICS:
+        assert_same(tiny.arrays(by_hand.nets[name]), tiny.arrays(by_buffer.nets[name]))
+
+
 def test_actions_behind_a_cut_do_not_matter() -> None:
     changed = np.where(GOES_ON[:, None], NEXT["act_next"], 99.0)
     policies = [make_policy() for _ in range(2)]

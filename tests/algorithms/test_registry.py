@@ -16,6 +16,7 @@ from bcq_exp.policies import Policy
 NUM_UPDATES = 3
 OTHER: dict[str, Any] = {
     "action_bound_method": "tanh",
+    "action_layer": 2,
     "action_scaling": False,
     "actor_penalty": 3.0,
     "alpha": 0.5,
@@ -24,6 +25,9 @@ OTHER: dict[str, Any] = {
     "clip_loss_grad": True,
     "critic_penalty": 2.0,
     "estimation_step": 3,
+    "eta": 0.5,
+    "evaluation": "critic_weighted",
+    "excess": "rectified",
     "eval_eps": 0.5,
     "expectile": 0.3,
     "forward_sampled_times": 50,
@@ -52,6 +56,7 @@ OTHER: dict[str, Any] = {
     "policy": "gaussian",
     "policy_freq": 1,
     "policy_noise": 0.05,
+    "pseudo_target_min": None,
     "reward_normalization": True,
     "target_update_freq": 1,
     "tau": 0.9,
@@ -62,6 +67,16 @@ OTHER: dict[str, Any] = {
 GENERATIVE = {"bcq", "mcq", "vae_bc", "bear"}  # those with a generative model of the actions
 
 
+def idle(name: str) -> set[str]:
+    """Roles that have no network in the tiny configuration of an algorithm."""
+    return {"multiplier"} if tiny.CONFIGS[name].get("lagrange_threshold", 0) is None else set()
+
+
+def soft(name: str) -> dict[str, Any]:
+    """What the tiny configuration of an algorithm lacks for soft targets."""
+    return {"tau": 0.4, "target_update_freq": None} if tiny.CONFIGS[name].get("tau", 0) is None else {}
+
+
 def schema(name: str) -> list[str]:
     return [spec.name for spec in fields(REGISTRY[name].config) if spec.name != "name"]
 
@@ -70,7 +85,9 @@ SETTINGS = [(name, key) for name in REGISTRY for key in schema(name)]
 SWEPT = [
     (name, key)
     for name, definition in REGISTRY.items()
-    for key in sorted(definition.build(tiny.config(name), Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0)).swept)
+    for key in sorted(
+        definition.build(tiny.config(name, **soft(name)), Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0)).swept
+    )
 ]
 
 
@@ -91,15 +108,16 @@ def trace(policy: Policy) -> list[float]:
 def test_no_setting_is_accepted_and_ignored(name: str, key: str) -> None:
     before = trace(tiny.make_policy(name))
     assert trace(tiny.make_policy(name)) == before, "the same settings shall show the same"
-    assert trace(tiny.make_policy(name, **{key: OTHER[key]})) != before
+    other = {**soft(name), key: OTHER[key]} if key == "tau" else {key: OTHER[key]}
+    assert trace(tiny.make_policy(name, **other)) != before
 
 
 @pytest.mark.parametrize(("name", "key"), SWEPT)
 def test_swept_number_acts_through_its_tensor_alone(name: str, key: str) -> None:
     """Members of a population share the code that was built for one of them."""
-    policy = tiny.make_policy(name)
+    policy = tiny.make_policy(name, **soft(name))
     policy.hp[key].fill_(OTHER[key])
-    assert trace(policy) == trace(tiny.make_policy(name, **{key: OTHER[key]}))
+    assert trace(policy) == trace(tiny.make_policy(name, **{**soft(name), key: OTHER[key]}))
 
 
 def test_phi_acts_through_its_buffer_alone() -> None:
@@ -114,7 +132,7 @@ def test_every_width_and_activation_counts(name: str) -> None:
     base = {"hidden_sizes": [6, 5], "vae_hidden_sizes": [7, 4], "activation": "relu"}
     before = trace(tiny.make_policy(name))
     for key, other in {"hidden_sizes": [6], "vae_hidden_sizes": [7], "activation": "elu"}.items():
-        network = MLPNetworkConfig(name="other", kind="mlp", **base | {key: other})  # type: ignore[arg-type]
+        network = MLPNetworkConfig(name="other", kind="mlp", **tiny.INITIAL, **base | {key: other})  # type: ignore[arg-type]
         is_read = name not in {"vae_hidden_sizes": set(REGISTRY) - GENERATIVE, "hidden_sizes": {"vae_bc"}}.get(key, ())
         assert (trace(tiny.make_policy(name, network=network)) != before) == is_read, key
 
@@ -128,11 +146,14 @@ def test_definition_agrees_with_itself(name: str) -> None:
     pairs = itertools.combinations(algorithm.stages, 2)
     assert definition.build.__module__ == f"bcq_exp.algorithms.{name}"
     assert {*trained} == {*nets}, "each network is trained"
+    assert {definition.role(net) for net in nets} == {*(definition.roles or (None,))} - idle(name)
+    assert definition.roles or len({stage.trains for stage in algorithm.stages}) == 1
     assert {*algorithm.scalar, *algorithm.recurrent} <= nets.keys()
     assert all(one.trains == other.trains or not {*one.trains} & {*other.trains} for one, other in pairs)
     assert {target.source for target in algorithm.targets.values()} <= nets.keys()
     assert {target.rate for target in algorithm.targets.values()} <= {*algorithm.swept, None}
     assert algorithm.swept <= set(schema(name))
+    assert definition.swept - {"phi"} == definition.build(tiny.config(name, **soft(name)), sizes).swept
     assert set(tiny.CONFIGS[name]) == set(schema(name))
     assert violations(definition.config, tiny.CONFIGS[name]) == []
     assert definition.is_discrete == ("eval_eps" in schema(name)) == ("action_scaling" not in schema(name))
@@ -155,7 +176,8 @@ def test_a_draw_of_the_networks_gives_each_its_own_weights(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, definition in REGISTRY.items() if definition.is_discrete])
 def test_networks_on_images_share_the_convolutions_of_their_stage_and_nothing_else(name: str) -> None:
-    network, sizes = NatureCNNConfig(name="x", kind="nature_cnn", hidden_sizes=[5]), Sizes((1, 36, 44), 6, 1.0)
+    network = NatureCNNConfig(name="x", kind="nature_cnn", hidden_sizes=[5], **tiny.INITIAL)
+    sizes = Sizes((1, 36, 44), 6, 1.0)
     definition, cfg = REGISTRY[name], tiny.config(name)
     nets, stages = definition.networks(cfg, network, sizes), definition.build(cfg, sizes).stages
     for stage in stages:

@@ -14,7 +14,9 @@ from algorithms.discrete_working import (
     masked_observations,
 )
 from algorithms.golden import Array, assert_same, backward, forward
+from bcq_exp.algorithms.rem import REMConfig
 from bcq_exp.data import ReplayBuffer
+from bcq_exp.fields import violations
 
 NUM_HEADS = 3  # as in `tiny.CONFIGS`
 
@@ -92,3 +94,8 @@ def test_the_mean_of_the_heads_acts_among_the_available_actions() -> None:
     q = forward(mixed(tiny.arrays(policy.nets["model"]), np.full(NUM_HEADS, 1 / NUM_HEADS)), batch["obs"].numpy())[0]
     assert out.act.tolist() == best_available(q, batch["mask"])
     assert_same([out.q_value.numpy()], [q])
+
+
+def test_one_head_whose_weight_may_be_zero_by_zero_is_refused() -> None:
+    assert violations(REMConfig, {"num_heads": 1}) == ["num_heads=1 is outside [2, inf)"]
+    assert violations(REMConfig, {"num_heads": 2}) == []

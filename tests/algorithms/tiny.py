@@ -15,7 +15,10 @@ from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 
 OBS_DIM, ACT_DIM, LR = 3, 2, 1e-2
-NETWORK = MLPNetworkConfig(name="tiny", kind="mlp", hidden_sizes=[6, 5], vae_hidden_sizes=[7, 4], activation="relu")
+INITIAL: dict[str, Any] = {"init": "torch", "last_layer_scale": None, "policy_last_layer_scale": None, "dropout": 0.0}
+NETWORK = MLPNetworkConfig(
+    name="tiny", kind="mlp", hidden_sizes=[6, 5], vae_hidden_sizes=[7, 4], activation="relu", **INITIAL
+)
 BOX = gym.spaces.Box(np.float32([-0.5, -1]), np.float32([1, 0.5]))
 DISCRETE = gym.spaces.Discrete(6)
 
@@ -31,10 +34,12 @@ Q_LEARNING = {
     "gamma": 0.9,
     "estimation_step": 1,
     "target_update_freq": 2,
+    "tau": None,
     "eval_eps": 0.0,
 }
 BOOTSTRAPPING = {key: value for key, value in Q_LEARNING.items() if key != "clip_loss_grad"}
 TD3 = {"gamma": 0.9, "tau": 0.3, "policy_noise": 0.4, "noise_clip": 0.3, "policy_freq": 2, **CONTINUOUS}
+SAC_N = {"gamma": 0.9, "tau": 0.3, "num_critics": 3, **CONTINUOUS}
 CONFIGS: dict[str, dict[str, Any]] = {
     "bcq": {
         "gamma": 0.9,
@@ -55,6 +60,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "discrete_crr": {
         "gamma": 0.9,
         "target_update_freq": 2,
+        "tau": None,
         "weight": "exp",
         "beta": 2.0,
         "max_weight": 1.5,
@@ -67,6 +73,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "backup": "psi",
         "clip_loss_grad": False,
         "target_update_freq": 2,
+        "tau": None,
         "eval_eps": 0.0,
     },
     "spibb_dqn": {"min_probability": 0.15, **Q_LEARNING},
@@ -76,7 +83,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "bc": {"policy": "deterministic", **CONTINUOUS},
     "bc_discrete": {"eval_eps": 0.0},
     "awac": {"gamma": 0.9, "tau": 0.3, "lmbda": 0.75, "normalization": "batch", **CONTINUOUS},
-    "mcq": {"gamma": 0.9, "tau": 0.3, "lmbda": 0.75, "num_sampled_action": 4, **CONTINUOUS},
+    "mcq": {
+        "gamma": 0.9,
+        "tau": 0.3,
+        "lmbda": 0.75,
+        "num_sampled_action": 4,
+        "excess": "square",
+        "pseudo_target_min": 0.0,
+        **CONTINUOUS,
+    },
     "cql": {"gamma": 0.9, "tau": 0.3, "alpha": 2.0, "lagrange_threshold": None, "num_sampled_action": 4, **CONTINUOUS},
     "crr": {
         "gamma": 0.9,
@@ -85,10 +100,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "beta": 2.0,
         "max_weight": 2.0,
         "num_sampled_action": 4,
+        "evaluation": "mean",
         **CONTINUOUS,
     },
+    "sac_n": SAC_N,
+    "edac": {"eta": 3.0, **SAC_N},
     "iql": {"gamma": 0.9, "tau": 0.3, "expectile": 0.8, "beta": 0.5, "max_weight": 2.0, **CONTINUOUS},
-    "ddpg": {"gamma": 0.9, "tau": 0.3, **CONTINUOUS},
+    "ddpg": {"gamma": 0.9, "tau": 0.3, "action_layer": 1, **CONTINUOUS},
     "discretized_dqn": {"gamma": 0.9, "tau": 0.3, "num_bins": 4, **CONTINUOUS},
     "vae_bc": CONTINUOUS,
     "bear": {
@@ -176,7 +194,7 @@ def make_policy(
     action_map = ActionMap(space, **CONTINUOUS | bounds)
     max_action = action_map.max_action if max_action is None else max_action
     nets = networks(name, cfg, network=network, max_action=max_action)
-    algorithm = entry.build(cfg, Sizes((OBS_DIM,), action_map.act_dim, max_action))
+    algorithm = entry.build(cfg, Sizes((OBS_DIM,), action_map.act_dim, max_action, network.dropout_units))
     policy = Policy(
         algorithm=algorithm,
         nets=nets,

@@ -106,3 +106,15 @@ def test_a_checkpoint_of_another_configuration_is_refused(sweep: Path, tmp_path:
     (run,) = trained_runs(path / "b", "cpu")
     with pytest.raises(ValueError, match="does not fit the configuration of its run"):
         load_policy(run)
+
+
+def test_a_run_from_before_a_key_of_its_algorithm_is_the_form_that_it_had(continuous_file: Path, tmp_path: Path):
+    """Runs of MCQ from before `excess` and `pseudo_target_min` rectified, and bounded no pseudo target."""
+    train_run(tmp_path, "algorithm=mcq", "network.vae_hidden_sizes=[8]", *on_file(continuous_file, "Pendulum-v1"))
+    path = tmp_path / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(path)
+    for key in ("excess", "pseudo_target_min"):
+        del cfg.algorithm[key]
+    OmegaConf.save(cfg, path)
+    (run,) = trained_runs(tmp_path, "cpu")
+    assert (run.cfg.algorithm.excess, run.cfg.algorithm.pseudo_target_min) == ("rectified", None)

@@ -194,6 +194,20 @@ def test_next_action_is_that_of_the_row_behind_the_window_where_the_episode_has_
     assert "act_next" not in buffer.window(torch.arange(6), num_steps)
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "has_next", "act_next"),
+    [(1, [1, 1, 0, 1, 1, 1], [20, 21, 22, 23, 24, 25]), (2, [1, 0, 0, 1, 1, 1], [21, 22, 22, 24, 24, 25])],
+)
+def test_next_actions_of_a_column_are_known_behind_every_row_that_is_not_terminal(
+    num_steps: int, has_next: list[int], act_next: list[int]
+) -> None:
+    buffer = ReplayBuffer(**columns(act=np.arange(10, 16), act_next=np.arange(20, 26)))
+    window = buffer.window(torch.arange(6), num_steps, ("act_next",))
+    assert window.has_act_next.int().tolist() == has_next
+    assert window.act_next.tolist() == act_next
+    assert "act_next" not in buffer.window(torch.arange(6), num_steps)
+
+
 def test_window_longer_than_every_episode() -> None:
     window = ReplayBuffer(**columns()).window(torch.tensor([0, 3]), num_steps=5)
     assert window.rew.tolist() == [[1, 2, 4, 0, 0], [8, 16, 0, 0, 0]]

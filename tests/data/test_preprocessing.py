@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bcq_exp.data import Transitions, observation_statistics, storage
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.mapping import in_files
-from bcq_exp.data.preprocessing import episode_returns, leading, subset, transform_rewards
+from bcq_exp.data.preprocessing import episode_returns, leading, range_of_returns, subset, transform_rewards
 from bcq_exp.data.storage import is_mapped
 from bcq_exp.data.transitions import REQUIRED
 from cases import random_walk
@@ -91,10 +91,10 @@ def test_top_returns_are_those_of_what_the_fraction_leaves():
 def test_every_column_keeps_its_rows_and_their_places_in_the_file():
     rows = np.array([0, 1, 2, 5])
     masks = {"mask": np.arange(8).reshape(4, 2) < 7, "mask_next": np.arange(8).reshape(4, 2) > 2}
-    data = episodes([1, 1], [5], [0], **masks)
+    data = replace(episodes([1, 1], [5], [0], **masks), act_next=np.arange(4, dtype=np.float32)[:, None])
     left = subset(data, **WHOLE | {"top_return_fraction": 0.75})
     assert numbers(left) == [0, 0, 1]
-    for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next"):
+    for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next", "act_next"):
         np.testing.assert_array_equal(getattr(left, name), getattr(data, name)[:3])
     assert left.rows is not None
     assert left.rows.tolist() == [0, 1, 2]
@@ -164,6 +164,17 @@ def test_rewards_in_a_file_that_cannot_be_written_are_made_anew_in_another(
     assert is_mapped(made)
     assert made.tolist() == [1, 3, 5, 7, 9]
     assert recorded.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_the_range_of_returns_is_that_of_the_clipped_rewards_of_whole_episodes():
+    rew, ends = np.array([1, 2, -9, 4, 1], np.float32), np.array([0, 1, 1, 0, 1], bool)
+    assert range_of_returns(rew, ends, clip=None) == 5 - -9
+    assert range_of_returns(rew, ends, clip=(-1.0, 2.0)) == 3 - -1
+
+
+def test_episodes_of_one_return_have_no_range_to_divide_by():
+    with pytest.raises(ValueError, match=r"dataset.return_range: each of 2 episodes has the return 3, .*=null"):
+        range_of_returns(np.array([1, 2, 3], np.float32), np.array([0, 1, 1], bool), clip=None)
 
 
 # ------------------------------------------------------------------ statistics

@@ -46,6 +46,17 @@ def test_rounding_beyond_a_bound_is_clipped(columns: Columns) -> None:
     assert STICK.contains(found.act[3])
 
 
+def test_next_actions_are_bounded_like_actions(columns: Columns) -> None:
+    act = np.zeros((5, 2), np.float32)
+    after = act.copy()
+    after[3] = 1 + 0.9e-5, -1.9e-5
+    found = check_against(dataclasses.replace(read(columns, act=act), act_next=after), PLANE, STICK, batch_size=1)
+    np.testing.assert_array_equal(found.act_next, np.where(np.arange(5)[:, None] == 3, np.float32([1, 0]), act))
+    after[3] = 1.1, 0
+    with pytest.raises(ValueError, match="act_next row 3 is"):
+        check_against(dataclasses.replace(read(columns, act=act), act_next=after), PLANE, STICK, batch_size=1)
+
+
 def test_bound_without_limit_allows_any_action(columns: Columns) -> None:
     space = gym.spaces.Box(np.array([-np.inf, 0], np.float32), np.array([0, np.inf], np.float32))
     act = np.tile(np.array([-1e30, 1e30], np.float32), (5, 1))

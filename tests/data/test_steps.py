@@ -8,6 +8,23 @@ from bcq_exp.data import Transitions
 KEYS = {"obs": "states"}
 
 
+def test_the_row_before_a_dropped_one_keeps_its_next_action() -> None:
+    """Episodes of three rows with a terminal, and of three that the recording leaves; row 5 is dropped."""
+    columns = {
+        "obs": np.arange(6, dtype=np.float32)[:, None],
+        "act": 10 + np.arange(6, dtype=np.float32)[:, None],
+        "rew": np.zeros(6),
+        "terminated": np.array([0, 0, 1, 0, 0, 0]),
+        "ends": np.array([0, 0, 1, 0, 0, 1]),
+    }
+    found = Transitions.from_columns(columns, "file")
+    assert found.rows.tolist() == [0, 1, 2, 3, 4]
+    assert found.truncated.tolist() == [False, False, False, False, True]
+    assert found.act_next[:, 0].tolist() == [11, 12, 12, 14, 15]
+    assert Transitions.from_columns({**columns, "act": np.arange(6)}, "file").act_next is None, "no loss reads it"
+    assert Transitions.from_columns({**columns, "obs_next": columns["obs"] + 1}, "file").act_next is None
+
+
 @given(st.lists(st.tuples(st.integers(1, 4), st.booleans()), min_size=1, max_size=8))
 def test_next_observations_never_cross_an_episode(episodes: list[tuple[int, bool]]) -> None:
     """Observations count the steps, so that a transition's are neighbours in one episode."""

@@ -82,6 +82,7 @@ def stacks() -> Transitions:
 
 DATA: dict[str, Callable[[], Transitions]] = {
     "continuous": lambda: random_walk(4, is_discrete=False),
+    "next actions": lambda: replace(random_walk(4, is_discrete=False), act_next=np.ones((80, 1), np.float32)),
     "masks": lambda: replace(
         random_walk(4, is_discrete=True), mask=np.ones((80, 2), np.bool_), mask_next=np.eye(2, dtype=np.bool_)[[0] * 80]
     ),

@@ -1,4 +1,5 @@
 import copy
+import math
 from functools import partial
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.engine.population import Population
-from bcq_exp.policies import Policy
+from bcq_exp.policies import MultipleLRSchedulers, Policy
 from bcq_exp.policies.optimizers import gradient_step
 from bcq_exp.training.experiment import make_population
 from cases import checked, random_walk
@@ -79,6 +80,60 @@ def rebuilt_optimizers(policy: Policy, original: Policy) -> dict[str, torch.opti
             settings = {key: group[key] for key in ("lr", "betas", "eps", "weight_decay")}
             made[id(optimizer)] = type(optimizer)(params, **settings)
     return {key: made[id(optimizer)] for key, optimizer in original.optimizers.items()}
+
+
+# What the optimizers of CQL's roles have of their own; the rates of the critics' differ from member to member.
+ROLES = {
+    "policy": {"lr": 2e-3, "betas": [0.7, 0.95], "eps": 1e-5, "lr_decay": "cosine"},
+    "temperature": {"lr": 5e-3, "betas": [0.5, 0.9], "weight_decay": 0.1},
+    "critics": {"weight_decay": 0.05, "eps": 1e-6, "lr_decay": "linear"},
+    "multiplier": {"lr": 1e-2, "weight_decay": 0.2, "eps": 1e-3},
+}
+MEMBERS = [{"critics.lr": 1e-3}, {"critics.lr": 4e-3, "temperature.weight_decay": 0.3}]
+
+
+def cql_with_roles(*typed: str) -> Population:
+    fixed = [f"{role}.{key}={value}" for role, own in ROLES.items() for key, value in own.items()]
+    lists = [
+        [*fixed, *(f"{key}={value}" for key, value in own.items())] for own in MEMBERS
+    ]  # a later word of the same key counts
+    cfgs = [
+        checked(
+            "algorithm=cql", "dataset=pendulum-noisy", "algorithm.lagrange_threshold=1", *SMALL, "num_updates=60",
+            f"seed={seed}", *typed, *(f"algorithm.optimizers.{word}" for word in own),
+        )
+        for seed, own in enumerate(lists)
+    ]  # fmt: skip
+    return make_population(cfgs, random_walk(5, is_discrete=False))
+
+
+def rate(decay: str | None, update: int) -> float:
+    """The part of a rate that is left, of 60 updates."""
+    if decay == "cosine":
+        return (1 + math.cos(math.pi * update / 60)) / 2
+    return 1 - update / 60 if decay == "linear" else 1.0
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("typed", [(), ("compile=always",)])
+@pytest.mark.usefixtures("float64")
+def test_roles_of_members_step_by_their_own_rates_betas_decays_and_schedules(typed: tuple[str, ...]):
+    together = cql_with_roles(*typed)
+    nets_of = {"critics": ("critic1", "critic2")}
+    together.advance(40)
+    for member, own in enumerate(MEMBERS):
+        fresh = cql_with_roles()
+        policy, optimizers, rates = copy.deepcopy(fresh.policies[member]), {}, {}
+        for role, words in ROLES.items():
+            given = {"betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, **words}
+            given |= {key.split(".")[1]: value for key, value in own.items() if key.startswith(role)}
+            decay, nets = given.pop("lr_decay", None), nets_of.get(role, (role,))
+            optimizer = torch.optim.Adam([param for net in nets for param in policy.nets[net].parameters()], **given)
+            optimizers |= dict.fromkeys(nets, optimizer)
+            rates[role] = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate, decay))
+        policy.optimizers, policy.lr_scheduler = optimizers, MultipleLRSchedulers(*rates.values())
+        learn_alone(policy, fresh, member, 40)
+        assert (weights(policy) - weights(together.policies[member])).abs().max() < 1e-10
 
 
 NORMALISED = ("dataset.normalize_obs=true", "dataset.obs_eps=0.05")
@@ -291,3 +346,16 @@ def test_members_in_parts_that_fit_the_cache_learn_the_same(kilobytes: int, size
     for one, other in zip(whole.policies, parted.policies, strict=True):
         assert (weights(one) - weights(other)).abs().max() < 1e-10
     assert parted.failures() == [None] * 6
+
+
+@pytest.mark.usefixtures("float64")
+def test_members_with_dropout_equal_lone_policies_on_the_same_masks():
+    typed = ("network.hidden_sizes=[8,4]", "network.dropout=0.3")
+    together, alone, replay, whole = (population_of("iql", [0, 1], *each) for each in (typed, typed, typed, typed[:1]))
+    lone = copy.deepcopy(alone.policies[1])
+    lone.optimizers = rebuilt_optimizers(lone, alone.policies[1])
+    learn_alone(lone, replay, 1, 50)
+    for population in (together, whole):
+        population.advance(50)
+    assert (weights(lone) - weights(together.policies[1])).abs().max() < 1e-10
+    assert (weights(lone) - weights(whole.policies[1])).abs().max() > 1e-3

@@ -39,6 +39,29 @@ def test_members_step_as_torchs_own_optimizers_do(kind: type):
         assert float(state["step"]) == 5
 
 
+def test_parameters_of_one_group_step_by_their_own_optimizers():
+    own = {
+        "w": {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "weight_decay": 0.2},
+        "v": {"lr": 0.02, "betas": (0.8, 0.99), "eps": 0.1, "weight_decay": 0.0},
+        "u": {"lr": 0.3, "betas": (0.5, 0.9), "eps": 0.5, "weight_decay": 0.0},
+    }
+    alone = {key: nn.Parameter(torch.randn(2)) for key in own}
+    members = {key: [copy.deepcopy(param)] for key, param in alone.items()}
+    lone = {key: Adam([alone[key]], **settings) for key, settings in own.items()}
+    optimizers = {key: [Adam(members[key], **settings)] for key, settings in own.items()}
+    stacked = {key: stack(params) for key, params in members.items()}
+    together = StackedAdam([["w", "v", "u"]], members, optimizers)
+    (counted,) = together.corrections(slice(0, 1))
+    for _ in range(4):
+        grads = {key: torch.randn(1, 2) for key in own}
+        for key, param in alone.items():
+            param.grad = grads[key][0]
+            lone[key].step()
+        with torch.no_grad():
+            together.step(0, stacked, grads, together.moments, counted.step())
+    assert all(torch.allclose(members[key][0], alone[key], atol=1e-6) for key in own)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

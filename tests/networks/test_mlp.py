@@ -4,6 +4,7 @@ import torch
 from scipy.special import erf
 from torch import nn
 
+from algorithms import tiny
 from bcq_exp.fields import violations
 from bcq_exp.networks import ACTIVATIONS, MLP, MLPNetworkConfig
 
@@ -80,7 +81,7 @@ def test_under_bf16_products_the_last_layer_is_exact() -> None:
 
 
 def test_the_configuration_hands_on_the_right_widths() -> None:
-    cfg = MLPNetworkConfig(name="x", kind="mlp", hidden_sizes=[4], vae_hidden_sizes=[7], activation="tanh")
+    cfg = MLPNetworkConfig(**vars(tiny.NETWORK) | {"hidden_sizes": [4], "vae_hidden_sizes": [7], "activation": "tanh"})
     assert cfg.hidden == {"hidden_sizes": [4], "activation": "tanh"}
     assert cfg.vae_hidden == {"hidden_sizes": [7], "activation": "tanh"}
     assert all(violations(MLPNetworkConfig, {"activation": name}) == [] for name in ACTIVATIONS)

@@ -70,3 +70,17 @@ def test_deviation_with_state_differs_from_row_to_row() -> None:
 def test_a_head_that_cannot_be_meant_is_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         make(**changed)
+
+
+def test_silenced_units_are_made_up_for_by_the_others() -> None:
+    """Three units of value 1, 2 and 4, of which a quarter is silenced: a number below it silences its unit."""
+    actor = StochasticActor(
+        1, 1, **BASE | {"hidden_sizes": [3], "has_state_std": False, "is_squashed": True}, dropout=0.25
+    )
+    for param, value in zip(actor.mlp.parameters(), ([[0.0]] * 3, [1.0, 2.0, 4.0], [[1.0] * 3], [0.0]), strict=True):
+        param.data.copy_(torch.tensor(value))
+    uniform = torch.tensor([[0.2, 0.3, 0.9], [0.25, 0.2, 0.0]])
+    mean, log_std = actor(torch.zeros(2, 1), uniform)
+    assert mean.flatten().tolist() == pytest.approx([6 / 0.75, 1 / 0.75])
+    assert actor(torch.zeros(2, 1))[0].flatten().tolist() == [7, 7]
+    assert log_std.tolist() == [[0], [0]]

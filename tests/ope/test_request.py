@@ -50,6 +50,9 @@ def test_a_wrong_key_of_an_estimator_is_named_once_whatever_is_asked_for():
         (["num_updates=0", "obs_eps=0"], "(?s)num_updates=0 is outside.*obs_eps=0.0 is outside"),
         (["device=nonsense"], "device=nonsense cannot be used"),
         (["optimizer.lr=0"], "optimizer.lr=0.0 is outside"),
+        (["network.dropout=0.1"], r"network\.dropout=0.1 is of policies"),
+        (["network.policy_last_layer_scale=0.1"], r"network\.policy_last_layer_scale=0.1 is of policies"),
+        (["network.init=zeros"], "network.init=zeros is none of torch, orthogonal, fan_in, variance_scaling"),
         (["+network.softmax=true"], "network.softmax is not a key"),
     ],
 )

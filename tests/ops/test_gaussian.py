@@ -51,3 +51,18 @@ def test_density_stays_finite_where_tanh_is_one() -> None:
     log_density.sum().backward()
     assert mean.grad is not None
     assert mean.grad.flatten().tolist() == pytest.approx([2.0, -2.0])
+
+
+def test_what_is_added_to_the_slope_bounds_the_density_where_tanh_is_one() -> None:
+    """By hand: u = 0.5 + e^-1 0.3 = 0.6103638, tanh u = 0.5443832, N(u) = 1.0367196; da / du = 3 (1 - tanh^2 u)."""
+    act, log_density = squashed_sample(
+        tensor([[0.3]]), tensor([[0.5]]), tensor([[-1.0]]), max_action=3.0, slope_eps=0.25
+    )
+    assert act.item() == pytest.approx(3 * 0.5443832, abs=1e-6)
+    assert log_density.item() == pytest.approx(math.log(1.0367196 / (3 * (1 - 0.5443832**2 + 0.25))), abs=1e-6)
+    mean = tensor([[30.0], [-30.0]], requires_grad=True)
+    _, bounded = squashed_sample(torch.zeros(2, 1), mean, torch.zeros(2, 1), max_action=1.0, slope_eps=1e-6)
+    assert bounded.tolist() == pytest.approx([-math.log(1e-6) - math.log(2 * math.pi) / 2] * 2)
+    bounded.sum().backward()
+    assert mean.grad is not None
+    assert mean.grad.abs().max() < 1e-15

@@ -1,4 +1,4 @@
-from functools import partial
+from collections.abc import Iterable
 
 import gymnasium as gym
 import pytest
@@ -15,15 +15,18 @@ SPACES = {True: gym.spaces.Discrete(2), False: gym.spaces.Box(-1, 1, (2,))}
 DATASETS = {True: "dataset=cartpole-noisy", False: "dataset=pendulum-noisy"}
 
 
-def policy_of(name: str, *overrides: str, make_schedule=lambda optimizer: None) -> Policy:
+def adam(role: str | None, params: Iterable[torch.nn.Parameter]) -> tuple[torch.optim.Optimizer, None]:
+    return torch.optim.Adam(params, lr=0.5), None
+
+
+def policy_of(name: str, *overrides: str, make_optimizer=adam) -> Policy:
     is_discrete = REGISTRY[name].is_discrete
     cfg = checked(f"algorithm={name}", DATASETS[is_discrete], *overrides)
     return make_policy(
         cfg.algorithm,
         REGISTRY[name].networks(cfg.algorithm, cfg.network, SIZES),
         SIZES,
-        make_optimizer=partial(torch.optim.Adam, lr=0.5),
-        make_schedule=make_schedule,
+        make_optimizer=make_optimizer,
         action_space=SPACES[is_discrete],
         observation_space=gym.spaces.Box(-1, 1, (3,)),
         device=torch.device("cpu"),
@@ -56,23 +59,46 @@ def test_quantiles_widen_the_critic_alone():
     assert policy.nets["imitator"](torch.zeros(1, 3)).shape == (1, 2)
 
 
-@pytest.mark.parametrize("name", ["kl_control", "discrete_iql", "td3_bc"])
-def test_the_networks_of_a_stage_have_one_optimizer_that_holds_each_parameter_once(name: str):
-    policy = policy_of(name)
-    for stage in policy.algorithm.stages:
-        (optimizer,) = {id(policy.optimizers[net]): policy.optimizers[net] for net in stage.trains}.values()
-        held = [id(param) for group in optimizer.param_groups for param in group["params"]]
-        assert sorted(held) == sorted(id(param) for net in stage.trains for param in policy.nets[net].parameters())
+@pytest.mark.parametrize("name", sorted(REGISTRY))
+def test_the_networks_of_a_role_have_one_optimizer_that_holds_each_parameter_once(name: str):
+    policy, definition = policy_of(name), REGISTRY[name]
+    by_optimizer: dict[int, list[str]] = {}
+    for net, optimizer in policy.optimizers.items():
+        by_optimizer.setdefault(id(optimizer), []).append(net)
+    assert len(by_optimizer) == len({definition.role(net) for net in policy.optimizers})
+    for nets in by_optimizer.values():
+        assert len({definition.role(net) for net in nets}) == 1
+        held = [id(param) for group in policy.optimizers[nets[0]].param_groups for param in group["params"]]
+        assert sorted(held) == sorted(id(param) for net in nets for param in policy.nets[net].parameters())
 
 
-def test_every_optimizer_gets_one_schedule():
-    made = []
+def test_every_role_gets_its_optimizer_and_its_schedule():
+    made: dict[str | None, torch.optim.lr_scheduler.LRScheduler] = {}
 
-    def make_schedule(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
-        made.append(optimizer)
-        return torch.optim.lr_scheduler.ConstantLR(optimizer)
+    def make_optimizer(role: str | None, params: Iterable[torch.nn.Parameter]):
+        optimizer = torch.optim.Adam(params)
+        made[role] = torch.optim.lr_scheduler.ConstantLR(optimizer)
+        return optimizer, None if role == "vae" else made[role]
 
-    policy = policy_of("bcq", make_schedule=make_schedule)
+    policy = policy_of("bcq", make_optimizer=make_optimizer)
+    assert list(made) == ["vae", "critics", "perturbation"]
+    owners = {"encoder": "vae", "decoder": "vae", "critic1": "critics", "critic2": "critics", "actor": "perturbation"}
+    assert {net: made[role].optimizer for net, role in owners.items()} == policy.optimizers
     assert isinstance(policy.lr_scheduler, MultipleLRSchedulers)
-    assert {id(optimizer) for optimizer in made} == {id(optimizer) for optimizer in policy.optimizers.values()}
-    assert len(made) == 3
+    assert policy.lr_scheduler.schedulers == (made["critics"], made["perturbation"])
+
+
+def test_roles_that_share_layers_are_refused():
+    policy = policy_of("iql")
+    nets = {**dict(policy.nets.items()), "value": policy.nets["policy"]}
+    cfg = checked("algorithm=iql", DATASETS[False])
+    with pytest.raises(AssertionError, match="policy shares layers with another role"):
+        make_policy(
+            cfg.algorithm,
+            nets,
+            SIZES,
+            make_optimizer=adam,
+            action_space=SPACES[False],
+            observation_space=gym.spaces.Box(-1, 1, (3,)),
+            device=torch.device("cpu"),
+        )

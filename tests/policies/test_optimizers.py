@@ -1,9 +1,9 @@
 import pytest
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, Adam
 
-from bcq_exp.policies.optimizers import check_held, gradient_step, unique
+from bcq_exp.policies.optimizers import check_held, gradient_step, regrouped, unique
 
 
 def test_unique_keeps_each_optimizer_once_in_order() -> None:
@@ -33,3 +33,24 @@ def test_gradient_step_by_hand() -> None:
     assert trained.weight.item() == pytest.approx(3 - 0.1 * 24)
     assert fixed.weight.grad is None
     assert (unused.weight.item(), other.weight.item()) == (5, 7)
+
+
+def test_states_of_an_optimizer_of_two_networks_are_divided_among_the_optimizers_of_each() -> None:
+    first, second = nn.Linear(2, 1), nn.Linear(1, 1)
+    params = [*first.parameters(), *second.parameters()]
+    together = Adam(params, lr=0.1)
+    for param in params:
+        param.grad = torch.full_like(param, 3.0)
+    params[-1].grad = None  # it has not stepped yet
+    together.step()
+    together.param_groups[0]["lr"] = 0.05  # as a schedule does
+    apart = [Adam(net.parameters(), lr=0.1, eps=0.5) for net in (first, second)]
+    for optimizer, state in zip(apart, regrouped([together.state_dict()], apart), strict=True):
+        optimizer.load_state_dict(state)
+    for optimizer, held in zip(apart, (params[:2], params[2:3]), strict=True):
+        assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["eps"]) == (0.05, 0.5)
+        assert list(optimizer.state) == held
+        for param in held:
+            assert torch.equal(optimizer.state[param]["exp_avg"], together.state[param]["exp_avg"])
+    with pytest.raises(ValueError, match="hold 4 parameters, the policy's 2"):
+        regrouped([together.state_dict()], apart[:1])

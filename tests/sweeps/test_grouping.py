@@ -12,6 +12,8 @@ from bcq_exp.sweeps.launch import Launch
 from bcq_exp.sweeps.memory import SHARE, need
 from sweeps.sweep_jobs import HERE, job, jobs_on
 
+IQL = ("algorithm=iql", "dataset=pendulum-noisy")
+
 
 @pytest.mark.parametrize(
     ("first", "second", "is_shared"),
@@ -23,6 +25,10 @@ from sweeps.sweep_jobs import HERE, job, jobs_on
         (("logger=csv",), ("logger=wandb",), True),
         (("algorithm=bcq", "dataset=pendulum-noisy", "algorithm.phi=0.1"),
          ("algorithm=bcq", "dataset=pendulum-noisy", "algorithm.lmbda=1"), True),
+        ((*IQL, "algorithm.optimizers.value.lr=1e-4"), (*IQL, "algorithm.optimizers.policy.weight_decay=0.1"), True),
+        ((*IQL, "algorithm.optimizers.value.eps=1e-4"), IQL, False),
+        ((*IQL, "algorithm.optimizers.value.betas=[0.5,0.9]"), IQL, False),
+        ((*IQL, "algorithm.optimizers.policy.lr_decay=cosine"), IQL, False),
         (("algorithm.target_update_freq=1",), ("algorithm.target_update_freq=2",), False),
         (("batch_size=32",), ("batch_size=64",), False),
         (("network.hidden_sizes=[8]",), ("network.hidden_sizes=[9]",), False),

@@ -103,6 +103,9 @@ def test_the_yaml_states_every_documented_default(name: str):
     assert {key: values[key] for key in expected} == expected
 
 
+IQL = ("algorithm=iql", "dataset=pendulum-noisy")
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
@@ -149,6 +152,32 @@ def test_the_yaml_states_every_documented_default(name: str):
             ["action_bound_method='clip'", "beyond", "action_scaling=True"],
         ),
         (["device=warp"], ["device=warp cannot be used"]),
+        (
+            ["algorithm.tau=0.1"],
+            [
+                "algorithm.tau=0.1, algorithm.target_update_freq=8000: ",
+                "give one of both keys a number, the other null",
+            ],
+        ),
+        (["algorithm.target_update_freq=null"], ["algorithm.tau=null, algorithm.target_update_freq=null: "]),
+        (["algorithm.tau=0", "algorithm.target_update_freq=null"], ["algorithm.tau=0.0 is outside (0, 1]"]),
+        (["+algorithm.optimizers.model.lr=1"], ["algorithm=discrete_bcq has one optimizer", "give optimizer.lr"]),
+        (
+            [*IQL, "+algorithm.optimizers.polcy.lr=1"],
+            ["iql has no such role; its roles: value, policy, critics"],
+        ),
+        ([*IQL, "+algorithm.optimizers.value.rate=1"], ["algorithm.optimizers.value.rate is not a key of RoleConfig"]),
+        ([*IQL, "algorithm.optimizers.value.lr=0"], ["algorithm.optimizers.value.lr=0.0 is outside (0, inf)"]),
+        ([*IQL, "algorithm.optimizers.value.lr=fast"], ["algorithm.optimizers.value.lr=fast: "]),
+        ([*IQL, "algorithm.optimizers.value.betas=[0.9]"], ["algorithm.optimizers.value.betas=[0.9]; allowed: two"]),
+        ([*IQL, "algorithm.optimizers.value.lr_decay=steps"], ["value.lr_decay=steps is none of linear, cosine"]),
+        ([*IQL, "algorithm.optimizers.value=null"], ["algorithm.optimizers.value=None is no mapping of lr, "]),
+        ([*IQL, "algorithm.optimizers=1e-4"], ["algorithm.optimizers=0.0001 is no mapping of value, policy, critics"]),
+        ([*IQL, "~algorithm.optimizers"], ["algorithm.optimizers=??? is no mapping of value, policy, critics"]),
+        (
+            ["algorithm=cql", "dataset=pendulum-noisy", "algorithm.optimizers.multiplier.lr=1e-4"],
+            ["algorithm.optimizers.multiplier.lr is given, but with its other keys algorithm=cql trains no multiplier"],
+        ),
         (["device=hpu"], ["device=hpu cannot be used"]),
         (["device=meta"], ["device=meta cannot be used"]),
         (["device=cpu:3"], ["device=cpu:3 cannot be used: it is no device's name"]),
@@ -160,6 +189,18 @@ def test_the_yaml_states_every_documented_default(name: str):
         (["algorithm.name=???"], ["algorithm.name=??? is none of awac, bc"]),
         (["algorithm.name=[bcq]"], ["algorithm.name=['bcq'] is none of awac, bc"]),
         (["network.hidden_sizes=[8,???]"], ["network.hidden_sizes[1] has no value"]),
+        (["network.init=zeros"], ["network.init=zeros is none of torch, orthogonal, fan_in, variance_scaling"]),
+        (["network.last_layer_scale=-1"], ["network.last_layer_scale=-1.0 is outside [0, inf)"]),
+        (["network.dropout=1"], ["network.dropout=1.0 is outside [0, 0.99]"]),
+        (["network.dropout=0.1"], ["network.dropout=0.1: algorithm=discrete_bcq has no dropout; give 0"]),
+        (
+            ["network.policy_last_layer_scale=1e-3"],
+            ["network.policy_last_layer_scale=0.001: algorithm=discrete_bcq has no network that makes its actions"],
+        ),
+        (
+            ["algorithm=ddpg", "dataset=pendulum-noisy", "algorithm.action_layer=2", "network.hidden_sizes=[]"],
+            ["network.hidden_sizes=[]: with algorithm.action_layer=2 the critic has a hidden layer at least"],
+        ),
         (["network.hidden_sizes=[8,0]"], ["network.hidden_sizes=[8, 0] has elements outside [1, inf)"]),
         (["optimizer.betas=[0.9]"], ["optimizer.betas=[0.9]; allowed: two numbers from 0 to below 1"]),
         (["optimizer.betas=[0.9,1]"], ["optimizer.betas=[0.9, 1.0]; allowed"]),

@@ -69,6 +69,14 @@ def test_a_dataset_is_learned_from_as_its_configuration_says(discrete_file: Path
     np.testing.assert_array_equal(load_transitions(cfg.dataset).obs, found.obs)
 
 
+def test_a_range_of_returns_scales_what_is_clipped_before_the_shift(discrete_file: Path):
+    clipped = read_transitions(discrete_file).rew.clip(-1, 1)
+    scale = 1000 / np.ptp(clipped.reshape(20, 20).sum(1))  # of 20 episodes
+    typed = ("return_range=1000", "reward_clip=[-1,1]", "reward_scale=10", "reward_shift=-2")
+    cfg = checked(*on_file(discrete_file), *(f"dataset.{key}" for key in typed))
+    assert load_transitions(cfg.dataset).rew == pytest.approx(10 * scale * clipped - 2, rel=1e-4)
+
+
 def test_returns_stay_in_the_environments_units_whatever_rewards_are_learned_from(tmp_path: Path, discrete_file: Path):
     short = ("num_updates=2", "eval_freq=2", "eval_episodes=2", "algorithm=bc_discrete")
     typed, summaries, accounts = (*SMALL, *on_file(discrete_file), *short), [], []

@@ -91,6 +91,10 @@ def test_a_run_may_go_on_for_longer_but_not_where_its_rates_depend_on_the_end():
     assert differences(identity(decayed), identity(decayed, longer)) == [
         "num_updates: 10000 before, 20000 now; optimizer.lr_decay=cosine would have been slower"
     ]
+    iql = ("algorithm=iql", "algorithm.optimizers.policy.lr_decay=cosine")
+    assert differences(identity(*iql), identity(*iql, longer)) == [
+        "num_updates: 10000 before, 20000 now; algorithm.optimizers.policy.lr_decay=cosine would have been slower"
+    ]
 
 
 def test_other_code_is_a_difference_that_may_be_allowed_and_other_data_is_one_that_may_not():
@@ -119,9 +123,9 @@ def test_a_manifest_that_does_not_say_what_its_run_is_is_refused_by_name(manifes
 
 def test_the_dataset_is_known_by_every_value_that_is_learned_from():
     mask = np.ones((40, 2), np.bool_)
-    data = replace(random_walk(2, is_discrete=True), mask=mask, mask_next=mask.copy())
+    data = replace(random_walk(2, is_discrete=True), mask=mask, mask_next=mask.copy(), act_next=np.ones((40, 1)))
     assert dataset_digest(data) == dataset_digest(replace(data, source="elsewhere"))
-    for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next"):
+    for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next", "act_next"):
         column = getattr(data, name).copy()
         column.flat[-1] = 1 - column.flat[-1] if column.dtype != bool else not column.flat[-1]
         assert dataset_digest(replace(data, **{name: column})) != dataset_digest(data), name

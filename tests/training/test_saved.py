@@ -29,6 +29,44 @@ def test_one_of_an_earlier_release_that_has_no_such_key_allows_nothing(tmp_path:
     assert check(saved_config(tmp_path)).schedule.allow_modules == []
 
 
+@pytest.mark.parametrize("typed", [("algorithm=cql", "dataset=pendulum-noisy"), ("algorithm=dqn", "network=mlp")])
+def test_keys_that_came_since_have_the_values_of_conf(tmp_path: Path, typed: tuple[str, ...]):
+    path = saved(tmp_path, *typed, "optimizer.lr=5e-5", "algorithm.gamma=0.9") / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(path)
+    for key in ("optimizers", "tau", "gamma"):
+        cfg.algorithm.pop(key, None)
+    del cfg.optimizer["eps"], cfg.network["activation"]
+    OmegaConf.save(cfg, path)
+    assert saved_config(tmp_path) == composed(*typed, "optimizer.lr=5e-5")
+
+
+def test_a_key_whose_older_runs_had_another_value_than_conf_has_that_one(tmp_path: Path):
+    typed = ("algorithm=mcq", "dataset=pendulum-noisy")
+    path = saved(tmp_path, *typed) / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(path)
+    del cfg.algorithm["excess"], cfg.dataset["return_range"]
+    OmegaConf.save(cfg, path)
+    assert saved_config(tmp_path) == composed(*typed, "algorithm.excess=rectified")
+
+
+@pytest.mark.parametrize("name", ["../dqn", "gone", "", None, 3])
+def test_of_a_choice_that_is_not_in_conf_nothing_is_completed(tmp_path: Path, name: object):
+    path = saved(tmp_path) / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(path)
+    cfg.algorithm = {"name": name}
+    OmegaConf.save(cfg, path)
+    assert saved_config(tmp_path).algorithm == {"name": name}
+
+
+def test_a_section_that_is_no_mapping_stays_so_that_the_check_names_it(tmp_path: Path):
+    path = saved(tmp_path, "algorithm=iql", "dataset=pendulum-noisy") / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(path)
+    cfg.algorithm.optimizers = 3
+    OmegaConf.save(cfg, path)
+    with pytest.raises(ValueError, match=r"algorithm\.optimizers=3 is no mapping of value, policy, critics"):
+        check(saved_config(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("typed", "name"),
     [

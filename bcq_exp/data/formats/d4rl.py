@@ -16,7 +16,7 @@ from bcq_exp.data.columns import Array, typed
 from bcq_exp.data.downloads import check_sha256, fetch
 from bcq_exp.data.formats import hdf5, layouts
 from bcq_exp.data.schema import DatasetConfig, required_text
-from bcq_exp.data.steps import episode_sums
+from bcq_exp.data.steps import actions_after, episode_sums
 from bcq_exp.data.storage import taken
 from bcq_exp.data.transitions import Transitions
 from bcq_exp.fields import within
@@ -139,7 +139,8 @@ def read_d4rl(path: str | Path, *, terminate_on_end: bool, max_episode_steps: in
 
     The next observation of a row is the next row's observation, even where the file has `next_observations`; the last
     row of the file has none and is dropped. `terminals` become `terminated`. A row at a time limit, where `timeouts` is
-    set, is dropped, even if it is terminal, and the row before it becomes `truncated`.
+    set, is dropped, even if it is terminal, and the row before it becomes `truncated`; its action is that row's next
+    one, as in the readers that have next actions.
 
     A file without `timeouts` has a time limit where a count of rows reaches `max_episode_steps`. As in D4RL, the count
     restarts from 0 after a dropped row, and from 1 after a kept row that ended an episode.
@@ -189,6 +190,7 @@ def _read(paths: Sequence[Path], terminate_on_end: bool, max_episode_steps: int 
         obs_next=taken(whole["obs"], rows + 1),
         mask=None if mask is None else taken(mask, rows),
         mask_next=None if mask is None else taken(mask, rows + 1),
+        act_next=actions_after(whole["act"], rows, terminated[rows]),
         episode_returns=episode_sums(rew, ends),
         source=source,
         rows=rows,

@@ -93,7 +93,7 @@ OWN = Layout(
     "own names",
     {
         name: name
-        for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "mask", "mask_next", "episode_returns")
+        for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "act_next", *MASKS, "episode_returns")
     },
     STEP,
     frozenset({"obs", "act", "rew"}),

@@ -26,7 +26,7 @@ FORMATS: tuple[FileFormat, ...] = (AtariReplay(), Minari(), D3rlpy2(), OwnHDF5()
 class H5DatasetConfig(DatasetConfig):
     """A file or folder in any format of `FORMATS`; `max_episode_steps` is as for `read_transitions`."""
 
-    later_keys = {"max_episode_steps": None}  # noqa: RUF012
+    later_keys = {**DatasetConfig.later_keys, "max_episode_steps": None}  # noqa: RUF012
 
     path: str
     max_episode_steps: int | None = within(0)

@@ -50,7 +50,8 @@ def by_the_rules(path: Path, *, terminate_on_end: bool, max_episode_steps: int |
     """The rules once more, row by row, as a walk with a counter."""
     with h5py.File(path) as file:
         raw = {key: file[key][()] for key in file if isinstance(file[key], h5py.Dataset)}
-    found: dict[str, list[Any]] = {key: [] for key in ("rows", "obs", "act", "rew", "obs_next", "terminated", "cut")}
+    found: dict[str, list[Any]] = {key: [] for key in ("rows", "obs", "act", "rew", "obs_next", "act_next")}
+    found |= {"terminated": [], "cut": []}
     counter = 0
     for i in range(len(raw["rewards"]) - 1):
         is_last = raw["timeouts"][i] if "timeouts" in raw else counter == max_episode_steps - 1
@@ -66,6 +67,7 @@ def by_the_rules(path: Path, *, terminate_on_end: bool, max_episode_steps: int |
         found["act"].append(raw["actions"][i].astype(np.float32))
         found["rew"].append(np.float32(raw["rewards"][i]))
         found["obs_next"].append(raw["observations"][i + 1].astype(np.float32))
+        found["act_next"].append(raw["actions"][i if has_ended else i + 1].astype(np.float32))
         found["terminated"].append(bool(has_ended))
         found["cut"].append(False)
     if found["rows"] and found["rows"][-1] == len(raw["rewards"]) - 2 and not found["terminated"][-1]:
@@ -83,6 +85,7 @@ def test_rows_of_a_small_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.terminated, [0, 0, 1, 0, 0, 0, 0])
     np.testing.assert_array_equal(found.truncated, [0, 0, 0, 0, 1, 1, 1])
     np.testing.assert_array_equal(found.episode_returns, [7, 56, 192, 768])
+    np.testing.assert_array_equal(found.act_next, content()["actions"][[1, 2, 2, 4, 5, 7, 9]])
 
 
 def test_terminate_on_end_keeps_time_limits_as_terminal_rows(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_reading_gives_what_was_written(
     if not is_masked:
         transitions = dataclasses.replace(transitions, mask=None, mask_next=None)
     if is_continuous:
-        transitions = dataclasses.replace(transitions, act=transitions.obs[:, :2])
+        transitions = dataclasses.replace(transitions, act=transitions.obs[:, :2], act_next=transitions.obs[:, 1:])
     path = tmp_path / "data.h5"
     write_h5(path, transitions, "CartPole-v1", MANIFEST)
     found = read_h5(path)
