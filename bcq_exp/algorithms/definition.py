@@ -40,8 +40,9 @@ class Definition:
         """The role of a network; None where the algorithm has no roles."""
         if not self.roles:
             return None
-        (role,) = (role for role in self.roles if re.fullmatch(NETWORKS_OF.get(role, role), network))
-        return role
+        found = [role for role in self.roles if re.fullmatch(NETWORKS_OF.get(role, role), network)]
+        assert len(found) == 1, f"{network} is of {len(found)} of the roles {', '.join(self.roles)}"
+        return found[0]
 
     @property
     def is_discrete(self) -> bool:
