@@ -1,0 +1,75 @@
+"""The configurations whose updates are compared: tiny networks, and the settings of the code that they stand beside."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import gymnasium as gym
+import numpy as np
+
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.training.config import RunConfig
+from experiments.benchmark.cases import Spaces, composed, typed
+
+__all__ = ["CASES", "Case", "Spaces"]
+
+OBS_DIM, ACT_DIM, NUM_ACTIONS = 2, 2, 3
+SMALL = ("network=mlp", "network.hidden_sizes=[5,4]", "network.vae_hidden_sizes=[5,4]")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A configuration with golden values.
+
+    Args:
+        algorithm: in the registry.
+        overrides: of the configuration, in which `algorithm` has its defaults.
+        rates: of networks whose learning rate is their own.
+    """
+
+    algorithm: str
+    overrides: tuple[str, ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    def config(self) -> RunConfig:
+        """The composed and checked configuration."""
+        env = "parity-discrete-v0" if REGISTRY[self.algorithm].is_discrete else "parity-box-v0"
+        dataset = ("dataset=h5", "dataset.path=none", f"dataset.env={__name__}:{env}")
+        return typed(composed(*dataset, f"algorithm={self.algorithm}", *SMALL, *self.overrides))
+
+
+CASES = {
+    "bcq": Case("bcq"),
+    "discrete_bcq": Case(
+        "discrete_bcq",
+        (
+            "algorithm.clip_loss_grad=true",
+            "algorithm.unlikely_action_threshold=0.3",
+            "algorithm.target_update_freq=3",
+        ),
+    ),
+    "ddpg": Case("ddpg"),
+    "iql": Case("iql", ("optimizer.lr=3e-4",)),
+    "td3_bc": Case("td3_bc", ("optimizer.lr=3e-4",)),
+    "td3": Case("td3", ("optimizer.lr=3e-4",)),
+    "awac_critics": Case("awac", ("optimizer.lr=3e-4",), rates={"policy": 0.0}),
+    "awac_policy": Case("awac", ("optimizer.lr=3e-4",), rates={"critic1": 0.0, "critic2": 0.0}),
+    "rebrac": Case(
+        "rebrac",
+        (
+            "network.hidden_sizes=[5,5]",
+            "algorithm.actor_penalty=0.01",
+            "algorithm.critic_penalty=0.1",
+            "algorithm.tau=1e-300",
+        ),
+    ),
+    "bear": Case("bear", ("algorithm.warmup=0",)),
+    "bear_warmup": Case("bear", ("algorithm.kernel=gaussian", "algorithm.mmd_sigma=20")),
+}
+
+_OBS = gym.spaces.Box(-np.inf, np.inf, (OBS_DIM,))
+for _env, _actions in {
+    "parity-box-v0": gym.spaces.Box(-1, 1, (ACT_DIM,)),
+    "parity-discrete-v0": gym.spaces.Discrete(NUM_ACTIONS),
+}.items():
+    _spaces = {"observation_space": _OBS, "action_space": _actions}
+    gym.register(_env, f"{__name__}:Spaces", kwargs=_spaces, disable_env_checker=True)
