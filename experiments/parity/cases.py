@@ -13,6 +13,14 @@ from experiments.benchmark.cases import Spaces, composed, typed
 __all__ = ["CASES", "Case", "Spaces"]
 
 OBS_DIM, ACT_DIM, NUM_ACTIONS = 2, 2, 3
+MCQ = (
+    "network.hidden_sizes=[5,5]",
+    "network.vae_hidden_sizes=[5,5]",
+    "algorithm.lmbda=0.7",
+    "optimizer.lr=3e-4",
+)
+ENSEMBLE = ("algorithm.num_critics=3", "optimizer.lr=3e-4")
+MCQ_RATES = {"encoder": 0.0, "decoder": 0.0, "temperature": 0.0}
 SMALL = ("network=mlp", "network.hidden_sizes=[5,4]", "network.vae_hidden_sizes=[5,4]")
 
 
@@ -51,8 +59,24 @@ CASES = {
     "iql": Case("iql", ("optimizer.lr=3e-4",)),
     "td3_bc": Case("td3_bc", ("optimizer.lr=3e-4",)),
     "td3": Case("td3", ("optimizer.lr=3e-4",)),
+    "cql_critics": Case("cql", ("optimizer.lr=3e-4",), rates={"policy": 0.0, "temperature": 0.0}),
+    "cql_multiplier": Case(
+        "cql",
+        ("optimizer.lr=3e-4", "algorithm.lagrange_threshold=10"),
+        rates={"policy": 0.0, "temperature": 0.0},
+    ),
+    "cql_policy": Case(
+        "cql", ("optimizer.lr=3e-4",), rates={"critic1": 0.0, "critic2": 0.0, "temperature": 0.0}
+    ),
     "awac_critics": Case("awac", ("optimizer.lr=3e-4",), rates={"policy": 0.0}),
     "awac_policy": Case("awac", ("optimizer.lr=3e-4",), rates={"critic1": 0.0, "critic2": 0.0}),
+    "mcq": Case("mcq", MCQ, rates=MCQ_RATES),
+    "mcq_rectified": Case(
+        "mcq", (*MCQ, "algorithm.excess=rectified", "algorithm.pseudo_target_min=null"), rates=MCQ_RATES
+    ),
+    "sac_n_critics": Case("sac_n", ENSEMBLE, rates={"policy": 0.0, "temperature": 0.0}),
+    "sac_n_policy": Case("sac_n", ENSEMBLE, rates={"critics": 0.0}),
+    "edac_critics": Case("edac", ENSEMBLE, rates={"policy": 0.0, "temperature": 0.0}),
     "rebrac": Case(
         "rebrac",
         (

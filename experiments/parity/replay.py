@@ -39,7 +39,8 @@ def replay(case: Case, golden: Golden) -> dict[str, Tensor]:
         algorithm, losses = policy.algorithm, Losses(golden.num_updates)
         load(policy.nets, golden.under("weights/0"))
         load(policy.targets, golden.under("targets/0"))
-        give_rates(policy, case.rates)
+        if case.rates:
+            give_rates(policy, case.rates)
         weights: dict[str, Tensor] = {}
         for update in range(golden.num_updates):
             policy.algorithm = stated(algorithm, golden, update, losses)
@@ -92,9 +93,9 @@ def load(modules: nn.ModuleDict, weights: Mapping[str, Tensor]) -> None:
 
 
 def give_rates(policy: Policy, rates: Mapping[str, float]) -> None:
-    """Have the named networks learn by Adam at rates of their own."""
-    for name, rate in rates.items():
-        policy.optimizers[name] = Adam(policy.nets[name].parameters(), lr=rate)
+    """Have each network learn by an Adam of its own, the named ones at their rates."""
+    own = {name: rates.get(name, optimizer.param_groups[0]["lr"]) for name, optimizer in policy.optimizers.items()}
+    policy.optimizers = {name: Adam(policy.nets[name].parameters(), lr=rate) for name, rate in own.items()}
 
 
 def columns(golden: Golden, update: int) -> dict[str, Tensor]:
