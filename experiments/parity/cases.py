@@ -20,6 +20,8 @@ MCQ = (
     "optimizer.lr=3e-4",
 )
 ENSEMBLE = ("algorithm.num_critics=3", "optimizer.lr=3e-4")
+DOPAMINE = ("algorithm.target_update_freq=3", "optimizer.eps=1e-15")
+ACME = ("algorithm.target_update_freq=3", "optimizer.lr=3e-4", "optimizer.eps=2e-8")
 MCQ_RATES = {"encoder": 0.0, "decoder": 0.0, "temperature": 0.0}
 SMALL = ("network=mlp", "network.hidden_sizes=[5,4]", "network.vae_hidden_sizes=[5,4]")
 
@@ -65,9 +67,7 @@ CASES = {
         ("optimizer.lr=3e-4", "algorithm.lagrange_threshold=10"),
         rates={"policy": 0.0, "temperature": 0.0},
     ),
-    "cql_policy": Case(
-        "cql", ("optimizer.lr=3e-4",), rates={"critic1": 0.0, "critic2": 0.0, "temperature": 0.0}
-    ),
+    "cql_policy": Case("cql", ("optimizer.lr=3e-4",), rates={"critic1": 0.0, "critic2": 0.0, "temperature": 0.0}),
     "awac_critics": Case("awac", ("optimizer.lr=3e-4",), rates={"policy": 0.0}),
     "awac_policy": Case("awac", ("optimizer.lr=3e-4",), rates={"critic1": 0.0, "critic2": 0.0}),
     "mcq": Case("mcq", MCQ, rates=MCQ_RATES),
@@ -77,6 +77,29 @@ CASES = {
     "sac_n_critics": Case("sac_n", ENSEMBLE, rates={"policy": 0.0, "temperature": 0.0}),
     "sac_n_policy": Case("sac_n", ENSEMBLE, rates={"critics": 0.0}),
     "edac_critics": Case("edac", ENSEMBLE, rates={"policy": 0.0, "temperature": 0.0}),
+    "dqn": Case("dqn", (*DOPAMINE, "algorithm.is_double=false", "algorithm.clip_loss_grad=true")),
+    "rem": Case("rem", (*DOPAMINE, "algorithm.num_heads=5")),
+    "qrdqn": Case("qrdqn", (*DOPAMINE, "algorithm.num_quantiles=5")),
+    "discrete_cql": Case("discrete_cql", (*DOPAMINE, "algorithm.num_quantiles=5")),
+    "spibb_dqn": Case(
+        "spibb_dqn",
+        ("algorithm.target_update_freq=3", "algorithm.min_probability=0.3", "algorithm.clip_loss_grad=false"),
+        rates={"imitator": 0.0},
+    ),
+    "kl_control": Case(
+        "kl_control",
+        ("algorithm.target_update_freq=1", "algorithm.kl_weight=1", "algorithm.backup=q"),
+        rates={"imitator": 0.0},
+    ),
+    "crr": Case("crr", ACME),
+    "crr_binary": Case("crr", (*ACME, "algorithm.weight=binary")),
+    "discrete_crr": Case(
+        "discrete_crr", ("algorithm.target_update_freq=3", "algorithm.weight=binary", "optimizer.eps=1e-15")
+    ),
+    "bc_discrete": Case("bc_discrete"),
+    "vae_bc": Case("vae_bc"),
+    "bc": Case("bc", ("optimizer.lr=3e-4",)),
+    "bc_gaussian": Case("bc", ("algorithm.policy=gaussian", "optimizer.lr=3e-4")),
     "rebrac": Case(
         "rebrac",
         (

@@ -96,7 +96,9 @@ def grid(comparisons: Sequence[Comparison]) -> Grid:
 
 def without_reference() -> Grid:
     """A row for each algorithm of the registry that no reference is compared with, and why."""
-    rows: list[tuple[str, ...]] = [(source.algorithm, source.departures) for source in sources() if not source.repository]
+    rows: list[tuple[str, ...]] = [
+        (source.algorithm, source.departures) for source in sources() if not source.repository
+    ]
     return Grid("Without a reference", ("algorithm", "why"), rows)
 
 
