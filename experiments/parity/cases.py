@@ -13,16 +13,6 @@ from experiments.benchmark.cases import Spaces, composed, typed
 __all__ = ["CASES", "Case", "Spaces"]
 
 OBS_DIM, ACT_DIM, NUM_ACTIONS = 2, 2, 3
-MCQ = (
-    "network.hidden_sizes=[5,5]",
-    "network.vae_hidden_sizes=[5,5]",
-    "algorithm.lmbda=0.7",
-    "optimizer.lr=3e-4",
-)
-ENSEMBLE = ("algorithm.num_critics=3", "optimizer.lr=3e-4")
-DOPAMINE = ("algorithm.target_update_freq=3", "optimizer.eps=1e-15")
-ACME = ("algorithm.target_update_freq=3", "optimizer.lr=3e-4", "optimizer.eps=2e-8")
-MCQ_RATES = {"encoder": 0.0, "decoder": 0.0, "temperature": 0.0}
 SMALL = ("network=mlp", "network.hidden_sizes=[5,4]", "network.vae_hidden_sizes=[5,4]")
 
 
@@ -33,7 +23,7 @@ class Case:
     Args:
         algorithm: in the registry.
         overrides: of the configuration, in which `algorithm` has its defaults.
-        rates: of networks whose learning rate is their own.
+        rates: of networks whose learning rate is their own; 0, which no configuration may have, holds a network.
     """
 
     algorithm: str
@@ -47,70 +37,75 @@ class Case:
         return typed(composed(*dataset, f"algorithm={self.algorithm}", *SMALL, *self.overrides))
 
 
+LR = "optimizer.lr=3e-4"
+HUBER = "algorithm.clip_loss_grad=true"
+COPIES = "algorithm.target_update_freq=3"
+SCALE_FREE = "optimizer.eps=1e-15"  # steps that do not change where a loss is multiplied by a number
+WIDTHS = ("network.hidden_sizes=[5,5]", "network.vae_hidden_sizes=[5,5]")  # for code with one width of all layers
+
+CQL = (LR, "algorithm.num_sampled_action=3")
+MCQ = (LR, *WIDTHS, "algorithm.num_sampled_action=3", "algorithm.lmbda=0.7")
+ENSEMBLE = (LR, "algorithm.num_critics=3")
+CRR = (LR, COPIES, "optimizer.eps=2e-8")
+
+POLICY_HELD = {"policy": 0.0, "temperature": 0.0}
+CRITICS_HELD = {"critic1": 0.0, "critic2": 0.0}
+MODEL_HELD = {"encoder": 0.0, "decoder": 0.0, "temperature": 0.0}
+IMITATOR_HELD = {"imitator": 0.0}
+
 CASES = {
     "bcq": Case("bcq"),
-    "discrete_bcq": Case(
-        "discrete_bcq",
+    "discrete_bcq": Case("discrete_bcq", (HUBER, COPIES)),
+    "discrete_bcq_soft": Case("discrete_bcq", (LR, HUBER, "algorithm.target_update_freq=null", "algorithm.tau=0.005")),
+    "ddpg": Case("ddpg"),
+    "ddpg_2018": Case(
+        "ddpg",
         (
-            "algorithm.clip_loss_grad=true",
-            "algorithm.unlikely_action_threshold=0.3",
-            "algorithm.target_update_freq=3",
+            "algorithm.action_layer=2",
+            "algorithm.optimizers.actor.lr=1e-4",
+            "algorithm.optimizers.critic.weight_decay=1e-2",
         ),
     ),
-    "ddpg": Case("ddpg"),
-    "iql": Case("iql", ("optimizer.lr=3e-4",)),
-    "td3_bc": Case("td3_bc", ("optimizer.lr=3e-4",)),
-    "td3": Case("td3", ("optimizer.lr=3e-4",)),
-    "cql_critics": Case("cql", ("optimizer.lr=3e-4",), rates={"policy": 0.0, "temperature": 0.0}),
-    "cql_multiplier": Case(
-        "cql",
-        ("optimizer.lr=3e-4", "algorithm.lagrange_threshold=10"),
-        rates={"policy": 0.0, "temperature": 0.0},
+    "td3": Case("td3", (LR,)),
+    "td3_bc": Case("td3_bc", (LR,)),
+    "iql": Case("iql", (LR,)),
+    "iql_cosine": Case("iql", (LR, "algorithm.optimizers.policy.lr_decay=cosine", "num_updates=10", "eval_freq=10")),
+    "cql_critics": Case("cql", CQL, POLICY_HELD),
+    "cql_multiplier": Case("cql", (*CQL, "algorithm.lagrange_threshold=10"), POLICY_HELD),
+    "cql_policy": Case("cql", CQL, {**CRITICS_HELD, "temperature": 0.0}),
+    "bear": Case("bear", ("algorithm.warmup=0",)),
+    "bear_warmup": Case("bear", ("algorithm.kernel=gaussian", "algorithm.mmd_sigma=20")),
+    "awac_critics": Case("awac", (LR,), {"policy": 0.0}),
+    "awac_policy": Case("awac", (LR,), CRITICS_HELD),
+    "mcq": Case("mcq", MCQ, MODEL_HELD),
+    "mcq_rectified": Case("mcq", (*MCQ, "algorithm.excess=rectified", "algorithm.pseudo_target_min=null"), MODEL_HELD),
+    "rebrac": Case(
+        "rebrac",
+        (*WIDTHS, "algorithm.actor_penalty=0.01", "algorithm.critic_penalty=0.1", "algorithm.tau=1e-300"),
     ),
-    "cql_policy": Case("cql", ("optimizer.lr=3e-4",), rates={"critic1": 0.0, "critic2": 0.0, "temperature": 0.0}),
-    "awac_critics": Case("awac", ("optimizer.lr=3e-4",), rates={"policy": 0.0}),
-    "awac_policy": Case("awac", ("optimizer.lr=3e-4",), rates={"critic1": 0.0, "critic2": 0.0}),
-    "mcq": Case("mcq", MCQ, rates=MCQ_RATES),
-    "mcq_rectified": Case(
-        "mcq", (*MCQ, "algorithm.excess=rectified", "algorithm.pseudo_target_min=null"), rates=MCQ_RATES
-    ),
-    "sac_n_critics": Case("sac_n", ENSEMBLE, rates={"policy": 0.0, "temperature": 0.0}),
-    "sac_n_policy": Case("sac_n", ENSEMBLE, rates={"critics": 0.0}),
-    "edac_critics": Case("edac", ENSEMBLE, rates={"policy": 0.0, "temperature": 0.0}),
-    "dqn": Case("dqn", (*DOPAMINE, "algorithm.is_double=false", "algorithm.clip_loss_grad=true")),
-    "rem": Case("rem", (*DOPAMINE, "algorithm.num_heads=5")),
-    "qrdqn": Case("qrdqn", (*DOPAMINE, "algorithm.num_quantiles=5")),
-    "discrete_cql": Case("discrete_cql", (*DOPAMINE, "algorithm.num_quantiles=5")),
-    "spibb_dqn": Case(
-        "spibb_dqn",
-        ("algorithm.target_update_freq=3", "algorithm.min_probability=0.3", "algorithm.clip_loss_grad=false"),
-        rates={"imitator": 0.0},
-    ),
+    "sac_n_critics": Case("sac_n", ENSEMBLE, POLICY_HELD),
+    "sac_n_policy": Case("sac_n", ENSEMBLE, {"critics": 0.0}),
+    "edac_critics": Case("edac", ENSEMBLE, POLICY_HELD),
+    "crr": Case("crr", CRR),
+    "crr_binary": Case("crr", (*CRR, "algorithm.weight=binary")),
+    "dqn": Case("dqn", (COPIES, SCALE_FREE, HUBER, "algorithm.is_double=false")),
+    "dqn_double": Case("dqn", (COPIES, HUBER)),
+    "qrdqn": Case("qrdqn", (COPIES, SCALE_FREE, "algorithm.num_quantiles=5")),
+    "rem": Case("rem", (COPIES, SCALE_FREE, "algorithm.num_heads=5")),
+    "discrete_cql": Case("discrete_cql", (COPIES, SCALE_FREE, "algorithm.num_quantiles=5")),
+    "discrete_crr": Case("discrete_crr", (COPIES, SCALE_FREE, "algorithm.weight=binary")),
     "kl_control": Case(
         "kl_control",
         ("algorithm.target_update_freq=1", "algorithm.kl_weight=1", "algorithm.backup=q"),
-        rates={"imitator": 0.0},
+        IMITATOR_HELD,
     ),
-    "crr": Case("crr", ACME),
-    "crr_binary": Case("crr", (*ACME, "algorithm.weight=binary")),
-    "discrete_crr": Case(
-        "discrete_crr", ("algorithm.target_update_freq=3", "algorithm.weight=binary", "optimizer.eps=1e-15")
+    "spibb_dqn": Case(
+        "spibb_dqn", (COPIES, "algorithm.min_probability=0.3", "algorithm.clip_loss_grad=false"), IMITATOR_HELD
     ),
+    "bc": Case("bc", (LR,)),
+    "bc_gaussian": Case("bc", (LR, "algorithm.policy=gaussian")),
     "bc_discrete": Case("bc_discrete"),
     "vae_bc": Case("vae_bc"),
-    "bc": Case("bc", ("optimizer.lr=3e-4",)),
-    "bc_gaussian": Case("bc", ("algorithm.policy=gaussian", "optimizer.lr=3e-4")),
-    "rebrac": Case(
-        "rebrac",
-        (
-            "network.hidden_sizes=[5,5]",
-            "algorithm.actor_penalty=0.01",
-            "algorithm.critic_penalty=0.1",
-            "algorithm.tau=1e-300",
-        ),
-    ),
-    "bear": Case("bear", ("algorithm.warmup=0",)),
-    "bear_warmup": Case("bear", ("algorithm.kernel=gaussian", "algorithm.mmd_sigma=20")),
 }
 
 _OBS = gym.spaces.Box(-np.inf, np.inf, (OBS_DIM,))

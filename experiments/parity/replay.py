@@ -45,6 +45,8 @@ def replay(case: Case, golden: Golden) -> dict[str, Tensor]:
         for update in range(golden.num_updates):
             policy.algorithm = stated(algorithm, golden, update, losses)
             policy.walk(columns(golden, update))
+            if policy.lr_scheduler is not None:
+                policy.lr_scheduler.step()
             if (num := update + 1) in COMPARED_AFTER:
                 for kind, modules in (("weights", policy.nets), ("targets", policy.targets)):
                     weights |= {f"{kind}/{num}/{key}": param.clone() for key, param in parameters(modules)}
