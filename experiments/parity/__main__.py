@@ -15,7 +15,8 @@ The same weights, minibatches and random numbers were given to the code of each 
 library where theirs cannot be run, and to ours: networks of two small hidden layers, four rows a minibatch, ten
 updates. `experiments/parity/golden/` has what they gave, `experiments/parity/sources.csv` what was run. A figure is the
 largest absolute difference of a loss, of a network's weight or of a target network's weight. A case is equal where, in
-float64, all are below 1e-10; in float32, those of the first update below 1e-5.
+float64, all are below 1e-10; in float32, those of the first update below 1e-5. Networks are held, at the rate 0 on both
+sides, where the two codes make their steps in another order; what that leaves out is named below the table.
 """
 
 

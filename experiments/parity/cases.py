@@ -70,6 +70,7 @@ CASES = {
     "td3_bc": Case("td3_bc", (LR,)),
     "iql": Case("iql", (LR,)),
     "iql_cosine": Case("iql", (LR, "algorithm.optimizers.policy.lr_decay=cosine", "num_updates=10", "eval_freq=10")),
+    "iql_dropout": Case("iql", (LR, "network.dropout=0.1")),
     "cql_critics": Case("cql", CQL, POLICY_HELD),
     "cql_multiplier": Case("cql", (*CQL, "algorithm.lagrange_threshold=10"), POLICY_HELD),
     "cql_policy": Case("cql", CQL, {**CRITICS_HELD, "temperature": 0.0}),

@@ -32,7 +32,7 @@ class Source:
     Args:
         case: a key of `cases.CASES`, or an algorithm without a reference.
         algorithm: in the registry.
-        repository, commit, file: of the code that gave the values; empty without a reference.
+        repository, commit, file: of the code that gave the values, or a package's release; empty without a reference.
         precision: `float64` or `float32`.
         run: what was run of it, and how.
         departures: where the reference and our default differ, and which setting removes it; or why there is none.

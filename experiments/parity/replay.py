@@ -37,6 +37,7 @@ def replay(case: Case, golden: Golden) -> dict[str, Tensor]:
     with default(golden.dtype):
         policy = fresh_policy(case.config(), torch.device("cpu"))
         algorithm, losses = policy.algorithm, Losses(golden.num_updates)
+        check_noise(algorithm, golden)
         load(policy.nets, golden.under("weights/0"))
         load(policy.targets, golden.under("targets/0"))
         if case.rates:
@@ -75,6 +76,15 @@ class Losses:
             return total, metrics
 
         return writing
+
+
+def check_noise(algorithm: Algorithm, golden: Golden) -> None:
+    """Raise ValueError where a loss takes random numbers that are not given, or leaves given ones."""
+    taken = {f"{number}/{name}" for number, stage in enumerate(algorithm.stages) for name in stage.noise}
+    if taken != golden.under("noise").keys():
+        raise ValueError(
+            f"random numbers are ours or the golden ones alone: {sorted(taken ^ golden.under('noise').keys())}"
+        )
 
 
 def parameters(modules: nn.ModuleDict) -> Iterator[tuple[str, Tensor]]:

@@ -21,7 +21,7 @@ from experiments.parity.replay import replay
 LARGEST = {torch.float64: 1e-10, torch.float32: 1e-5}
 FIRST, LAST = COMPARED_AFTER
 HEADER = (
-    "case", "reference", "numbers", "losses, 1", f"losses, {LAST}", "weights, 1", f"weights, {LAST}", "targets, 1",
+    "case", "reference", "numbers", "held", "losses, 1", f"losses, {LAST}", "weights, 1", f"weights, {LAST}", "targets, 1",
     f"targets, {LAST}", "verdict",
 )  # fmt: skip
 
@@ -82,7 +82,7 @@ def compare_all() -> list[Comparison]:
 
 
 def grid(comparisons: Sequence[Comparison]) -> Grid:
-    """A row a case: the largest differences, and whether the criterion holds."""
+    """A row a case: networks that were held, the largest differences, and whether the criterion holds."""
     rows = []
     for each in comparisons:
         source = each.source
@@ -90,7 +90,9 @@ def grid(comparisons: Sequence[Comparison]) -> Grid:
             f"{each.differences[kind, num]:.1e}" for kind in ("loss", "weights", "targets") for num in (FIRST, LAST)
         ]
         reference = f"{source.repository} {source.commit[:7]}"
-        rows.append((source.case, reference, source.precision, *figures, "equal" if each.is_equal else "differs"))
+        held = ", ".join(name for name, rate in CASES[source.case].rates.items() if rate == 0)
+        verdict = "equal" if each.is_equal else "differs"
+        rows.append((source.case, reference, source.precision, held or "-", *figures, verdict))
     return Grid(f"Largest differences after {FIRST} and {LAST} updates", HEADER, rows)
 
 
@@ -109,12 +111,12 @@ def markdown(comparisons: Sequence[Comparison], head: str) -> str:
     lines = [
         "# Parity with the authors' code\n",
         head,
-        f"{num_equal} of {len(comparisons)} cases are equal; {len(compared)} of {len(REGISTRY)} algorithms have one.\n",
+        f"{num_equal} of {len(comparisons)} cases are equal. They are of {len(compared)} of {len(REGISTRY)} algorithms.\n",
         grid(comparisons).markdown(),
         "## What was run, and departures\n",
     ]
     for each in comparisons:
         source = each.source
-        place = f"`{source.file}` of {source.repository}, commit `{source.commit}`"
+        place = f"`{source.file}` of {source.repository}, `{source.commit}`"
         lines.append(f"- **{source.case}** ({place}): {source.run} {source.departures}".rstrip())
     return "\n".join([*lines, "", without_reference().markdown()])
