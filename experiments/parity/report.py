@@ -21,8 +21,8 @@ from experiments.parity.replay import replay
 LARGEST = {torch.float64: 1e-10, torch.float32: 1e-5}
 FIRST, LAST = COMPARED_AFTER
 HEADER = (
-    "case", "reference", "numbers", "held", "losses, 1", f"losses, {LAST}", "weights, 1", f"weights, {LAST}", "targets, 1",
-    f"targets, {LAST}", "verdict",
+    "case", "reference", "numbers", "held",
+    *(f"{kind}, {num}" for kind in ("losses", "weights", "targets") for num in COMPARED_AFTER), "verdict",
 )  # fmt: skip
 
 
@@ -108,10 +108,12 @@ def markdown(comparisons: Sequence[Comparison], head: str) -> str:
     """The whole report: both tables, what was run, and where references depart."""
     compared = {each.source.algorithm for each in comparisons}
     num_equal = sum(each.is_equal for each in comparisons)
+    shares = f"{len(compared)} of {len(REGISTRY)} algorithms"
+    summary = f"{num_equal} of {len(comparisons)} cases are equal. They are of {shares}."
     lines = [
         "# Parity with the authors' code\n",
         head,
-        f"{num_equal} of {len(comparisons)} cases are equal. They are of {len(compared)} of {len(REGISTRY)} algorithms.\n",
+        f"{summary}\n",
         grid(comparisons).markdown(),
         "## What was run, and departures\n",
     ]
