@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 RUN_DIR := outputs/main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-compile check bench bench-peers bench-busy bench-gpu clean
+.PHONY: help setup run test test-compile check parity bench bench-peers bench-busy bench-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ check: setup  ## lint, types and tests
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(MAKE) test
+
+parity: setup  ## compare updates with those of the authors' code; ARGS="--write FILE" saves the table
+	$(BIN)/python -m experiments.parity $(ARGS)
 
 bench: setup  ## time updates against the arithmetic minimum, and sampling from each storage
 	$(BIN)/python -m experiments.benchmark.updates
