@@ -5,8 +5,9 @@ minimum, and the samples of the policy are judged where they fall. The paper lea
 the published code, on which its results stand, divides them by their mean over the batch (`normalization`).
 
 Departures: the published policy has four hidden layers; here networks have one shape. Its weight decay of 1e-4 is
-`algorithm.optimizers.policy.weight_decay=1e-4`. Weights that are not normalised are at most e^20, where the paper
-bounds none.
+`algorithm.optimizers.policy.weight_decay=1e-4`. The published policy's advantages are those of the critics before
+their step; here, as in algorithm 1, after it. Weights that are not normalised are at most e^20, where the paper bounds
+none.
 
 Shape suffixes: B batch, A action.
 """

@@ -6,7 +6,8 @@ that `lagrange_threshold` bounds by a constant. The target has no entropy term (
 default). At a terminal s', which may hold anything, the policy is asked at s.
 
 Departures: the published actor clones for its first 40,000 updates, which its authors find to matter little, and
-networks there have three hidden layers.
+networks there have three hidden layers; and there policy and critics step from the policy of before, and the policy
+sees the temperature after its step.
 
 Shape suffixes: B batch, N sampled actions a state and source, M = 3 N, A action.
 """

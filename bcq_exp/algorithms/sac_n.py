@@ -5,8 +5,7 @@ from all rows and from the same target, which has the entropy; the sum of their 
 more slowly in a large ensemble; and the policy climbs the smallest value of all.
 
 Departures: the policy's step sees the critics after theirs, where the published code takes both from the weights before
-an update. The log density of an action is exact, where 1e-6 is added there under the logarithm. The published networks
-have initial weights of their own. Its options `max_q_backup` (used on pen-cloned) and `deterministic_backup` are not
+an update. The published networks have initial weights of their own. Its options `max_q_backup` (used on pen-cloned) and `deterministic_backup` are not
 offered.
 
 Shape suffixes: N critics, B batch, A action.
@@ -25,6 +24,8 @@ from bcq_exp.fields import within
 from bcq_exp.networks import DualVariable, EnsembleCritic, MLPNetworkConfig, Sizes
 from bcq_exp.ops.gaussian import squashed_sample
 from bcq_exp.ops.td import n_step_target
+
+SLOPE_EPS = 1e-6  # in the log density of actions: the same repository, TanhNormal
 
 SWEPT = frozenset({"gamma", "tau"})
 
@@ -47,7 +48,8 @@ def smallest_value(critics: Nets, obs: Tensor, act_BA: Tensor) -> Tensor:
 @no_grad()
 def soft_target(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors, max_action: float) -> Tensor:
     """r + gamma (1 - terminated) [min_j Q_j'(s', a') - alpha log pi(a'|s')] with a' ~ pi(s'), (B,)    (eq. 2)."""
-    act_BA, log_prob_B = squashed_sample(noise["next"], *nets["policy"](batch["obs_next"]), max_action=max_action)
+    gaussian = nets["policy"](batch["obs_next"])
+    act_BA, log_prob_B = squashed_sample(noise["next"], *gaussian, max_action=max_action, slope_eps=SLOPE_EPS)
     alpha = nets["temperature"]().exp()
     value_B = smallest_value(targets, batch["obs_next"], act_BA) - alpha * log_prob_B
     return n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
@@ -80,7 +82,7 @@ def build(loss: Loss, sizes: Sizes, swept: frozenset[str]) -> Algorithm:
     return Algorithm(
         stages=(
             Stage(loss, trains=("critics",), noise={"next": Draw("normal", (sizes.act_dim,))}),
-            sac.policy_stage(sizes, smallest_value),
+            sac.policy_stage(sizes, smallest_value, slope_eps=SLOPE_EPS),
         ),
         targets={"critics": Target("critics", rate="tau", every=1)},
         act=sac.mean_act(sizes.max_action),

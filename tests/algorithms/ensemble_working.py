@@ -13,6 +13,7 @@ from algorithms.soft_working import sample, spread
 from bcq_exp.policies import Policy
 
 NUM_CRITICS = 3  # as in `tiny.CONFIGS`
+SLOPE_EPS = 1e-6
 
 
 def spread_out(policy: Policy) -> None:
@@ -39,11 +40,12 @@ def smallest(critics: Weights, s: Array, a: Array) -> tuple[Array, Array]:
 def step_policy(by_hand: Working, eps: Array) -> dict[str, float]:
     """A step of policy and temperature: alpha log pi(a|s) - min_j Q_j(s, a), and -log alpha (log pi(a|s) + H)."""
     net, log_alpha = by_hand.nets["policy"], by_hand.nets["temperature"][0]
-    at = sample(net, DATA["obs"], eps, low=-5)
+    at = sample(net, DATA["obs"], eps, low=-5, slope_eps=SLOPE_EPS)
     assert 0 < at.inside.mean() < 1, "the bounds of the deviation shall act on some rows, and not on all"
     q, slope = smallest(by_hand.nets["critics"], DATA["obs"], at.act)
     alpha = np.exp(log_alpha)
-    d_raw = -slope / NUM_ROWS * MAX_ACTION * (1 - at.tanh**2) + alpha / NUM_ROWS * 2 * at.tanh
+    d_raw = -slope / NUM_ROWS * MAX_ACTION * at.slope
+    d_raw = d_raw + alpha / NUM_ROWS * 2 * at.tanh * at.slope / (at.slope + SLOPE_EPS)
     d_log_std = (d_raw * at.std_eps - alpha / NUM_ROWS) * at.inside
     grads, _ = backward(net, at.inputs, cat(d_raw, d_log_std))
     surplus = np.mean(at.log_prob) + tiny.ACT_DIM * (np.log(MAX_ACTION) - 1)
@@ -65,7 +67,7 @@ def check_update(policy: Policy, extra: Callable[[list[Weights]], tuple[dict[str
 
     def value(row: int) -> float:
         s_next = DATA["obs_next"][row : row + 1]
-        at = sample(by_hand.nets["policy"], s_next, eps_next[row : row + 1], low=-5)
+        at = sample(by_hand.nets["policy"], s_next, eps_next[row : row + 1], low=-5, slope_eps=SLOPE_EPS)
         return (smallest(by_hand.slow["critics"], s_next, at.act)[0] - alpha * at.log_prob)[0]
 
     y = n_step_targets(DATA, value, gamma=GAMMA)
