@@ -42,8 +42,9 @@ class Definition:
         """The role of a network; None where the algorithm has no roles."""
         if not self.roles:
             return None
-        (role,) = (role for role in self.roles if re.fullmatch(NETWORKS_OF.get(role, role), network))
-        return role
+        found = [role for role in self.roles if re.fullmatch(NETWORKS_OF.get(role, role), network)]
+        assert len(found) == 1, f"{network} is of {len(found)} of the roles {', '.join(self.roles)}"
+        return found[0]
 
     def fresh_networks(self, cfg: AlgorithmConfig, network: NetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
         """The networks by name, with the initial weights that the network's configuration names."""

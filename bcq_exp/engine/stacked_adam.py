@@ -34,7 +34,13 @@ class Moments(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What all members have in common in the step of a parameter."""
+    """What all members have in common in the step of a parameter.
+
+    Attributes:
+        betas, eps: as torch has them.
+        is_decoupled: whether weight decay stays out of the gradient, as in AdamW.
+        has_decay: whether a member has weight decay.
+    """
 
     betas: tuple[float, float]
     eps: float

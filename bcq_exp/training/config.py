@@ -178,7 +178,8 @@ def checked(values: Mapping[str, Any], answers: Answers, *, is_here: bool) -> Ru
         raise ValueError("\n".join(errors))
     parts: dict[str, Any] = {}
     algorithm = dict(values["algorithm"])
-    roles, errors = answers.of(role_configs, algorithm.pop("optimizers", MISSING), algorithm["name"])
+    roles, found = answers.of(role_configs, algorithm.pop("optimizers", MISSING), algorithm["name"])
+    errors += found
     for section, schema in {
         "algorithm": algorithm_type,
         "network": network_type,

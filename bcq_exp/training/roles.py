@@ -25,8 +25,7 @@ def role_configs(section: Any, algorithm: str) -> tuple[dict[str, RoleConfig], l
     """
     roles = REGISTRY[algorithm].roles
     if not roles:
-        is_absent = section == MISSING
-        return {}, [] if is_absent else [explain_unknown_role(f"{PREFIX}{next(iter(section), '')}", algorithm)]
+        return {}, [] if section == MISSING else [explain_unknown_role(PREFIX[:-1], algorithm)]
     if not isinstance(section, Mapping):
         return {}, [f"{PREFIX[:-1]}={section} is no mapping of {', '.join(roles)} to the keys of their optimizers"]
     errors = [explain_unknown_role(f"{PREFIX}{key}", algorithm) for key in section if key not in roles]
@@ -44,10 +43,10 @@ def role_configs(section: Any, algorithm: str) -> tuple[dict[str, RoleConfig], l
 
 def explain_unknown_role(key: str, algorithm: str) -> str:
     """That there is no such key in `algorithm.optimizers`, with those that there are."""
-    role, _, name = key.removeprefix(PREFIX).partition(".")
+    role = key.removeprefix(PREFIX).partition(".")[0]
     roles = REGISTRY[algorithm].roles
     if not roles:
-        return f"{key}: algorithm={algorithm} has one optimizer for all its networks; give optimizer.{name or 'lr'}"
+        return f"{key}: algorithm={algorithm} has one optimizer for all its networks; give optimizer.lr or the like"
     if role not in roles:
         return f"{key}: algorithm={algorithm} has no such role; its roles: {', '.join(roles)}"
     return f"{key} is no key of an optimizer; known: {_keys()}"

@@ -162,6 +162,7 @@ IQL = ("algorithm=iql", "dataset=pendulum-noisy")
         (["algorithm.target_update_freq=null"], ["algorithm.tau=null, algorithm.target_update_freq=null: "]),
         (["algorithm.tau=0", "algorithm.target_update_freq=null"], ["algorithm.tau=0.0 is outside (0, 1]"]),
         (["+algorithm.optimizers.model.lr=1"], ["algorithm=discrete_bcq has one optimizer", "give optimizer.lr"]),
+        (["+algorithm.optimizers=3"], ["algorithm=discrete_bcq has one optimizer", "give optimizer.lr"]),
         (
             [*IQL, "+algorithm.optimizers.polcy.lr=1"],
             ["iql has no such role; its roles: value, policy, critics"],
@@ -352,6 +353,10 @@ def test_what_many_configurations_share_is_checked_once(monkeypatch: pytest.Monk
     for _ in range(2):
         with pytest.raises(ValueError, match=r"^seed=-1 is .*\nbatch_size=0 is .*$"):
             config.checked(values | {"seed": -1, "batch_size": 0}, answers, is_here=True)
+    wrong = values | {"algorithm": values["algorithm"] | {"gamma": 2}}
+    with pytest.raises(ValueError, match=r"^algorithm\.gamma=2\.0 is outside \[0, 1\]$"):
+        config.checked(wrong, answers, is_here=True)
+    assert config.checked(values, answers, is_here=True) == checked()
 
 
 def test_a_configuration_read_from_disk_is_checked_like_any_other(tmp_path: Path):
