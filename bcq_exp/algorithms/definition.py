@@ -14,7 +14,7 @@ from bcq_exp.networks import NetworkConfig, Sizes
 POLICIES = frozenset({"actor", "policy"})  # what every algorithm calls the network that makes its actions
 
 # Roles whose networks have other names: a pattern of these.
-NETWORKS_OF = {"critics": r"(critic|model)\d+", "vae": "encoder|decoder", "perturbation": "actor"}
+NETWORKS_OF = {"critics": r"critics|(critic|model)\d+", "vae": "encoder|decoder", "perturbation": "actor"}
 
 
 @dataclass(frozen=True)

@@ -63,4 +63,4 @@ def from_config(cfg: EDACConfig, sizes: Sizes) -> Algorithm:
 
 networks = sac_n.networks
 
-DEFINITION = Definition(EDACConfig, from_config, networks, SWEPT)
+DEFINITION = Definition(EDACConfig, from_config, networks, SWEPT, sac_n.ROLES)

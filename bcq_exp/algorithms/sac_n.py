@@ -5,8 +5,7 @@ from all rows and from the same target, which has the entropy; the sum of their 
 more slowly in a large ensemble; and the policy climbs the smallest value of all.
 
 Departures: the policy's step sees the critics after theirs, where the published code takes both from the weights before
-an update. The published networks have initial weights of their own. Its options `max_q_backup` (used on pen-cloned) and `deterministic_backup` are not
-offered.
+an update. Its options `max_q_backup` (used on pen-cloned) and `deterministic_backup` are not offered.
 
 Shape suffixes: N critics, B batch, A action.
 """
@@ -104,4 +103,6 @@ def networks(cfg: SACNConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[s
     return {"policy": policy, "temperature": DualVariable(), "critics": critics}
 
 
-DEFINITION = Definition(SACNConfig, from_config, networks, SWEPT)
+ROLES = ("critics", "policy", "temperature")
+
+DEFINITION = Definition(SACNConfig, from_config, networks, SWEPT, ROLES)

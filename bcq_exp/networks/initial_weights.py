@@ -58,11 +58,16 @@ def initialize(net: nn.Module, init: str, last_layer_scale: float | None) -> Non
     """Draw the weights and biases of a network's linear layers and convolutions anew.
 
     Args:
-        net: its output layer is the last of its linear layers, in the order in which they were made.
+        net: its output layer is the last of its linear layers, in the order in which they were made. Of an ensemble,
+            which has `members`, each is drawn alone.
         init: a key of `INITS`; `torch` draws nothing.
         last_layer_scale: largest magnitude of the output layer's weights and biases, which are uniform; None draws that
             layer as the others.
     """
+    if hasattr(net, "members"):
+        for member in net.members():
+            initialize(member, init, last_layer_scale)
+        return
     layers = [layer for layer in net.modules() if isinstance(layer, Layer)]
     for layer in layers:
         INITS[init](layer)

@@ -8,7 +8,7 @@ from torch import nn
 from algorithms import tiny
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.definition import POLICIES
-from bcq_exp.networks import MLP, MLPNetworkConfig, NatureCNNConfig, Sizes
+from bcq_exp.networks import MLP, EnsembleCritic, MLPNetworkConfig, NatureCNNConfig, Sizes
 from bcq_exp.networks.initial_weights import INITS, Layer, initialize
 
 LAYERS = {
@@ -130,3 +130,18 @@ def test_convolutions_and_heads_have_the_same_choice():
             assert (layer.bias == 0).all()
     assert nets["one"].trunk is nets["other"].trunk
     assert not torch.equal(nets["one"].head.layers[0].weight, nets["other"].head.layers[0].weight)
+
+
+@pytest.mark.parametrize("init", ["orthogonal", "variance_scaling", "fan_in"])
+def test_each_critic_of_an_ensemble_is_drawn_as_one_alone(init: str):
+    """Orthogonal weights have W W^T = 2 I; uniform ones keep the bound of one critic's inputs or outputs."""
+    ensemble = EnsembleCritic(3, 6, 2, hidden_sizes=[5], activation="relu")
+    initialize(ensemble, init, None)
+    firsts = [critic.mlp.layers[0].weight for critic in ensemble.members()]
+    assert not torch.equal(firsts[0], firsts[1])
+    for weight in firsts:  # (5, 8)
+        if init == "orthogonal":
+            torch.testing.assert_close(weight @ weight.T, 2 * torch.eye(5))
+        else:
+            bound = math.sqrt(math.sqrt(3) / 8) if init == "variance_scaling" else 1 / math.sqrt(5)
+            assert 0.5 * bound < weight.abs().max() <= bound
