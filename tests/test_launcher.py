@@ -61,6 +61,7 @@ def hydra_context() -> Iterator[HydraContext]:
         ["seed=3"],
         ["algorithm=dqn", "algorithm.gamma=0.9", "seed=1"],
         ["experiment=main_discrete_bcq", "algorithm.target_update_freq=7"],
+        ["algorithm=iql", "algorithm.optimizers.policy.lr=1e-4", "algorithm.optimizers.value.betas=[0.5,0.9]"],
         [
             "dataset=pendulum-noisy",
             "algorithm=bcq",
@@ -116,9 +117,9 @@ def test_a_job_is_not_changed_by_those_before_it(hydra_context: HydraContext):
 def test_a_value_that_does_not_fit_leaves_no_trace(hydra_context: HydraContext):
     master = hydra_context.config_loader.load_configuration("config", ["seed=0,1"], RunMode.MULTIRUN)
     composer = Composer(hydra_context, master)
-    keys = ("algorithm=dqn", "algorithm.gamma={}", "algorithm.tau=0.1", "seed=1")
+    keys = ("algorithm=dqn", "algorithm.gamma={}", "algorithm.lmbda=0.1", "seed=1")
     for gamma in (0.5, 0.6):
-        with pytest.raises(ConfigCompositionException, match=r"Could not override 'algorithm.tau'"):
+        with pytest.raises(ConfigCompositionException, match=r"Could not override 'algorithm.lmbda'"):
             composer.compose([key.format(gamma) for key in keys], 0)
     assert_equals_hydras_own(composer, ["algorithm=dqn", "algorithm.gamma=0.7", "seed=1"])
 
