@@ -64,8 +64,8 @@ def initialize(net: nn.Module, init: str, last_layer_scale: float | None) -> Non
         last_layer_scale: largest magnitude of the output layer's weights and biases, which are uniform; None draws that
             layer as the others.
     """
-    if hasattr(net, "members"):
-        for member in net.members():
+    if members := getattr(net, "members", None):
+        for member in members():
             initialize(member, init, last_layer_scale)
         return
     layers = [layer for layer in net.modules() if isinstance(layer, Layer)]
