@@ -7,7 +7,9 @@ the published code, on which its results stand, divides them by their mean over 
 Departures: the published policy has four hidden layers; here networks have one shape. Its weight decay of 1e-4 is
 `algorithm.optimizers.policy.weight_decay=1e-4`. The published policy's advantages are those of the critics before
 their step; here, as in algorithm 1, after it. Weights that are not normalised are at most e^20, where the paper bounds
-none.
+none. Initial weights are torch's own; the published ones (rail-berkeley/rlkit, rlkit/torch/networks/mlp.py) are
+`network.init=fan_in network.last_layer_scale=3e-3 network.policy_last_layer_scale=1e-3`, but for biases, which are 0
+there.
 
 Shape suffixes: B batch, A action.
 """

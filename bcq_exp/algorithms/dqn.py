@@ -1,8 +1,9 @@
 """DQN (doi:10.1038/nature14236) and double DQN (arXiv:1509.06461) on a fixed dataset.
 
 Initial weights are torch's own. The published code for Atari (google-research/batch_rl, multi_head/atari_helpers.py)
-draws those of DQN by Glorot's rule and those of `qrdqn`, `rem` and `discrete_cql` by variance scaling (1 / sqrt 3,
-fan-in, uniform), with biases of 0.
+draws those of DQN by Glorot's rule, which is not offered, and those of `qrdqn`, `rem` and `discrete_cql` by variance
+scaling (`network.init=variance_scaling`). Departure: its convolutions are padded, so that heads see 7,744 features of
+an image of 84 x 84 pixels; here they are 3,136, as in the paper.
 
 Shape suffixes: N values of an action (quantiles, heads), B batch, A number of actions.
 """

@@ -2,7 +2,8 @@
 
 The order, the twin critics and the policy (one deviation for all states, a mean within the bounds) are the published
 code's; so is a cosine of the policy's rate over 1e6 updates (`algorithm.optimizers.policy.lr_decay=cosine`), which is
-no default here. Departure: on Adroit and Kitchen the published policy has dropout; here it has none.
+no default here. There all initial weights are orthogonal (`network.init=orthogonal`), and on Adroit and Kitchen the
+policy has dropout (`network.dropout=0.1`); neither is a default here.
 
 Shape suffix: B batch.
 """

@@ -6,7 +6,8 @@ published code, a row behind which an episode was cut, so that no next action is
 terminal row does. In the actor's loss Q is the smaller of both critics and is divided by the mean of |Q|, and squared
 distances are sums over the action's dimensions, as the published code has them.
 
-Departures: initial weights are torch's own; targets follow the networks that this update has left.
+Departures: initial weights are torch's own, where the published last layers are small (`network.last_layer_scale=3e-3
+network.policy_last_layer_scale=1e-3`) and other biases 0.1; targets follow the networks that this update has left.
 
 Shape suffixes: B batch, A action.
 """
