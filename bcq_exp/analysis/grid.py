@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 LATEX = {
@@ -13,6 +14,7 @@ LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "<": r"$<$", ">": r"$>$",
 }  # fmt: skip
 
+WIDTH = 160  # columns of tables where there is no terminal
 WIDEST_WORD = 32  # of a row's name, that the terminal does not break
 
 
@@ -71,3 +73,9 @@ class Grid:
 def escaped(text: str) -> str:
     """A text with LaTeX's own characters written out."""
     return "".join(LATEX.get(character, character) for character in text)
+
+
+def console() -> Console:
+    """The console for tables: as wide as the terminal, or wide enough where there is none."""
+    found = Console()
+    return found if found.is_terminal else Console(width=WIDTH)

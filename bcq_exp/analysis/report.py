@@ -4,9 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from bcq_exp.analysis.figures import plot
+from bcq_exp.analysis.grid import console
 from bcq_exp.analysis.page import default_title, page
 from bcq_exp.analysis.results import Result, read_results
 from bcq_exp.analysis.results_file import read_results_file, write_results
@@ -17,7 +16,6 @@ CURVES, RESULTS, PAGE = ("learning_curves.png", "learning_curves.svg"), "results
 TABLES = ("tables.csv", "tables.md", "tables.tex")
 FILES = (*CURVES, RESULTS, *TABLES, PAGE)
 """All that a report writes, into the first directory."""
-WIDTH = 140  # columns of the tables where there is no terminal
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +32,11 @@ def present(directories: Sequence[Path], others: Sequence[Path] = ()) -> None:
         OSError: a file cannot be read or written.
     """
     results, first = read_results(directories), directories[0]
-    console = Console() if Console().is_terminal else Console(width=WIDTH)
+    terminal = console()
     compared = [*results, *(result for path in others for result in read_results_file(path))]
     grids = tables(compared)
     for grid in grids:
-        console.print(grid.terminal())
+        terminal.print(grid.terminal())
     for name in CURVES:
         plot(compared, first / name)
     write_results(results, first / RESULTS)
@@ -52,7 +50,7 @@ def present(directories: Sequence[Path], others: Sequence[Path] = ()) -> None:
         with replacing(first / name) as partial:
             partial.write_text(text, encoding="utf-8")
     for line in [f"report:           {first / PAGE}", *places(results, directories)]:
-        console.print(line, soft_wrap=True)
+        terminal.print(line, soft_wrap=True)
 
 
 def places(results: Sequence[Result], directories: Sequence[Path]) -> list[str]:

@@ -6,11 +6,10 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
+from bcq_exp.analysis.grid import console
 from experiments.parity.report import compare_all, grid, markdown, without_reference
 
-WIDTH = 180  # columns of the table where there is no terminal
 ABOUT = """\
 The same weights, minibatches and random numbers were given to the code of each algorithm's authors, or of another
 library where theirs cannot be run, and to ours: networks of two small hidden layers, four rows a minibatch, ten
@@ -26,11 +25,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.parity", description=__doc__)
     parser.add_argument("--write", type=Path, metavar="FILE", help="also write the report there, as Markdown")
     options = parser.parse_args()
-    console = Console() if Console().is_terminal else Console(width=WIDTH)
+    terminal = console()
     torch.set_num_threads(1)
     comparisons = compare_all()
-    console.print(grid(comparisons).terminal())
-    console.print(without_reference().terminal())
+    terminal.print(grid(comparisons).terminal())
+    terminal.print(without_reference().terminal())
     if options.write is not None:
         command = f"    python -m experiments.parity --write {options.write}\n"
         made = f"torch {torch.__version__}, {date.today():%B %Y}.\n"

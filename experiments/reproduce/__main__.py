@@ -1,0 +1,146 @@
+"""Reproduce a paper's table: `python -m experiments.reproduce table=discrete-bcq budget=smoke`.
+
+Makes the data, trains every algorithm and seed, and prints the table beside the published figures, with a verdict a
+criterion. The same command goes on where it was stopped. `write=true` keeps results and page in the table's folder;
+budgets other than smoke then need criteria that are committed.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from bcq_exp.analysis.comparison import compare
+from bcq_exp.analysis.figures import plot
+from bcq_exp.analysis.grid import Grid, console
+from bcq_exp.analysis.results import Result, read_results
+from bcq_exp.analysis.results_file import write_results
+from bcq_exp.io.files import read_json, write_json
+from experiments.reproduce.criteria import judge
+from experiments.reproduce.figures import Scale, Score, published
+from experiments.reproduce.page import figures_grid, page, verdicts_grid
+from experiments.reproduce.protocol import BEHAVIOUR, EXPERIMENTS, FILE, Budget, Protocol, names, read_protocol
+from experiments.reproduce.training import Cell, cells, train
+
+KEYS = {"table": "", "budget": "smoke", "folder": "outputs/reproduce", "write": "false"}
+SECONDS = "seconds.json"  # of wall time, by dataset and algorithm; in the folder of a budget
+
+
+def main() -> None:
+    """Run the whole protocol."""
+    epilog = f"Tables: {', '.join(names())}. Keys and their defaults: {' '.join(f'{k}={v}' for k, v in KEYS.items())}"
+    parser = argparse.ArgumentParser(prog="python -m experiments.reproduce", description=__doc__, epilog=epilog)
+    parser.add_argument("words", nargs="+", metavar="KEY=VALUE")
+    try:
+        reproduce(parser.parse_args().words)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def reproduce(words: Sequence[str]) -> None:
+    """Train, judge and print.
+
+    Raises:
+        ValueError: a key or value is not allowed, or a command has failed.
+    """
+    given = dict(word.partition("=")[::2] for word in words)
+    if unknown := given.keys() - KEYS.keys():
+        raise ValueError(f"{', '.join(sorted(unknown))}: there is no such key; allowed: {', '.join(KEYS)}")
+    keys = {**KEYS, **given}
+    protocol = read_protocol(keys["table"])
+    if keys["budget"] not in protocol.budgets:
+        raise ValueError(f"budget={keys['budget']}: {protocol.name} has {', '.join(protocol.budgets)}")
+    budget, folder = protocol.budgets[keys["budget"]], Path(keys["folder"]) / protocol.name / keys["budget"]
+    is_kept = keys["write"] == "true"
+    if is_kept and keys["budget"] != "smoke":
+        check_committed(protocol)
+    terminal, planned = console(), list(cells(protocol, budget, folder))
+    terminal.print(
+        f"{protocol.title}: {len(planned)} sweeps of {budget.seeds} seeds, about {budget.hours:g} h on two cores"
+    )
+    for cell in planned:
+        timed(cell, folder)
+    results = {cell: read_results([cell.folder]) for cell in planned}
+    grids, verdicts = tables(protocol, budget, results)
+    for grid in (*grids, verdicts):
+        terminal.print(grid.terminal())
+    if is_kept:
+        keep(protocol, keys["budget"], results, grids, verdicts, folder)
+
+
+def check_committed(protocol: Protocol) -> None:
+    """Raise ValueError where the protocol, with its criteria, has changes that are not committed."""
+    path = EXPERIMENTS / protocol.name.replace("-", "_") / FILE
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", str(path)], capture_output=True, text=True, cwd=EXPERIMENTS
+    )
+    if changed.returncode or changed.stdout.strip():
+        raise ValueError(f"{path} is not committed as it is: criteria are written before the runs; commit it first")
+
+
+def timed(cell: Cell, folder: Path) -> None:
+    """Train a sweep, and add its seconds to those of earlier starts."""
+    if cell.has_ended:
+        return
+    start, path = time.monotonic(), folder / SECONDS
+    try:
+        train(cell)
+    finally:
+        before = read_json(path) if path.is_file() else {}
+        key = f"{cell.dataset} {cell.algorithm}"
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, {**before, key: before.get(key, 0.0) + time.monotonic() - start})
+
+
+def tables(protocol: Protocol, budget: Budget, results: dict[Cell, list[Result]]) -> tuple[list[Grid], Grid]:
+    """The figures of each dataset, and the verdicts."""
+    paper, grids, scores = published(protocol), [], dict[str, dict[str, Score]]()
+    for dataset in budget.datasets:
+        scale = Scale(protocol.datasets[dataset].get("typed", [f"dataset={dataset}"]))
+        found = {cell.algorithm: runs for cell, runs in results.items() if cell.dataset == dataset}
+        rows = {algorithm: compare(runs)[0].rows[0] for algorithm, runs in found.items()}
+        behaviour = float(next(iter(found.values()))[0].summary["behaviour_return"])
+        of_rows = {algorithm: scale.of(row) for algorithm, row in rows.items()}
+        scores[dataset] = {algorithm: score for algorithm, score in of_rows.items() if score is not None}
+        scores[dataset][BEHAVIOUR] = Score(scale.score(behaviour), float("nan"), ())
+        grids.append(figures_grid(dataset, rows, scores[dataset], paper, behaviour))
+    verdicts = [
+        judge(criterion, dataset, scores.get(dataset, {}), budget)
+        for criterion in protocol.criteria
+        for dataset in criterion.datasets
+    ]
+    return grids, verdicts_grid(verdicts)
+
+
+def keep(
+    protocol: Protocol,
+    name: str,
+    results: dict[Cell, list[Result]],
+    grids: Sequence[Grid],
+    verdicts: Grid,
+    folder: Path,
+) -> None:
+    """Write results, curves and page into the table's folder."""
+    place = EXPERIMENTS / protocol.name.replace("-", "_") / name
+    place.mkdir(exist_ok=True)
+    everything = [result for runs in results.values() for result in runs]
+    write_results(everything, place / "results.csv")
+    plot(everything, place / "curves.svg")
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=EXPERIMENTS)
+    seconds = read_json(folder / SECONDS)
+    facts = {
+        "command": f"`python -m experiments.reproduce table={protocol.name} budget={name} write=true`",
+        "seeds": f"0 to {protocol.budgets[name].seeds - 1}",
+        "wall time": f"{sum(seconds.values()) / 3600:.1f} h of training and evaluation",
+        "finished": f"{date.today()}, at revision {revision.stdout.strip()}",
+    }
+    text = page(protocol, name, protocol.budgets[name], grids, verdicts, facts)
+    (place / "README.md").write_text(text, encoding="utf-8")
+    print(f"written: {place}")
+
+
+if __name__ == "__main__":
+    main()

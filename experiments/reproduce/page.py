@@ -1,0 +1,86 @@
+"""The page of a table: what the paper did, our figures beside the published ones, and a verdict a criterion."""
+
+from collections.abc import Mapping, Sequence
+
+from bcq_exp.analysis.comparison import Row
+from bcq_exp.analysis.grid import Grid
+from bcq_exp.analysis.statistics import interval
+from bcq_exp.analysis.tables import with_spread
+from experiments.reproduce.criteria import Verdict
+from experiments.reproduce.figures import Published, Score
+from experiments.reproduce.protocol import Budget, Protocol
+
+
+def figures_grid(
+    dataset: str,
+    rows: Mapping[str, Row],
+    scores: Mapping[str, Score],
+    published: Mapping[tuple[str, str], Published],
+    behaviour: float,
+) -> Grid:
+    """Our returns beside the published ones, a row an algorithm in the protocol's order."""
+    lines = []
+    for algorithm, row in rows.items():
+        paper = published.get((dataset, algorithm))
+        last, std = interval(row.lasts)[:2] if row.finished else (float("nan"), float("nan"))
+        lines.append(
+            (
+                algorithm,
+                row.status,
+                with_spread(last, std) if row.finished else "-",
+                with_spread(*interval(row.finals)[:2]) if row.finished else "-",
+                f"{scores[algorithm].mean:.1f} ± {scores[algorithm].half:.1f}" if algorithm in scores else "-",
+                "-" if paper is None else with_spread(paper.mean, float("nan") if paper.std is None else paper.std),
+                "-" if paper is None else paper.status,
+            )
+        )
+    header = ("algorithm", "seeds", "last 10 ± std", "final ± std", "score ± 95 %", "published ± std", "read by")
+    return Grid(dataset, header, lines, f"mean return of the behaviour: {behaviour:.1f}")
+
+
+def verdicts_grid(verdicts: Sequence[Verdict]) -> Grid:
+    """A row a criterion and dataset."""
+    rows = [
+        (
+            verdict.criterion.says,
+            verdict.dataset,
+            cell(verdict.score),
+            cell(verdict.other),
+            verdict.outcome,
+        )
+        for verdict in verdicts
+    ]
+    header = ("criterion", "dataset", "score ± 95 %", "compared with", "verdict")
+    return Grid("Criteria, written before the runs", header, rows)
+
+
+def cell(score: Score | None) -> str:
+    """A score with half of its interval."""
+    return "-" if score is None else with_spread(score.mean, score.half)
+
+
+def page(
+    protocol: Protocol, name: str, budget: Budget, grids: Sequence[Grid], verdicts: Grid, facts: Mapping[str, str]
+) -> str:
+    """The page in Markdown.
+
+    Args:
+        protocol: of the table.
+        name: of the budget.
+        budget: that was run.
+        grids: figures, one a dataset.
+        verdicts: of the criteria.
+        facts: of the runs: command, wall time, revision.
+    """
+    parts = [
+        f"# {protocol.title}",
+        protocol.about.strip(),
+        f"## Budget `{name}`",
+        budget.changes.strip(),
+        "\n".join(f"- {key}: {value}" for key, value in facts.items()),
+        verdicts.markdown().replace("### ", "## ", 1).strip(),
+        "## Figures",
+        *(grid.markdown().strip() for grid in grids),
+        "![Learning curves](curves.svg)",
+    ]
+    return "\n\n".join(parts) + "\n"
