@@ -8,12 +8,14 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bcq_exp.algorithms import REGISTRY
+from bcq_exp.data.formats import d4rl
 from bcq_exp.io.summary import SUMMARY, read_summary
 from bcq_exp.training.config import check
-from cases import composed
+from cases import composed, write_datasets
 from experiments.ablations.forms import FORMS
 from experiments.reproduce.__main__ import reproduce
 from experiments.reproduce.criteria import NO_REFERENCE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, judge
@@ -106,6 +108,14 @@ def test_published_figures_are_found_by_the_names_of_the_paper() -> None:
     assert (figure.mean, figure.std, figure.num_seeds, figure.status) == (16.1, 17.8, 5, "digitised")
 
 
+def test_sources_of_one_table_are_columns_of_their_own() -> None:
+    found = published(read_protocol("d4rl"))
+    old, new = found["hopper-medium-v0", "bcq"], found["hopper-medium-v2", "td3_bc"]
+    assert {name: figure.mean for name, figure in old.items()} == {"D4RL, Table 1": 54.5, "d3rlpy, final": 52.5}
+    assert old["d3rlpy, final"].std == pytest.approx(22.8 * (10 / 9) ** 0.5)  # printed over n
+    assert {name: figure.mean for name, figure in new.items()} == {"robomimic": 61.0}
+
+
 def test_random_play_is_0_and_the_best_is_100() -> None:
     scale = Scale(check(composed("dataset=cartpole-noisy")).dataset)
     assert scale.score(22.69) == pytest.approx(0)
@@ -146,3 +156,22 @@ def test_a_swept_key_has_rows_of_its_own_beside_a_form_that_is_wrong(tmp_path: P
     names = ["lmbda=0.0", "lmbda=0.5", "lmbda=0.75", "lmbda=1.0", "bcq_unperturbed"]
     assert re.findall(r"^ +(\S+) +1 +-\d", done.stdout, re.MULTILINE) == names
     assert {read_summary(path.parent)["algorithm"] for path in tmp_path.rglob(SUMMARY)} == {"bcq", "bcq_unperturbed"}
+
+
+def test_d4rl_runs_on_a_file_in_its_layout_and_starts_nothing_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    monkeypatch.setattr(d4rl, "BASE_URL", "http://127.0.0.1:9/")  # nothing answers there
+    with pytest.raises(ValueError, match=r"hopper_medium-v2\.hdf5 is not in .*put it at"):
+        reproduce(["table=d4rl", f"folder={tmp_path / 'runs'}"])
+    assert not (tmp_path / "runs").exists()
+    rng, rows = np.random.default_rng(0), 200
+    columns = {"observations": rng.normal(size=(rows, 11)), "actions": rng.uniform(-1, 1, (rows, 3))}
+    columns |= {"rewards": rng.normal(size=rows), "terminals": np.arange(rows) % 50 == 49, "timeouts": np.zeros(rows)}
+    write_datasets(tmp_path / "hopper_medium-v2.hdf5", columns)
+    done = run("d4rl", tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"bcq +1 .* 63\.9 \(verified-file\)", done.stdout)  # robomimic's figure
+    assert re.search(r"within 15 points of robomimic +hopper-medium-v2 .* 63\.9 +(not )?reproduced", done.stdout)
+    assert re.search(r"AntMaze and Kitchen.* kitchen-mixed-v0 +- +- +not run at this budget", done.stdout)
