@@ -150,12 +150,21 @@ def test_the_smallest_budget_runs_whole_and_again_at_once(tmp_path: Path) -> Non
     assert again.stderr == ""  # nothing is trained
 
 
-def test_a_swept_key_has_rows_of_its_own_beside_a_form_that_is_wrong(tmp_path: Path) -> None:
+def test_a_swept_key_has_rows_and_a_picture_beside_a_form_that_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = run("ablations", tmp_path)
     assert done.returncode == 0, done.stderr
     names = ["lmbda=0.0", "lmbda=0.5", "lmbda=0.75", "lmbda=1.0", "bcq_unperturbed"]
     assert re.findall(r"^ +(\S+) +1 +-\d", done.stdout, re.MULTILINE) == names
     assert {read_summary(path.parent)["algorithm"] for path in tmp_path.rglob(SUMMARY)} == {"bcq", "bcq_unperturbed"}
+    monkeypatch.setattr("experiments.reproduce.__main__.EXPERIMENTS", tmp_path)
+    reproduce(["table=ablations", f"folder={tmp_path}", "write=true"])
+    page = (tmp_path / "ablations" / "smoke" / "README.md").read_text()
+    pictures = re.findall(r"^!\[.*\]\((.*)\)$", page, re.MULTILINE)
+    assert pictures == ["curves-pendulum-noisy.svg", "sensitivity-pendulum-noisy-bcq-lmbda.svg"]
+    drawn = [(tmp_path / "ablations" / "smoke" / name).read_text() for name in pictures]
+    assert all("<!-- lmbda -->" in svg or "lmbda=0.5" in svg for svg in drawn)  # texts of the axis and the legend
 
 
 def test_d4rl_runs_on_a_file_in_its_layout_and_starts_nothing_without_one(
