@@ -53,6 +53,14 @@ class DatasetConfig(ABC):
         """
         return {}
 
+    def fetch(self) -> None:
+        """Bring the files of the dataset onto this machine, where it is a downloaded one.
+
+        Raises:
+            ValueError: a file is not there and cannot be downloaded.
+        """
+        return
+
     @abstractmethod
     def read(self, *, allow_code_change: bool = False) -> Transitions:
         """Read the dataset as it was recorded, without preprocessing.

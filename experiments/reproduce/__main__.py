@@ -13,16 +13,20 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from bcq_exp.analysis.comparison import compare
-from bcq_exp.analysis.figures import plot
+from omegaconf import OmegaConf
+
+from bcq_exp.analysis.comparison import Row, compare
+from bcq_exp.analysis.figures import learning_curves, sensitivity
 from bcq_exp.analysis.grid import Grid, console
 from bcq_exp.analysis.results import Result, read_results
 from bcq_exp.analysis.results_file import write_results
 from bcq_exp.io.files import read_json, write_json
+from bcq_exp.training.datasets import checked_dataset
+from experiments.benchmark.cases import composed
 from experiments.reproduce.criteria import judge
 from experiments.reproduce.figures import Scale, Score, published
 from experiments.reproduce.page import figures_grid, page, verdicts_grid
-from experiments.reproduce.protocol import BEHAVIOUR, EXPERIMENTS, FILE, Budget, Protocol, names, read_protocol
+from experiments.reproduce.protocol import BEHAVIOUR, EXPERIMENTS, FILE, Budget, Data, Protocol, names, read_protocol
 from experiments.reproduce.training import Cell, cells, train
 
 KEYS = {"table": "", "budget": "smoke", "folder": "outputs/reproduce", "write": "false"}
@@ -57,6 +61,7 @@ def reproduce(words: Sequence[str]) -> None:
     is_kept = keys["write"] == "true"
     if is_kept and keys["budget"] != "smoke":
         check_committed(protocol)
+    scales = {name: ready(protocol.datasets[name]) for name in budget.datasets}
     terminal, planned = console(), list(cells(protocol, budget, folder))
     terminal.print(
         f"{protocol.title}: {len(planned)} sweeps of {budget.seeds} seeds, about {budget.hours:g} h on two cores"
@@ -64,7 +69,7 @@ def reproduce(words: Sequence[str]) -> None:
     for cell in planned:
         timed(cell, folder)
     results = {cell: read_results([cell.folder]) for cell in planned}
-    grids, verdicts = tables(protocol, budget, results)
+    grids, verdicts = tables(protocol, budget, scales, results)
     for grid in (*grids, verdicts):
         terminal.print(grid.terminal())
     if is_kept:
@@ -81,6 +86,14 @@ def check_committed(protocol: Protocol) -> None:
         raise ValueError(f"{path} is not committed as it is: criteria are written before the runs; commit it first")
 
 
+def ready(data: Data) -> Scale:
+    """The scale of a dataset, once it is checked and its files are in place; raises ValueError where they cannot be."""
+    dataset = checked_dataset(OmegaConf.create(composed(*data.typed)))
+    scale = Scale(dataset)
+    dataset.fetch()
+    return scale
+
+
 def timed(cell: Cell, folder: Path) -> None:
     """Train a sweep, and add its seconds to those of earlier starts."""
     if cell.has_ended:
@@ -95,24 +108,34 @@ def timed(cell: Cell, folder: Path) -> None:
         write_json(path, {**before, key: before.get(key, 0.0) + time.monotonic() - start})
 
 
-def tables(protocol: Protocol, budget: Budget, results: dict[Cell, list[Result]]) -> tuple[list[Grid], Grid]:
+def tables(
+    protocol: Protocol, budget: Budget, scales: dict[str, Scale], results: dict[Cell, list[Result]]
+) -> tuple[list[Grid], Grid]:
     """The figures of each dataset, and the verdicts."""
     paper, grids, scores = published(protocol), [], dict[str, dict[str, Score]]()
-    for dataset in budget.datasets:
-        scale = Scale(protocol.datasets[dataset].get("typed", [f"dataset={dataset}"]))
-        found = {cell.algorithm: runs for cell, runs in results.items() if cell.dataset == dataset}
-        rows = {algorithm: compare(runs)[0].rows[0] for algorithm, runs in found.items()}
+    for dataset, scale in scales.items():
+        found = {cell: runs for cell, runs in results.items() if cell.dataset == dataset}
+        rows = {name: row for cell, runs in found.items() for name, row in named_rows(protocol, cell, runs).items()}
         behaviour = float(next(iter(found.values()))[0].summary["behaviour_return"])
-        of_rows = {algorithm: scale.of(row) for algorithm, row in rows.items()}
-        scores[dataset] = {algorithm: score for algorithm, score in of_rows.items() if score is not None}
+        of_rows = {name: scale.of(row) for name, row in rows.items()}
+        scores[dataset] = {name: score for name, score in of_rows.items() if score is not None}
         scores[dataset][BEHAVIOUR] = Score(scale.score(behaviour), float("nan"), ())
         grids.append(figures_grid(dataset, rows, scores[dataset], paper, behaviour))
-    verdicts = [
-        judge(criterion, dataset, scores.get(dataset, {}), budget)
-        for criterion in protocol.criteria
-        for dataset in criterion.datasets
-    ]
+    verdicts = []
+    for criterion in protocol.criteria:
+        for dataset in criterion.datasets:
+            held = paper.get((dataset, criterion.algorithm), {})
+            references = {reference.name: held.get(reference.name) for reference in protocol.references}
+            ran = protocol.rows(budget, dataset)
+            verdicts.append(judge(criterion, dataset, scores.get(dataset, {}), ran, references))
     return grids, verdicts_grid(verdicts)
+
+
+def named_rows(protocol: Protocol, cell: Cell, runs: list[Result]) -> dict[str, Row]:
+    """The rows of a sweep by their names in the table, in the protocol's order."""
+    learner = protocol.algorithms[cell.algorithm]
+    found = {learner.row(cell.algorithm, row.settings): row for row in compare(runs)[0].rows}
+    return {name: found[name] for name in learner.rows(cell.algorithm)}
 
 
 def keep(
@@ -123,12 +146,17 @@ def keep(
     verdicts: Grid,
     folder: Path,
 ) -> None:
-    """Write results, curves and page into the table's folder."""
+    """Write results, figures and page into the table's folder."""
     place = EXPERIMENTS / protocol.name.replace("-", "_") / name
     place.mkdir(exist_ok=True)
     everything = [result for runs in results.values() for result in runs]
     write_results(everything, place / "results.csv")
-    plot(everything, place / "curves.svg")
+    pictures = {f"curves-{comparison.dataset}.svg": learning_curves([comparison]) for comparison in compare(everything)}
+    for cell, runs in results.items():
+        for picture in sensitivity(compare(runs)[0]):
+            pictures[f"sensitivity-{cell.dataset}-{cell.algorithm}.svg"] = picture
+    for file, picture in pictures.items():
+        picture.savefig(place / file)
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=EXPERIMENTS)
     seconds = read_json(folder / SECONDS)
     facts = {
@@ -137,7 +165,7 @@ def keep(
         "wall time": f"{sum(seconds.values()) / 3600:.1f} h of training and evaluation",
         "finished": f"{date.today()}, at revision {revision.stdout.strip()}",
     }
-    text = page(protocol, name, protocol.budgets[name], grids, verdicts, facts)
+    text = page(protocol, name, protocol.budgets[name], grids, verdicts, facts, list(pictures))
     (place / "README.md").write_text(text, encoding="utf-8")
     print(f"written: {place}")
 

@@ -1,12 +1,13 @@
 """Verdicts on what a paper claims."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from experiments.reproduce.figures import Score
-from experiments.reproduce.protocol import Budget, Criterion
+from experiments.reproduce.figures import Published, Score
+from experiments.reproduce.protocol import BEHAVIOUR, Criterion
 
-REPRODUCED, NOT_REPRODUCED, NOT_RUN = "reproduced", "not reproduced", "not run at this budget"
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+NOT_RUN, NO_REFERENCE = "not run at this budget", "no reference"
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,29 @@ class Verdict:
     other: Score | None = None
 
 
-def judge(criterion: Criterion, dataset: str, scores: Mapping[str, Score], budget: Budget) -> Verdict:
+def judge(
+    criterion: Criterion,
+    dataset: str,
+    scores: Mapping[str, Score],
+    rows: Collection[str],
+    references: Mapping[str, Published | None],
+) -> Verdict:
     """The verdict on one dataset.
 
     Args:
         criterion: about this dataset.
         dataset: its name.
-        scores: by algorithm, and of the behaviour.
-        budget: that was run.
+        scores: by row, and of the behaviour.
+        rows: that the budget makes on the dataset.
+        references: what each holds for the criterion's algorithm, by name; None where it holds nothing.
     """
-    ran = {*budget.algorithms, "behaviour"}
-    if dataset not in budget.datasets or not {criterion.algorithm, criterion.other} <= ran:
+    if criterion.algorithm not in rows or criterion.other not in {*rows, BEHAVIOUR, *references}:
         return Verdict(criterion, dataset, NOT_RUN)
+    if criterion.other in references:
+        paper = references[criterion.other]
+        if paper is None:
+            return Verdict(criterion, dataset, NO_REFERENCE, scores.get(criterion.algorithm))
+        scores = {**scores, criterion.other: Score(paper.mean, float("nan"), ())}
     score, other = scores.get(criterion.algorithm), scores.get(criterion.other)
     if score is None or other is None:  # every run has failed
         return Verdict(criterion, dataset, NOT_REPRODUCED, score, other)

@@ -3,12 +3,13 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from bcq_exp.analysis.comparison import Row
 from bcq_exp.analysis.statistics import interval, sample_deviation
+from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.envs.environments import normalized_score
-from experiments.benchmark.cases import composed
 from experiments.reproduce.protocol import EXPERIMENTS, Protocol
 
 REFERENCES = EXPERIMENTS / "reproduce" / "reference_results.csv"
@@ -25,26 +26,26 @@ class Published:
     status: str
 
 
-def published(protocol: Protocol, path: Path = REFERENCES) -> dict[tuple[str, str], Published]:
-    """The figures that the protocol's reference holds, by names of dataset and algorithm."""
-    if not protocol.reference:
-        return {}
+def published(protocol: Protocol, path: Path = REFERENCES) -> dict[tuple[str, str], dict[str, Published]]:
+    """The figures that the protocol's references hold, by names of dataset and algorithm, each by its reference's."""
     with path.open(newline="", encoding="utf-8") as file:
-        rows = [
-            row for row in csv.DictReader(file) if all(row[key] == value for key, value in protocol.reference.items())
-        ]
-    by_name = {(row["env"], row["dataset"], row["algorithm"]): row for row in rows}
-    found = {}
-    for dataset, of_dataset in protocol.datasets.items():
-        for algorithm, of_algorithm in protocol.algorithms.items():
-            row = by_name.get((of_dataset.get("env"), of_dataset.get("dataset"), of_algorithm.get("reference")))
-            if row is not None:
-                found[dataset, algorithm] = _published(row)
+        rows = list(csv.DictReader(file))
+    found: dict[tuple[str, str], dict[str, Published]] = {}
+    for reference in protocol.references:
+        by_name = {
+            (row["env"], row["dataset"], row["algorithm"]): row
+            for row in rows
+            if (row["source"], row["table"], row["metric"]) == (reference.source, reference.table, reference.metric)
+        }
+        for (dataset, data), (algorithm, learner) in product(protocol.datasets.items(), protocol.algorithms.items()):
+            for names in product(data.published, learner.published):
+                if row := by_name.get((data.env, *names)):
+                    found.setdefault((dataset, algorithm), {})[reference.name] = _published(row)
     return found
 
 
 def _published(row: dict[str, str]) -> Published:
-    std, num = (float(row["std"]) if row["std"] else None), (int(row["seeds"]) if row["seeds"] else None)
+    std, num = (float(row["std"]) if row["std"] else None), (int(row["seeds"]) if row["seeds"].isdigit() else None)
     if std is not None and num is not None and row["source"] in DEVIATION_OVER_N:
         std = sample_deviation(std, num)
     return Published(float(row["mean"]), std, num, row["status"])
@@ -63,12 +64,13 @@ class Scale:
     """The normalised scale of a dataset: 0 is random play.
 
     Args:
-        words: that choose the dataset.
+        dataset: with both references.
     """
 
-    def __init__(self, words: Sequence[str]) -> None:
-        dataset = composed(*words)["dataset"]
-        self.low, self.high = float(dataset["ref_min"]), float(dataset["ref_max"])
+    def __init__(self, dataset: DatasetConfig) -> None:
+        if dataset.ref_min is None or dataset.ref_max is None:
+            raise ValueError(f"{dataset.name}: dataset.ref_min and ref_max are null; criteria need both")
+        self.low, self.high = dataset.ref_min, dataset.ref_max
 
     def score(self, value: float) -> float:
         """The normalised score of a return."""

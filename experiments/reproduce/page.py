@@ -1,6 +1,7 @@
 """The page of a table: what the paper did, our figures beside the published ones, and a verdict a criterion."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from bcq_exp.analysis.comparison import Row
 from bcq_exp.analysis.grid import Grid
@@ -15,27 +16,32 @@ def figures_grid(
     dataset: str,
     rows: Mapping[str, Row],
     scores: Mapping[str, Score],
-    published: Mapping[tuple[str, str], Published],
+    published: Mapping[tuple[str, str], Mapping[str, Published]],
     behaviour: float,
 ) -> Grid:
-    """Our returns beside the published ones, a row an algorithm in the protocol's order."""
+    """Our returns beside the published figures, a row an algorithm or a setting in the protocol's order."""
+    papers = {row: published.get((dataset, row), {}) for row in rows}
+    columns = list(dict.fromkeys(name for paper in papers.values() for name in paper))
     lines = []
-    for algorithm, row in rows.items():
-        paper = published.get((dataset, algorithm))
-        last, std = interval(row.lasts)[:2] if row.finished else (float("nan"), float("nan"))
+    for name, row in rows.items():
+        paper, is_finished = papers[name], bool(row.finished)
         lines.append(
             (
-                algorithm,
+                name,
                 row.status,
-                with_spread(last, std) if row.finished else "-",
-                with_spread(*interval(row.finals)[:2]) if row.finished else "-",
-                f"{scores[algorithm].mean:.1f} ± {scores[algorithm].half:.1f}" if algorithm in scores else "-",
-                "-" if paper is None else with_spread(paper.mean, float("nan") if paper.std is None else paper.std),
-                "-" if paper is None else paper.status,
+                with_spread(*interval(row.lasts)[:2]) if is_finished else "-",
+                with_spread(*interval(row.finals)[:2]) if is_finished else "-",
+                cell(scores.get(name)),
+                *(figure(paper[column]) if column in paper else "-" for column in columns),
             )
         )
-    header = ("algorithm", "seeds", "last 10 ± std", "final ± std", "score ± 95 %", "published ± std", "read by")
+    header = ("algorithm", "seeds", "last 10 ± std", "final ± std", "score ± 95 %", *columns)
     return Grid(dataset, header, lines, f"mean return of the behaviour: {behaviour:.1f}")
+
+
+def figure(paper: Published) -> str:
+    """A published figure with its deviation, where one is printed, and how it was read."""
+    return f"{with_spread(paper.mean, float('nan') if paper.std is None else paper.std)} ({paper.status})"
 
 
 def verdicts_grid(verdicts: Sequence[Verdict]) -> Grid:
@@ -60,7 +66,13 @@ def cell(score: Score | None) -> str:
 
 
 def page(
-    protocol: Protocol, name: str, budget: Budget, grids: Sequence[Grid], verdicts: Grid, facts: Mapping[str, str]
+    protocol: Protocol,
+    name: str,
+    budget: Budget,
+    grids: Sequence[Grid],
+    verdicts: Grid,
+    facts: Mapping[str, str],
+    pictures: Sequence[str],
 ) -> str:
     """The page in Markdown.
 
@@ -71,6 +83,7 @@ def page(
         grids: figures, one a dataset.
         verdicts: of the criteria.
         facts: of the runs: command, wall time, revision.
+        pictures: names of files beside the page.
     """
     parts = [
         f"# {protocol.title}",
@@ -81,6 +94,6 @@ def page(
         verdicts.markdown().replace("### ", "## ", 1).strip(),
         "## Figures",
         *(grid.markdown().strip() for grid in grids),
-        "![Learning curves](curves.svg)",
+        *(f"![{Path(name).stem}]({name})" for name in pictures),
     ]
     return "\n\n".join(parts) + "\n"

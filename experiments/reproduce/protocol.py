@@ -1,7 +1,8 @@
 """The protocol of a paper's table, read from its folder: what is trained, by which budget, and what must come out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,63 @@ BEHAVIOUR, RELATIONS = "behaviour", ("above", "below", "level")
 
 
 @dataclass(frozen=True)
+class Reference:
+    """A column of published figures.
+
+    Args:
+        name: of the column.
+        source, table, metric: as `reference_results.csv` has them.
+    """
+
+    name: str
+    source: str
+    table: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset of a table.
+
+    Args:
+        typed: words that choose it.
+        env, published: its names in the published figures; several sources may have several.
+    """
+
+    typed: list[str]
+    env: str = ""
+    published: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What is trained on a dataset: an algorithm with its settings, or a sweep over keys, a row a setting.
+
+    Args:
+        typed: words that choose it.
+        published: its names in the published figures.
+        sweep: values by key; they are combined in full.
+        datasets: that it is for; empty: all.
+        module: the entry point that trains it.
+    """
+
+    typed: list[str]
+    published: Collection[str] = ()
+    sweep: Mapping[str, list[Any]] = field(default_factory=dict)
+    datasets: Collection[str] = ()
+    module: str = "bcq_exp.train"
+
+    def rows(self, name: str) -> list[str]:
+        """Names of its rows: its own, or each setting's, such as `lmbda=0.5`."""
+        settings = [dict(zip(self.sweep, values, strict=True)) for values in product(*self.sweep.values())]
+        return [self.row(name, setting) for setting in settings]
+
+    def row(self, name: str, setting: Mapping[str, Any]) -> str:
+        """The name of a setting's row; the setting may have other keys too."""
+        return " ".join(f"{key.rpartition('.')[2]}={setting[key]}" for key in self.sweep) or name
+
+
+@dataclass(frozen=True)
 class Budget:
     """What one size of a protocol runs.
 
@@ -21,7 +79,7 @@ class Budget:
         seeds: number of them, from 0.
         typed: words of every command.
         datasets: names of the protocol's.
-        algorithms: names of the protocol's.
+        algorithms: names of the protocol's learners.
         changes: what it does otherwise than the paper, in words.
     """
 
@@ -40,9 +98,9 @@ class Criterion:
     Args:
         says: in words.
         datasets: that it is about.
-        algorithm: whose score is judged: the mean over seeds of the last ten evaluations.
+        algorithm: the row whose score is judged: the mean over seeds of the last ten evaluations.
         relation: `above` share times the other's score, `below` it, or `level`: within `margin` points of it.
-        other: an algorithm, or the behaviour.
+        other: a row, the behaviour, or a reference: what it holds for the same algorithm.
         share: of the other's score.
         margin: points, of level.
     """
@@ -64,9 +122,9 @@ class Protocol:
         name: of the folder, with dashes.
         title: of the page.
         about: what the paper did, in Markdown, with sources.
-        reference: `source` and `table` of the published figures, or empty where none are held.
-        datasets: by name, with `typed` words of theirs, and their names in the published figures: `env`, `dataset`.
-        algorithms: by name, with the `typed` words of each, and its name in the published figures: `reference`.
+        references: columns of published figures; none where none are held.
+        datasets: by name.
+        algorithms: learners by name: the algorithm's, with a dash and a word behind it where there are several.
         budgets: by name.
         criteria: written before the runs.
     """
@@ -74,11 +132,22 @@ class Protocol:
     name: str
     title: str
     about: str
-    reference: Mapping[str, str]
-    datasets: Mapping[str, Mapping[str, Any]]
-    algorithms: Mapping[str, Mapping[str, Any]]
+    references: list[Reference]
+    datasets: Mapping[str, Data]
+    algorithms: Mapping[str, Learner]
     budgets: Mapping[str, Budget]
     criteria: list[Criterion]
+
+    def learners(self, budget: Budget, dataset: str) -> dict[str, Learner]:
+        """What a budget trains on a dataset, by name."""
+        if dataset not in budget.datasets:
+            return {}
+        chosen = {name: self.algorithms[name] for name in budget.algorithms}
+        return {name: learner for name, learner in chosen.items() if dataset in (learner.datasets or [dataset])}
+
+    def rows(self, budget: Budget, dataset: str) -> list[str]:
+        """Names of the rows that a budget makes on a dataset."""
+        return [row for name, learner in self.learners(budget, dataset).items() for row in learner.rows(name)]
 
 
 def names() -> list[str]:
@@ -98,7 +167,18 @@ def read_protocol(name: str) -> Protocol:
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     budgets = {key: Budget(**_with_all(value, content)) for key, value in content.pop("budgets").items()}
     criteria = [Criterion(**value) for value in content.pop("criteria")]
-    protocol = Protocol(name=name, budgets=budgets, criteria=criteria, **content)
+    references = [Reference(**value) for value in content.pop("references", [])]
+    datasets = {key: Data(**{"typed": [f"dataset={key}"], **value}) for key, value in content.pop("datasets").items()}
+    algorithms = {key: Learner(**value) for key, value in content.pop("algorithms").items()}
+    protocol = Protocol(
+        name,
+        **content,
+        references=references,
+        datasets=datasets,
+        algorithms=algorithms,
+        budgets=budgets,
+        criteria=criteria,
+    )
     if errors := list(_errors(protocol)):
         raise ValueError(f"{path}: " + "; ".join(errors))
     return protocol
@@ -109,15 +189,22 @@ def _with_all(budget: dict[str, Any], content: Mapping[str, Any]) -> dict[str, A
     return {"datasets": list(content["datasets"]), "algorithms": list(content["algorithms"]), **budget}
 
 
-def _errors(protocol: Protocol) -> Any:
+def _errors(protocol: Protocol) -> Iterator[str]:
     for key, budget in protocol.budgets.items():
         for part in ("datasets", "algorithms"):
             if unknown := set(getattr(budget, part)) - set(getattr(protocol, part)):
                 yield f"budgets.{key}.{part} has {', '.join(sorted(unknown))}, which the protocol has not"
+    rows = [row for name, learner in protocol.algorithms.items() for row in learner.rows(name)]
+    if twice := {row for row in rows if rows.count(row) > 1}:
+        yield f"two algorithms have rows of one name: {', '.join(sorted(twice))}"
+    for name, learner in protocol.algorithms.items():
+        if unknown := set(learner.datasets) - set(protocol.datasets):
+            yield f"algorithms.{name}.datasets has {', '.join(sorted(unknown))}, which the protocol has not"
     for criterion in protocol.criteria:
         if unknown := set(criterion.datasets) - set(protocol.datasets):
             yield f"criterion «{criterion.says}»: unknown datasets {', '.join(sorted(unknown))}"
-        if unknown := {criterion.algorithm, criterion.other} - {*protocol.algorithms, BEHAVIOUR}:
+        others = {*rows, BEHAVIOUR, *(reference.name for reference in protocol.references)}
+        if unknown := {criterion.algorithm} - {*rows} | {criterion.other} - others:
             yield f"criterion «{criterion.says}»: unknown algorithms {', '.join(sorted(unknown))}"
         if criterion.relation not in RELATIONS:
             yield f"criterion «{criterion.says}»: relation={criterion.relation}; allowed: {', '.join(RELATIONS)}"

@@ -1,4 +1,4 @@
-"""The runs of a protocol: a sweep over seeds for each dataset and algorithm, each by the command a user would type."""
+"""The runs of a protocol: a sweep for each dataset and algorithm, each by the command a user would type."""
 
 import subprocess
 import sys
@@ -12,25 +12,25 @@ from experiments.reproduce.protocol import Budget, Protocol
 
 @dataclass(frozen=True)
 class Cell:
-    """One sweep of a table.
+    """One sweep of a table, over seeds and the keys that its learner sweeps.
 
     Args:
         dataset, algorithm: names in the protocol.
         command: that trains it, and goes on where it was stopped.
         folder: of its runs.
-        seeds: number of runs.
+        num_runs: of all seeds and settings.
     """
 
     dataset: str
     algorithm: str
     command: tuple[str, ...]
     folder: Path
-    seeds: int
+    num_runs: int
 
     @property
     def has_ended(self) -> bool:
         """Whether each run has a summary."""
-        return len([*self.folder.glob(f"*/{SUMMARY}")]) == self.seeds
+        return len([*self.folder.glob(f"*/{SUMMARY}")]) == self.num_runs
 
 
 def cells(protocol: Protocol, budget: Budget, folder: Path) -> Iterator[Cell]:
@@ -42,17 +42,18 @@ def cells(protocol: Protocol, budget: Budget, folder: Path) -> Iterator[Cell]:
         folder: below which each sweep has a directory.
     """
     for dataset in budget.datasets:
-        for algorithm in budget.algorithms:
-            place = folder / dataset / algorithm
+        for name, learner in protocol.learners(budget, dataset).items():
+            place = folder / dataset / name
             words = [
-                *protocol.algorithms[algorithm]["typed"],
-                *protocol.datasets[dataset].get("typed", [f"dataset={dataset}"]),
+                *learner.typed,
+                *protocol.datasets[dataset].typed,
                 *budget.typed,
+                *(f"{key}={','.join(map(str, values))}" for key, values in learner.sweep.items()),
                 f"seed={','.join(map(str, range(budget.seeds)))}",
                 f"hydra.sweep.dir={place}",
             ]
-            command = (sys.executable, "-m", "bcq_exp.train", "-m", *words)
-            yield Cell(dataset, algorithm, command, place, budget.seeds)
+            command = (sys.executable, "-m", learner.module, "-m", *words)
+            yield Cell(dataset, name, command, place, budget.seeds * len(learner.rows(name)))
 
 
 def train(cell: Cell) -> None:

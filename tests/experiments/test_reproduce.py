@@ -3,34 +3,60 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from bcq_exp.algorithms import REGISTRY
+from bcq_exp.data.formats import d4rl
+from bcq_exp.io.summary import SUMMARY, read_summary
 from bcq_exp.training.config import check
-from cases import composed
+from cases import composed, write_datasets
+from experiments.ablations.forms import FORMS
 from experiments.reproduce.__main__ import reproduce
-from experiments.reproduce.criteria import NOT_REPRODUCED, NOT_RUN, REPRODUCED, judge
-from experiments.reproduce.figures import Scale, Score, published
-from experiments.reproduce.protocol import Budget, Criterion, names, read_protocol
-from experiments.reproduce.training import cells
+from experiments.reproduce.criteria import NO_REFERENCE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, judge
+from experiments.reproduce.figures import Published, Scale, Score, published
+from experiments.reproduce.protocol import Criterion, Learner, Protocol, names, read_protocol
+from experiments.reproduce.training import Cell, cells
 
-BUDGET = Budget(hours=1, seeds=2, typed=[], datasets=["d"], algorithms=["bcq", "bc"], changes="")
+ROWS = ("bcq", "bc")
 
 
 def score(mean: float) -> Score:
     return Score(mean, 1.0, (mean,))
 
 
-@pytest.mark.parametrize("name", names())
-def test_every_command_of_every_budget_composes_and_passes_its_check(name: str, tmp_path: Path) -> None:
-    protocol = read_protocol(name)
+def planned(protocol: Protocol, folder: Path) -> Iterator[Cell]:
+    """Cells in which each dataset and each algorithm of each budget occurs."""
     for budget in protocol.budgets.values():
-        for cell in cells(protocol, budget, tmp_path):
-            words = [word for word in cell.command[4:] if not word.startswith(("seed=", "hydra."))]
-            checked = check(composed(*words))
-            assert (checked.algorithm.name, checked.dataset.name) == (cell.algorithm, cell.dataset)
-            assert sum(word.startswith("seed=") for word in cell.command) == 1
+        seen = set[str]()
+        for cell in cells(protocol, budget, folder):
+            if not {cell.dataset, cell.algorithm} <= seen:
+                seen |= {cell.dataset, cell.algorithm}
+                yield cell
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_dataset_and_algorithm_of_every_budget_composes_and_passes_its_check(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for form, definition in FORMS.items():
+        monkeypatch.setitem(REGISTRY, form, definition)
+    protocol = read_protocol(name)
+    for cell in planned(protocol, tmp_path):
+        sweep = protocol.algorithms[cell.algorithm].sweep
+        words = [word for word in cell.command[4:] if not word.startswith(("seed=", "hydra.", *sweep))]
+        for key, values in sweep.items():
+            words += [f"{key}={value}" for value in (min(values), max(values))]
+        if not find_spec("gymnasium_robotics"):
+            words = [re.sub(r"^dataset.env=gymnasium_robotics:.*", "dataset.env=Pendulum-v1", word) for word in words]
+        checked = check(composed(*words))
+        assert (checked.algorithm.name, checked.dataset.name) == (cell.algorithm.partition("-")[0], cell.dataset)
+        assert sum(word.startswith("seed=") for word in cell.command) == 1
 
 
 @pytest.mark.parametrize(
@@ -46,25 +72,52 @@ def test_every_command_of_every_budget_composes_and_passes_its_check(name: str, 
 )
 def test_a_verdict_compares_with_a_share_or_within_a_margin(relation: str, mean: float, outcome: str) -> None:
     criterion = Criterion("", ["d"], "bcq", relation, "behaviour", share=0.9, margin=5.0)
-    assert judge(criterion, "d", {"bcq": score(mean), "behaviour": score(50.0)}, BUDGET).outcome == outcome
+    assert judge(criterion, "d", {"bcq": score(mean), "behaviour": score(50.0)}, ROWS, {}).outcome == outcome
 
 
 def test_what_was_not_run_is_told_from_what_failed() -> None:
-    criterion = Criterion("", ["d", "e"], "bcq", "above", "bc")
-    assert judge(criterion, "e", {}, BUDGET).outcome == NOT_RUN
-    assert judge(Criterion("", ["d"], "dqn", "above", "bc"), "d", {"bc": score(1.0)}, BUDGET).outcome == NOT_RUN
-    assert judge(criterion, "d", {"bc": score(1.0)}, BUDGET).outcome == NOT_REPRODUCED  # every run of bcq has failed
+    criterion, scores = Criterion("", ["d", "e"], "bcq", "above", "bc"), {"bcq": score(1.0), "bc": score(2.0)}
+    assert judge(criterion, "e", scores, [], {}).outcome == NOT_RUN
+    assert judge(replace(criterion, algorithm="dqn"), "d", scores, ROWS, {}).outcome == NOT_RUN
+    assert judge(criterion, "d", {"bc": score(1.0)}, ROWS, {}).outcome == NOT_REPRODUCED  # every run of bcq has failed
+
+
+def test_a_verdict_compares_with_the_published_figure_of_the_same_algorithm() -> None:
+    criterion = Criterion("", ["d"], "bcq", "level", "Table 1", margin=5.0)
+    paper = Published(mean=50.0, std=None, num_seeds=3, status="")
+    found = [judge(criterion, "d", {"bcq": score(mean)}, ROWS, {"Table 1": paper}) for mean in (45.0, 44.9)]
+    assert [verdict.outcome for verdict in found] == [REPRODUCED, NOT_REPRODUCED]
+    assert judge(criterion, "d", {"bcq": score(50.0)}, ROWS, {"Table 1": None}).outcome == NO_REFERENCE
+
+
+def test_a_sweep_has_a_row_a_setting_and_runs_for_each_seed_of_each(tmp_path: Path) -> None:
+    learner = Learner([], sweep={"algorithm.tau": [0.5, 1.0], "algorithm.gamma": [0.9]})
+    assert learner.rows("bcq") == ["tau=0.5 gamma=0.9", "tau=1.0 gamma=0.9"]
+    assert Learner([]).rows("bcq") == ["bcq"]
+    protocol = read_protocol("ablations")
+    found = {cell.algorithm: cell for cell in cells(protocol, protocol.budgets["cpu"], tmp_path)}
+    assert "algorithm.lmbda=0.0,0.5,0.75,1.0" in found["bcq-lmbda"].command
+    assert (found["bcq-lmbda"].num_runs, found["bcq_unperturbed"].num_runs) == (20, 5)
+    assert found["discrete_bcq-tau"].dataset == "lunarlander-noisy"  # alone, though the budget has both datasets
 
 
 def test_published_figures_are_found_by_the_names_of_the_paper() -> None:
     found = published(read_protocol("bcq-figure2"))
     assert len(found) == 60  # twelve panels of five learners
-    figure = found["hopper-imitation", "discretized_dqn"]
+    figure = found["hopper-imitation", "discretized_dqn"]["Figure 2, last tenth"]
     assert (figure.mean, figure.std, figure.num_seeds, figure.status) == (16.1, 17.8, 5, "digitised")
 
 
+def test_sources_of_one_table_are_columns_of_their_own() -> None:
+    found = published(read_protocol("d4rl"))
+    old, new = found["hopper-medium-v0", "bcq"], found["hopper-medium-v2", "td3_bc"]
+    assert {name: figure.mean for name, figure in old.items()} == {"D4RL, Table 1": 54.5, "d3rlpy, final": 52.5}
+    assert old["d3rlpy, final"].std == pytest.approx(22.8 * (10 / 9) ** 0.5)  # printed over n
+    assert {name: figure.mean for name, figure in new.items()} == {"robomimic": 61.0}
+
+
 def test_random_play_is_0_and_the_best_is_100() -> None:
-    scale = Scale(["dataset=cartpole-noisy"])
+    scale = Scale(check(composed("dataset=cartpole-noisy")).dataset)
     assert scale.score(22.69) == pytest.approx(0)
     assert scale.score(500.0) == pytest.approx(100)
 
@@ -82,14 +135,52 @@ def test_a_wrong_word_is_refused_before_any_work(words: list[str], message: str)
         reproduce(words)
 
 
+def run(table: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "experiments.reproduce", f"table={table}", "budget=smoke", f"folder={folder}"]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
 def test_the_smallest_budget_runs_whole_and_again_at_once(tmp_path: Path) -> None:
-    command = [
-        sys.executable, "-m", "experiments.reproduce", "table=discrete-bcq", "budget=smoke", f"folder={tmp_path}",
-    ]  # fmt: skip
-    first = subprocess.run(command, capture_output=True, text=True)
+    first = run("discrete-bcq", tmp_path)
     assert first.returncode == 0, first.stderr
     assert re.search(r"discrete BCQ ends above DQN +cartpole-noisy .*(not )?reproduced", first.stdout)
     assert re.search(r"discrete BCQ ends above REM +lunarlander-noisy +- +- +not run at this budget", first.stdout)
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = run("discrete-bcq", tmp_path)
     assert again.stdout == first.stdout
     assert again.stderr == ""  # nothing is trained
+
+
+def test_a_swept_key_has_rows_and_a_picture_beside_a_form_that_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run("ablations", tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = ["lmbda=0.0", "lmbda=0.5", "lmbda=0.75", "lmbda=1.0", "bcq_unperturbed"]
+    assert re.findall(r"^ +(\S+) +1 +-\d", done.stdout, re.MULTILINE) == names
+    assert {read_summary(path.parent)["algorithm"] for path in tmp_path.rglob(SUMMARY)} == {"bcq", "bcq_unperturbed"}
+    monkeypatch.setattr("experiments.reproduce.__main__.EXPERIMENTS", tmp_path)
+    reproduce(["table=ablations", f"folder={tmp_path}", "write=true"])
+    page = (tmp_path / "ablations" / "smoke" / "README.md").read_text()
+    pictures = re.findall(r"^!\[.*\]\((.*)\)$", page, re.MULTILINE)
+    assert pictures == ["curves-pendulum-noisy.svg", "sensitivity-pendulum-noisy-bcq-lmbda.svg"]
+    drawn = [(tmp_path / "ablations" / "smoke" / name).read_text() for name in pictures]
+    assert all("<!-- lmbda -->" in svg or "lmbda=0.5" in svg for svg in drawn)  # texts of the axis and the legend
+
+
+def test_d4rl_runs_on_a_file_in_its_layout_and_starts_nothing_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("D4RL_DATASET_DIR", str(tmp_path))
+    monkeypatch.setattr(d4rl, "BASE_URL", "http://127.0.0.1:9/")  # nothing answers there
+    with pytest.raises(ValueError, match=r"hopper_medium-v2\.hdf5 is not in .*put it at"):
+        reproduce(["table=d4rl", f"folder={tmp_path / 'runs'}"])
+    assert not (tmp_path / "runs").exists()
+    rng, rows = np.random.default_rng(0), 200
+    columns = {"observations": rng.normal(size=(rows, 11)), "actions": rng.uniform(-1, 1, (rows, 3))}
+    columns |= {"rewards": rng.normal(size=rows), "terminals": np.arange(rows) % 50 == 49, "timeouts": np.zeros(rows)}
+    write_datasets(tmp_path / "hopper_medium-v2.hdf5", columns)
+    done = run("d4rl", tmp_path / "runs")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"bcq +1 .* 63\.9 \(verified-file\)", done.stdout)  # robomimic's figure
+    assert re.search(r"within 15 points of robomimic +hopper-medium-v2 .* 63\.9 +(not )?reproduced", done.stdout)
+    assert re.search(r"AntMaze and Kitchen.* kitchen-mixed-v0 +- +- +not run at this budget", done.stdout)

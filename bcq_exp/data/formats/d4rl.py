@@ -86,6 +86,11 @@ class D4RLDatasetConfig(DatasetConfig):
         known = catalogue_entry(required_text(section, "id", "hopper-medium-v2"))
         return {"env": known.env, "ref_min": known.ref_min, "ref_max": known.ref_max}
 
+    def fetch(self) -> None:
+        """See `_files`; a file that `path` names is not looked for."""
+        if self.path is None:
+            _files(catalogue_entry(self.id))
+
     def read(self, *, allow_code_change: bool = False) -> Transitions:
         """See `load_d4rl`."""
         return load_d4rl(
@@ -124,7 +129,7 @@ def load_d4rl(
 
 
 def _files(known: CatalogueEntry) -> list[Path]:
-    """The file of a dataset, or those of its parts, each in D4RL's folder."""
+    """The file of a dataset, or those of its parts, each in D4RL's folder; downloaded where missing."""
     whole = d4rl_folder() / Path(known.file).name
     parts = [whole.with_name(whole.name.replace("medium_expert", part)) for part in ("medium", "expert")]
     if not whole.exists() and "medium_expert" in whole.name and all(part.exists() for part in parts):

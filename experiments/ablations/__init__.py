@@ -1,0 +1,1 @@
+"""The table `ablations`, with forms of BCQ that are wrong on purpose."""
