@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 # Beginnings of words that every table shows anyway, or that change no result.
-SHOWN = ("seed=", "algorithm=", "dataset=", "experiment=", "hydra.", "resume=", "logger")
+SHOWN = ("seed=", "algorithm=", "algorithm.name=", "dataset=", "experiment=", "hydra.", "resume=", "logger")
 
 
 def own_settings(overrides: Iterable[str]) -> list[str]:
