@@ -125,7 +125,7 @@ def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were
     )
     population.advance(50)
     taken = between([0], lambda *_: None)[0].returns
-    experiment._member(made, population.policies[0], copy, transitions, claimed).take_weights()
+    experiment._member(made, population, 0, copy, transitions, claimed).take_weights()
     population.advance(50)
     assert beside([0], lambda *_: None)[0].returns.tolist() == taken.tolist()
     assert between([0], lambda *_: None)[0].returns.tolist() != taken.tolist()
