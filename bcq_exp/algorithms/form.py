@@ -139,6 +139,11 @@ class Algorithm:
     prepare: Callable[[ReplayBuffer, Tensors], dict[str, Tensor]] | None = None
     statistics: tuple[str, ...] = ()
 
+    @property
+    def num_candidates(self) -> int:
+        """Actions of a state among which the rule of action chooses, where it draws them; otherwise 1."""
+        return max((math.prod(draw.shape[:-1]) for draw in self.act_noise.values()), default=1)
+
 
 def slow_copy(source: str, target_update_freq: int | None) -> Target:
     """A target that is copied whole each so many updates, 0: no copy; None: a soft one, by `tau`."""

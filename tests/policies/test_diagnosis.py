@@ -46,6 +46,7 @@ def test_a_diagnosis_repeats_itself_until_the_weights_change(
     policy.algorithm = with_diagnosis(policy.algorithm)
     diagnosis, again = (Diagnosis(policy, buffer, num_rows=len(buffer), seed=0) for _ in range(2))
     first = table(diagnosis)
+    assert len(diagnosis.rows_B) == 256  # the policy chooses among 100 actions in each
     assert table(diagnosis) == table(again) == first
     assert table(Diagnosis(policy, buffer, num_rows=len(buffer), seed=1)) != first
     policy.update(16, buffer)

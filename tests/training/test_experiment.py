@@ -147,6 +147,26 @@ def test_members_are_evaluated_each_on_the_episodes_of_its_own_seed(discrete_fil
         assert evaluation.returns.tolist() == alone.returns.tolist()
 
 
+def test_members_are_diagnosed_each_on_rows_of_its_own_seed_with_its_own_gamma():
+    cfgs = [checked(*SMALL, f"seed={seed}", f"algorithm.gamma={gamma}") for seed, gamma in ((0, 0.0), (0, 1.0), (1, 0))]
+    population = make_population(cfgs, random_walk(100, is_discrete=True))
+    pairs = zip(cfgs, population.policies, strict=True)
+    first, second, third = (experiment.diagnosis(cfg, policy, population.buffer) for cfg, policy in pairs)
+    assert torch.equal(first.rows_B, second.rows_B)
+    assert not torch.equal(first.rows_B, third.rows_B)
+    assert float(first()["return_logged"]) == pytest.approx(float(population.buffer.rew[first.rows_B].mean()))
+    totals = population.buffer.discounted_returns(1)[first.rows_B]
+    assert float(second()["return_logged"]) == pytest.approx(float(totals.mean()), abs=1e-5)
+
+
+def test_a_growing_dataset_is_diagnosed_on_rows_that_are_there_at_the_start():
+    cfg = checked(*SMALL, "algorithm=ddpg", "dataset=pendulum-concurrent")
+    population = make_population([cfg], random_walk(100, is_discrete=False))
+    assert cfg.dataset.growth.start < len(population.buffer)
+    rows = experiment.diagnosis(cfg, population.policies[0], population.buffer).rows_B
+    assert cfg.dataset.growth.start - 20 < rows.max() < cfg.dataset.growth.start
+
+
 def test_a_target_that_is_never_copied_is_said(tmp_path: Path, discrete_file: Path, caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         build([job(tmp_path, *SMALL, *on_file(discrete_file), "num_updates=10")])
