@@ -108,8 +108,8 @@ MUTATIONS = (
     Mutation(
         "kl_weight_dropped",
         "algorithms/bcq.py",
-        'batch["act"]) + KL_WEIGHT * kl',
-        'batch["act"]) + kl',
+        "reconstruction + KL_WEIGHT * kl",
+        "reconstruction + kl",
         (BCQ,),
     ),
     Mutation(

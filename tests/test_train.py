@@ -61,7 +61,11 @@ def test_a_run_leaves_what_the_contract_names(tmp_path: Path, discrete_file: Pat
     with (run / "metrics.csv").open(newline="") as file:
         reader = csv.DictReader(file)
         assert reader.fieldnames[0] == "update"
-        assert [int(row["update"]) for row in reader] == [20, 30, 40, 60]
+        rows = list(reader)
+    assert [int(row["update"]) for row in rows] == [20, 30, 40, 60]
+    diagnosed = [name for name in rows[0] if name.startswith("diagnostics/")]
+    assert {"diagnostics/return_logged", "diagnostics/q_logged", "diagnostics/kept_actions"} < set(diagnosed)
+    assert [row["update"] for row in rows if all(row[name] for name in diagnosed)] == ["30", "60"]
     assert (run / ".hydra" / "config.yaml").exists()
     assert len(list((run / "wandb").glob("offline-run-*/*.wandb"))) == 1
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["update_00000030", "update_00000060"]

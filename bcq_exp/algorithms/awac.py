@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.bc import gaussian_policy, log_likelihood, mean_act
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
@@ -89,6 +90,7 @@ def from_config(cfg: AWACConfig, sizes: Sizes) -> Algorithm:
         ),
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=mean_act,
+        diagnose=diagnostics.of_critics(mean_act, CRITICS),
         swept=SWEPT,
         scalar=CRITICS,
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.algorithms.schema import DiscreteConfig
@@ -34,12 +35,18 @@ def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Te
     return {"act": masked_argmax(logits_BA, batch.get("mask")), "logits": logits_BA, "imitation_logits": logits_BA}
 
 
+def diagnose(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+    """Accuracy and entropy."""
+    return diagnostics.of_imitator(nets["imitator"](batch["obs"]), batch)
+
+
 def from_config(cfg: DiscreteBCConfig, sizes: Sizes) -> Algorithm:
     """Cloning of discrete actions, as stages."""
     return Algorithm(
         stages=(Stage(loss, trains=("imitator",)),),
         targets={},
         act=act,
+        diagnose=diagnose,
         swept=SWEPT,
         recurrent=("imitator",),
     )

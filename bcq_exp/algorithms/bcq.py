@@ -3,13 +3,15 @@
 Shape suffixes: B batch, N sampled actions a state, A action, L latent; in comments S observation.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.definition import Definition
-from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
+from bcq_exp.algorithms.form import Algorithm, Diagnose, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, twin_critics, twin_regression
 from bcq_exp.fields import within
@@ -19,6 +21,7 @@ from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 
 LATENT_CLIP = 0.5  # z ~ N(0, 1) clipped to [-0.5, 0.5]: the published code, VAE.decode
 KL_WEIGHT = 0.5  # both terms are means over batch and dimensions: the published code
+SATURATED = 0.95  # of the largest perturbation: tanh has less than a tenth of its slope from there on
 
 SWEPT = frozenset({"gamma", "tau", "lmbda"})
 
@@ -37,11 +40,17 @@ class BCQConfig(ContinuousConfig):
 
 def vae_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
     """||a - D(s, z)||^2 + KL(E(s, a) || N(0, 1)) / 2 with z = mean + std noise    (algorithm 1)."""
-    mean_BL, std_BL = nets["encoder"](batch["obs"], batch["act"])
-    recon_BA = nets["decoder"](batch["obs"], mean_BL + std_BL * noise["latent"])
-    kl = kl_to_standard_normal(mean_BL, std_BL).mean()
-    loss = F.mse_loss(recon_BA, batch["act"]) + KL_WEIGHT * kl
+    reconstruction, kl = vae_errors(nets, batch, noise["latent"])
+    loss = reconstruction + KL_WEIGHT * kl
     return loss, {"vae_loss": loss}
+
+
+def vae_errors(nets: Nets, batch: Tensors, eps_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """||a - D(s, z)||^2 and KL(E(s, a) || N(0, 1)), means over batch and dimensions, with z = mean + std eps."""
+    mean_BL, std_BL = nets["encoder"](batch["obs"], batch["act"])
+    recon_BA = nets["decoder"](batch["obs"], mean_BL + std_BL * eps_BL)
+    kl = kl_to_standard_normal(mean_BL, std_BL).mean()
+    return F.mse_loss(recon_BA, batch["act"]), kl
 
 
 def vae_stage(latent_dim: int) -> Stage:
@@ -87,6 +96,37 @@ def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Te
     return {"act": act_BNA.take_along_dim(best_B[:, None, None], 1).squeeze(1)}
 
 
+def diagnose_vae(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+    """Both terms of the generative model's loss."""
+    reconstruction, kl = vae_errors(nets, batch, noise["posterior"])
+    return {"reconstruction": reconstruction, "kl": kl}
+
+
+def posterior_noise(latent_dim: int) -> Mapping[str, Draw]:
+    """The random input of `diagnose_vae`."""
+    return {"posterior": Draw("normal", (latent_dim,))}
+
+
+def saturation(sampled_BA: Tensor, perturbed_BA: Tensor, largest: float, max_action: float) -> Tensor:
+    """Share of perturbations that are near `largest`, phi max_action, among those that no action's bound cuts, 0-d."""
+    is_whole_BA = perturbed_BA.abs() < max_action
+    is_near_BA = (perturbed_BA - sampled_BA).abs() > SATURATED * largest
+    return (is_near_BA & is_whole_BA).sum() / is_whole_BA.sum().clamp(min=1)
+
+
+def diagnosis(largest: float, max_action: float) -> Diagnose:
+    """The twins' values, the perturbations of one sampled action a state, and the generative model."""
+    values = diagnostics.of_critics(act, CRITICS)
+
+    def diagnose(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+        sampled_BA = nets["decoder"](batch["obs"], noise["latent"][:, 0])
+        perturbed_BA = nets["actor"](batch["obs"], sampled_BA)
+        share = saturation(sampled_BA, perturbed_BA, largest, max_action)
+        return {**values(nets, batch, noise, hp), "saturation": share, **diagnose_vae(nets, batch, noise, hp)}
+
+    return diagnose
+
+
 def build(*, num_sampled_action: int, forward_sampled_times: int, latent_dim: int) -> Algorithm:
     """BCQ as stages: generative model, critics, perturbation, in the order of algorithm 1's published code."""
     return Algorithm(
@@ -114,10 +154,15 @@ def latent_dim(sizes: Sizes) -> int:
 
 def from_config(cfg: BCQConfig, sizes: Sizes) -> Algorithm:
     """The algorithm that a configuration describes."""
-    return build(
+    algorithm = build(
         num_sampled_action=cfg.num_sampled_action,
         forward_sampled_times=cfg.forward_sampled_times,
         latent_dim=latent_dim(sizes),
+    )
+    return replace(
+        algorithm,
+        diagnose=diagnosis(cfg.phi * sizes.max_action, sizes.max_action),
+        diagnose_noise=posterior_noise(latent_dim(sizes)),
     )
 
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms import bcq, sac
+from bcq_exp.algorithms import bcq, diagnostics, sac
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
@@ -67,6 +67,11 @@ def values(critics: Nets, names: tuple[str, ...], obs: Tensor, act_BNA: Tensor) 
     return torch.stack([critics[name](obs, act).view(-1, num_samples) for name in names])
 
 
+def with_bounded_decoder(nets: Nets, max_action: float) -> Nets:
+    """The same networks, with actions within their bounds as outputs of `decoder`."""
+    return {**nets, "decoder": lambda obs, latent: max_action * torch.tanh(nets["decoder"](obs, latent))}
+
+
 def multiplier_loss(log_multiplier: Tensor, excess: Tensor) -> Tensor:
     """-alpha (MMD - epsilon), of which log alpha takes a gradient step as long as it stays in its bounds.
 
@@ -87,8 +92,7 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
 
     def vae_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
         """BCQ's, on a decoder whose raw outputs tanh bounds    (published code)."""
-        bounded = {**nets, "decoder": lambda obs, latent: max_action * torch.tanh(nets["decoder"](obs, latent))}
-        return bcq.vae_loss(bounded, targets, batch, noise, hp)
+        return bcq.vae_loss(with_bounded_decoder(nets, max_action), targets, batch, noise, hp)
 
     def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
         """sum_k (y - Q_k(s, a))^2, y = r + gamma (1 - terminated) max_n [lmbda min_k Q_k' + (1 - lmbda) max_k Q_k'].
@@ -134,6 +138,13 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
         best_B = values(nets, critics[:1], batch["obs"], act_BNA)[0].argmax(-1)
         return {"act": act_BNA.take_along_dim(best_B[:, None, None], 1).squeeze(1)}
 
+    critic_values = diagnostics.of_critics(act, critics)
+
+    def diagnose(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+        """The critics' values and the generative model."""
+        vae = bcq.diagnose_vae(with_bounded_decoder(nets, max_action), batch, noise, hp)
+        return {**critic_values(nets, batch, noise, hp), **vae}
+
     matched = {
         "latent": Draw("normal", (cfg.num_samples_match, latent_dim), bcq.LATENT_CLIP),
         "eps": Draw("normal", (cfg.num_samples_match, sizes.act_dim), NOISE_CLIP),
@@ -152,6 +163,8 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
         ),
         targets={name: Target(name, rate="tau", every=1) for name in ("policy", *critics)},
         act=act,
+        diagnose=diagnose,
+        diagnose_noise=bcq.posterior_noise(latent_dim),
         act_noise={"eps": Draw("normal", (cfg.forward_sampled_times, sizes.act_dim))},
         swept=SWEPT,
         scalar=critics,

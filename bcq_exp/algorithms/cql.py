@@ -21,7 +21,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms import sac
+from bcq_exp.algorithms import diagnostics, sac
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
@@ -103,11 +103,13 @@ def from_config(cfg: CQLConfig, sizes: Sizes) -> Algorithm:
         "here": Draw("normal", (num_samples, act_dim)),
         "there": Draw("normal", (num_samples, act_dim)),
     }
+    act = sac.mean_act(max_action)
     trained = CRITICS if threshold is None else (*CRITICS, "multiplier")
     return Algorithm(
         stages=(sac.policy_stage(sizes, slope_eps=SLOPE_EPS), Stage(critic_loss, trains=trained, noise=noise)),
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
-        act=sac.mean_act(max_action),
+        act=act,
+        diagnose=diagnostics.of_critics(act, CRITICS),
         swept=SWEPT,
         scalar=CRITICS,
     )

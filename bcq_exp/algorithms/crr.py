@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, log_likelihood, mean_act
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Act, Algorithm, Draw, Nets, Stage, Target, Tensors
@@ -110,13 +111,15 @@ def from_config(cfg: CRRConfig, sizes: Sizes) -> Algorithm:
         return loss, {"actor_loss": loss}
 
     eps, is_weighted = Draw("normal", (cfg.num_sampled_action, sizes.act_dim)), cfg.evaluation == "critic_weighted"
+    act = critic_weighted_act(max_action) if is_weighted else mean_act
     return Algorithm(
         stages=(
             Stage(actor_loss, trains=("policy",), noise={"eps": eps}),
             Stage(critic_loss, trains=("critic",), noise={"eps": Draw("normal", (sizes.act_dim,))}),
         ),
         targets={name: Target(name, rate=None, every=cfg.target_update_freq) for name in ("policy", "critic")},
-        act=critic_weighted_act(max_action) if is_weighted else mean_act,
+        act=act,
+        diagnose=diagnostics.of_critics(act, ("critic",)),
         act_noise={"eps": eps, "choice": Draw("uniform", ())} if is_weighted else {},
         swept=SWEPT,
     )

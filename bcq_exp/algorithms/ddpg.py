@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.bc import deterministic_act
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
@@ -60,6 +61,7 @@ def from_config(cfg: DDPGConfig, sizes: Sizes) -> Algorithm:
         stages=(Stage(critic_loss, trains=("critic",)), Stage(actor_loss, trains=("actor",))),
         targets={name: Target(name, rate="tau", every=1) for name in ("actor", "critic")},
         act=deterministic_act,
+        diagnose=diagnostics.of_critics(deterministic_act, ("critic",)),
         swept=SWEPT,
     )
 

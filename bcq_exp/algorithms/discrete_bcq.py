@@ -3,13 +3,14 @@
 Shape suffixes: B batch, A number of actions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms import dqn, qrdqn
+from bcq_exp.algorithms import diagnostics, dqn, qrdqn
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
 from bcq_exp.fields import within
@@ -42,6 +43,13 @@ def mean_square(logits_BA: Tensor, available_BA: Tensor | None) -> Tensor:
     if available_BA is None:
         return logits_BA.square().mean()
     return logits_BA.masked_fill(~available_BA, 0).square().sum() / available_BA.sum()
+
+
+def kept_actions(logits_BA: Tensor, available_BA: Tensor | None, hp: Tensors) -> Tensor:
+    """Share of the available actions of a state that are likely, a mean over the batch, 0-d."""
+    likely_BA = likely_actions(logits_BA, hp["unlikely_action_threshold"], available_BA)
+    allowed_BA = torch.ones_like(likely_BA) if available_BA is None else available_BA
+    return (likely_BA.sum(-1) / allowed_BA.sum(-1)).mean()
 
 
 def build(
@@ -79,7 +87,14 @@ def build(
             "imitation_logits": logits_BA,
         }
 
-    return dqn.q_learning_algorithm(Stage(loss, trains=("model", "imitator")), act, SWEPT, **bootstrapping)
+    algorithm = dqn.q_learning_algorithm(Stage(loss, trains=("model", "imitator")), act, SWEPT, **bootstrapping)
+    values_and_imitator = diagnostics.of_q_learning(act)
+
+    def diagnose(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+        kept = kept_actions(nets["imitator"](batch["obs"]), batch.get("mask"), hp)
+        return {**values_and_imitator(nets, batch, noise, hp), "kept_actions": kept}
+
+    return replace(algorithm, diagnose=diagnose)
 
 
 def from_config(cfg: DiscreteBCQConfig, sizes: Sizes) -> Algorithm:

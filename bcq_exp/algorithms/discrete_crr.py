@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.crr import advantage_weights
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors, read_numbers, slow_copy
@@ -38,6 +39,12 @@ def greedy_act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[
     """argmax_a pi(a|s) among the available actions."""
     logits_BA = nets["policy"](batch["obs"])
     return {"act": masked_argmax(logits_BA, batch.get("mask")), "logits": logits_BA}
+
+
+def diagnose(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+    """The critic's values, and the policy's agreement with the data."""
+    act_B = greedy_act(nets, batch, noise, hp)["act"]
+    return diagnostics.of_discrete_values(nets["model"](batch["obs"]).unsqueeze(0), act_B, batch)
 
 
 def build(*, weight: str, target_update_freq: int | None) -> Algorithm:
@@ -69,6 +76,7 @@ def build(*, weight: str, target_update_freq: int | None) -> Algorithm:
         stages=(Stage(loss, trains=("model", "policy")),),
         targets={name: slow_copy(name, target_update_freq) for name in ("model", "policy")},
         act=greedy_act,
+        diagnose=diagnose,
         swept=read_numbers(SWEPT, target_update_freq),
     )
 

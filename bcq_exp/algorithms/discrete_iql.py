@@ -4,15 +4,16 @@ The losses are those of continuous actions, in the same order. A critic has an o
 losses read that of the dataset's alone; the policy is a categorical distribution, of which the most probable action is
 taken.
 
-Shape suffixes: B batch, A number of actions.
+Shape suffixes: N critics, B batch, A number of actions.
 """
 
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bcq_exp.algorithms import iql
+from bcq_exp.algorithms import diagnostics, iql
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.discrete_crr import greedy_act
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
@@ -57,6 +58,12 @@ def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: T
     return iql.critic_loss(of_action(nets), of_action(targets), batch, noise, hp)
 
 
+def diagnose(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+    """The twins' values, and the policy's agreement with the data."""
+    q_NBA = torch.stack([nets[name](batch["obs"]) for name in CRITICS.values()])
+    return diagnostics.of_discrete_values(q_NBA, greedy_act(nets, batch, noise, hp)["act"], batch)
+
+
 def from_config(cfg: DiscreteIQLConfig, sizes: Sizes) -> Algorithm:
     """IQL as stages: value, policy, critics, as in the published code."""
     return Algorithm(
@@ -67,6 +74,7 @@ def from_config(cfg: DiscreteIQLConfig, sizes: Sizes) -> Algorithm:
         ),
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS.values()},
         act=greedy_act,
+        diagnose=diagnose,
         swept=SWEPT,
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
@@ -64,10 +65,17 @@ def from_config(cfg: DiscretizedDQNConfig, sizes: Sizes) -> Algorithm:
         q_BAK = nets["model"](batch["obs"]).unflatten(-1, (act_dim, num_bins))
         return {"act": to_centres(q_BAK.argmax(-1), num_bins, max_action)}
 
+    def diagnose(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+        """Values and agreement, with each row and dimension as a row of its own."""
+        q_BAK = nets["model"](batch["obs"]).unflatten(-1, (act_dim, num_bins))
+        bins = {"act": to_bins(batch["act"], num_bins, max_action), "returns": batch["returns"]}
+        return diagnostics.of_discrete_values(q_BAK.unsqueeze(0), q_BAK.argmax(-1), bins)
+
     return Algorithm(
         stages=(Stage(loss, trains=("model",)),),
         targets={"model": Target("model", rate="tau", every=1)},
         act=act,
+        diagnose=diagnose,
         swept=SWEPT,
     )
 

@@ -14,6 +14,7 @@ from typing import TypedDict, Unpack
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Act, Algorithm, Nets, Stage, Tensors, read_numbers, slow_copy
 from bcq_exp.algorithms.schema import SlowCopyConfig
@@ -158,6 +159,7 @@ def q_learning_algorithm(
         stages=(stage,),
         targets={"model": slow_copy("model", bootstrapping["target_update_freq"])},
         act=act,
+        diagnose=diagnostics.of_q_learning(act),
         swept=read_numbers(swept, bootstrapping["target_update_freq"]),
         recurrent=stage.trains,
         num_steps=bootstrapping["estimation_step"],

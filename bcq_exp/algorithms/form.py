@@ -31,6 +31,12 @@ output for an action that they exclude must not change a loss. `mask_next` may e
 """
 Act = Callable[[Nets, Tensors, Tensors, Tensors], dict[str, Tensor]]
 """(nets, batch, noise, hp) -> `act` in policy units (B,) or (B, A), and other outputs that `forward` returns."""
+Diagnose = Callable[[Nets, Tensors, Tensors, Tensors], dict[str, Tensor]]
+"""(nets, batch, noise, hp) -> 0-d means over logged rows, by the names of `algorithms/diagnostics.py`.
+
+`batch` has `obs`, `act` and, if the dataset has it, `mask`; where `hp` has `gamma`, `returns`, (B,): the discounted
+rewards from each row on.
+"""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,8 @@ class Algorithm:
         act: the rule of action.
         swept: names of the hyperparameters; as tensors, they may differ between the members of a population.
         act_noise: random inputs of `act` by name.
+        diagnose: what evaluations log of the networks besides returns; None where there is nothing to say.
+        diagnose_noise: random inputs of `diagnose` by name; it has those of `act` too.
         scalar: networks with one value a row; their output may be (B, 1), losses get (B,).
         recurrent: networks that may take a state as last input and return the pair (output, state); `forward` returns
             the state of the first.
@@ -122,12 +130,19 @@ class Algorithm:
     act: Act
     swept: frozenset[str]
     act_noise: Mapping[str, Draw] = field(default_factory=dict)
+    diagnose: Diagnose | None = None
+    diagnose_noise: Mapping[str, Draw] = field(default_factory=dict)
     scalar: tuple[str, ...] = ()
     recurrent: tuple[str, ...] = ()
     num_steps: int = 1
     fields: tuple[str, ...] = ()
     prepare: Callable[[ReplayBuffer, Tensors], dict[str, Tensor]] | None = None
     statistics: tuple[str, ...] = ()
+
+    @property
+    def num_candidates(self) -> int:
+        """Actions of a state among which the rule of action chooses, where it draws them; otherwise 1."""
+        return max((math.prod(draw.shape[:-1]) for draw in self.act_noise.values()), default=1)
 
 
 def slow_copy(source: str, target_update_freq: int | None) -> Target:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy, mean_act
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
@@ -90,6 +91,7 @@ def from_config(cfg: IQLConfig, sizes: Sizes) -> Algorithm:
         ),
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
         act=mean_act,
+        diagnose=diagnostics.of_critics(mean_act, CRITICS),
         swept=SWEPT,
         scalar=CRITICS,
     )

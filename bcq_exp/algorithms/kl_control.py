@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms import dqn
+from bcq_exp.algorithms import diagnostics, dqn
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors, read_numbers, slow_copy
 from bcq_exp.algorithms.schema import SlowCopyConfig
@@ -64,6 +64,13 @@ def kl_target(nets: Nets, targets: Nets, batch: Tensors, hp: Tensors, *, backup:
     return log_ratio_B + n_step_target(rew_BK, batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
 
 
+def diagnose(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+    """Values c Q(s, a), which are of rewards less what the divergence costs, and the imitator."""
+    out = dqn.greedy_act(nets, batch, noise, hp)
+    values = diagnostics.of_discrete_values(hp["kl_weight"] * out["q_value"].unsqueeze(0), out["act"], batch)
+    return values | diagnostics.of_imitator(nets["imitator"](batch["obs"]), batch)
+
+
 def build(*, backup: str, clip_loss_grad: bool, target_update_freq: int | None) -> Algorithm:
     """KL-control as stages: one step on L_TD + CE(G(s), a). The action of the largest value is taken."""
 
@@ -76,6 +83,7 @@ def build(*, backup: str, clip_loss_grad: bool, target_update_freq: int | None) 
         stages=(Stage(loss, trains=("model", "imitator")),),
         targets={"model": slow_copy("model", target_update_freq)},
         act=dqn.greedy_act,
+        diagnose=diagnose,
         swept=read_numbers(SWEPT, target_update_freq),
         recurrent=("model", "imitator"),
     )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms import bcq, sac
+from bcq_exp.algorithms import bcq, diagnostics, sac
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
@@ -93,6 +93,13 @@ def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
             excess = excess + both / 2  # of two states
         return hp["lmbda"] * loss + (1 - hp["lmbda"]) * excess, {**metrics, "excess_loss": excess}
 
+    act = sac.mean_act(max_action)
+    values = diagnostics.of_critics(act, CRITICS)
+
+    def diagnose(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
+        """The twins' values and the generative model."""
+        return {**values(nets, batch, noise, hp), **bcq.diagnose_vae(nets, batch, noise, hp)}
+
     latent_dim, shape = bcq.latent_dim(sizes), (cfg.num_sampled_action, sizes.act_dim)
     latent = Draw("normal", (cfg.num_sampled_action, latent_dim), bcq.LATENT_CLIP)
     noise = {"next": Draw("normal", (sizes.act_dim,))}
@@ -105,7 +112,9 @@ def from_config(cfg: MCQConfig, sizes: Sizes) -> Algorithm:
             sac.policy_stage(sizes, slope_eps=SLOPE_EPS),
         ),
         targets={name: Target(name, rate="tau", every=1) for name in CRITICS},
-        act=sac.mean_act(max_action),
+        act=act,
+        diagnose=diagnose,
+        diagnose_noise=bcq.posterior_noise(latent_dim),
         swept=SWEPT,
         scalar=CRITICS,
     )

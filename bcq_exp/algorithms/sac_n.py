@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn, no_grad
 
-from bcq_exp.algorithms import sac
+from bcq_exp.algorithms import diagnostics, sac
 from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Loss, Nets, Stage, Target, Tensors
@@ -78,13 +78,15 @@ def build(loss: Loss, sizes: Sizes, swept: frozenset[str]) -> Algorithm:
         sizes: of observations and actions.
         swept: see `Algorithm`.
     """
+    act = sac.mean_act(sizes.max_action)
     return Algorithm(
         stages=(
             Stage(loss, trains=("critics",), noise={"next": Draw("normal", (sizes.act_dim,))}),
             sac.policy_stage(sizes, smallest_value, slope_eps=SLOPE_EPS),
         ),
         targets={"critics": Target("critics", rate="tau", every=1)},
-        act=sac.mean_act(sizes.max_action),
+        act=act,
+        diagnose=diagnostics.of_critics(act, ("critics",)),
         swept=swept,
     )
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
+from bcq_exp.algorithms import diagnostics
 from bcq_exp.algorithms.bc import deterministic_act
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Loss, Nets, Stage, Target, Tensors
@@ -102,6 +103,7 @@ def build(
         ),
         targets={name: Target(name, rate="tau", every=policy_freq) for name in ("actor", *CRITICS)},
         act=deterministic_act,
+        diagnose=diagnostics.of_critics(deterministic_act, CRITICS),
         swept=swept,
         scalar=CRITICS,
         fields=fields,

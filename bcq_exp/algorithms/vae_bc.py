@@ -32,6 +32,8 @@ def from_config(cfg: VAEBCConfig, sizes: Sizes) -> Algorithm:
         stages=(bcq.vae_stage(latent_dim),),
         targets={},
         act=act,
+        diagnose=bcq.diagnose_vae,
+        diagnose_noise=bcq.posterior_noise(latent_dim),
         act_noise={"latent": Draw("normal", (latent_dim,), bcq.LATENT_CLIP)},
         swept=frozenset(),
     )

@@ -17,6 +17,7 @@ from bcq_exp.data.transitions import OPTIONAL, REQUIRED, Transitions
 COLUMNS = REQUIRED + OPTIONAL
 FIRST = ("obs", "act", "mask")  # columns that a window takes from its first row; the others are of its last row
 PIECE_ROWS = 2**20  # rows whose steps to the end are counted at once
+PIECE_STEPS = 256  # steps of each row whose rewards are summed at once
 
 
 class ReplayBuffer:
@@ -185,6 +186,22 @@ class ReplayBuffer:
             returns[:-span] += torch.where(goes_on, gamma**span * returns[span:], 0.0)
             span *= 2
         return returns.to(self.rew.dtype)
+
+    def returns_to_go(self, indices: Tensor, gamma: float) -> Tensor:
+        """The `discounted_returns` of some rows, (B,), by reading no more than what follows each in its episode.
+
+        Args:
+            indices: rows, (B,) int64.
+            gamma: discount factor in [0, 1].
+        """
+        steps_B = self.steps_to_end[indices]
+        returns_B = torch.zeros(len(indices), dtype=torch.float64, device=self.device)
+        for start in range(0, int(steps_B.max()), PIECE_STEPS):
+            offset_K = torch.arange(start, start + PIECE_STEPS, device=self.device)
+            is_inside_BK = offset_K < steps_B[:, None]
+            rew_BK = self.rew[indices[:, None] + torch.where(is_inside_BK, offset_K, 0)]
+            returns_B += (is_inside_BK * gamma ** offset_K.double() * rew_BK).sum(-1)
+        return returns_B.to(self.rew.dtype)
 
     def _check_shapes(self) -> None:
         for name, column in self.columns().items():

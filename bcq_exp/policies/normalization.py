@@ -51,6 +51,7 @@ def normalizing(algorithm: Algorithm) -> Algorithm:
         algorithm,
         stages=tuple(replace(stage, loss=_loss(stage.loss)) for stage in algorithm.stages),
         act=_act(algorithm.act),
+        diagnose=algorithm.diagnose and _act(algorithm.diagnose),
         statistics=(*algorithm.statistics, *STATISTICS),
     )
 

@@ -36,6 +36,7 @@ from bcq_exp.io.masking import masked_words
 from bcq_exp.networks import Sizes
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
+from bcq_exp.policies.diagnosis import Diagnosis
 from bcq_exp.policies.factory import make_policy
 from bcq_exp.policies.normalization import normalize_observations
 from bcq_exp.training.config import RunConfig
@@ -97,8 +98,8 @@ def build(jobs: Sequence[Job], stopping: Stopping | None = None) -> Trainer:
     trainer = Trainer(
         population,
         [
-            _member(job, policy, evaluated, transitions, claimed)
-            for job, policy, evaluated, claimed in zip(jobs, population.policies, acting, claims, strict=True)
+            _member(job, population, index, evaluated, transitions, claimed)
+            for index, (job, evaluated, claimed) in enumerate(zip(jobs, acting, claims, strict=True))
         ],
         _evaluation([job.cfg for job in jobs], population, acting),
         num_updates=schedule.num_updates,
@@ -113,8 +114,10 @@ def build(jobs: Sequence[Job], stopping: Stopping | None = None) -> Trainer:
     return trainer
 
 
-def _member(job: Job, policy: Policy, acting: Policy, transitions: Transitions, claimed: Claim) -> Member:
-    cfg = job.cfg
+def _member(
+    job: Job, population: Population, index: int, acting: Policy, transitions: Transitions, claimed: Claim
+) -> Member:
+    cfg, policy = job.cfg, population.policies[index]
     behaviour_return = float(transitions.episode_returns.mean())
     score = partial(normalized_score, ref_min=cfg.dataset.ref_min, ref_max=cfg.dataset.ref_max)
     return Member(
@@ -128,13 +131,21 @@ def _member(job: Job, policy: Policy, acting: Policy, transitions: Transitions, 
             "behaviour_return": behaviour_return,
             "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
         },
-        take_weights=lambda: None if acting is policy else acting.load_state_dict(policy.state_dict()),
+        copy_weights=lambda: None if acting is policy else acting.load_state_dict(policy.state_dict()),
         weights=acting.state_dict,
         give_weights=acting.load_state_dict,
+        diagnosis=diagnosis(cfg, policy, population.buffer),
         score=score,
         logger=cfg.logger.begin(job.logged),
         release=claimed.release,
     )
+
+
+def diagnosis(cfg: RunConfig, policy: Policy, buffer: ReplayBuffer) -> Diagnosis:
+    """The diagnosis of a run's policy, on rows that are there before the first update."""
+    growth = cfg.dataset.growth
+    num_rows = len(buffer) if growth is None else min(growth.num_rows(0), len(buffer))
+    return Diagnosis(policy, buffer, num_rows=num_rows, seed=_streams(cfg.schedule.seed)["diagnosis"])
 
 
 def _evaluation(
@@ -174,7 +185,7 @@ def load_transitions(cfg: DatasetConfig, *, allow_code_change: bool = False) -> 
 
 def _streams(seed: int) -> dict[str, int]:
     """Seeds of the run's random streams, each on its own."""
-    names = ("weights", "minibatches", "noise", "evaluation")
+    names = ("weights", "minibatches", "noise", "evaluation", "diagnosis")
     return dict(zip(names, np.random.SeedSequence(seed).generate_state(len(names)).tolist(), strict=True))
 
 

@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from bcq_exp.algorithms.form import Tensors
 from bcq_exp.envs.evaluation import Evaluation
 from bcq_exp.io.loggers.form import Logger
+from bcq_exp.policies.diagnosis import Diagnosis
 
 EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score", "eval/cut_episodes")
 
@@ -18,34 +22,61 @@ class Member:
     Args:
         run_dir: of `metrics.csv`, `summary.json` and `checkpoints/`.
         facts: what identifies the run, the first keys of `summary.json`.
-        take_weights: copies the current weights to where evaluations read them.
+        copy_weights: copies the current weights to where evaluations read them.
         weights: reads the weights that are being evaluated, for a checkpoint.
         give_weights: restores such weights from a checkpoint.
+        diagnosis: of the current weights.
         score: the normalised score of a return, in per cent; None where there are no reference returns.
         logger: sink of metrics besides `metrics.csv`.
         release: unlocks `run_dir`; called at the end.
         last_evaluation: metrics of the last evaluation, empty before the first.
         pruned_at: the update after which it was stopped as not worth going on; None where it was not.
+        diagnosed: the diagnostics of the weights under evaluation.
     """
 
     run_dir: Path
     facts: Mapping[str, Any]
-    take_weights: Callable[[], object]
+    copy_weights: Callable[[], object]
     weights: Callable[[], Mapping[str, Any]]
     give_weights: Callable[[Mapping[str, Any]], object]
+    diagnosis: Diagnosis
     score: Callable[[float], float | None]
     logger: Logger
     release: Callable[[], object]
     last_evaluation: dict[str, float] = field(default_factory=dict)
     pruned_at: int | None = None
+    diagnosed: Tensors = field(default_factory=dict)
+
+    @property
+    def eval_metrics(self) -> list[str]:
+        """Names of what an evaluation may log."""
+        return [*EVAL_METRICS, *(f"diagnostics/{name}" for name in self.diagnosis.names)]
+
+    def take_weights(self) -> None:
+        """Take the current weights for an evaluation, and diagnose them; does not wait for the device."""
+        self.copy_weights()
+        self.diagnosed = self.diagnosis()
+
+    def under_evaluation(self) -> dict[str, Any]:
+        """The weights that are being evaluated and their diagnostics, for a checkpoint."""
+        return {"weights": self.weights(), "diagnosed": self.diagnosed}
+
+    def evaluate_again(self, state: Mapping[str, Any]) -> None:
+        """Restore what was `under_evaluation` at a checkpoint."""
+        self.give_weights(state["weights"])
+        self.diagnosed = state["diagnosed"]
 
     def take_evaluation(self, evaluation: Evaluation) -> dict[str, float]:
-        """Keep an evaluation as the last one; its metrics, without a score or cut episodes where there are none."""
+        """Keep an evaluation as the last one; its metrics, without a score or cut episodes where there are none, and
+        the diagnostics of the weights that it evaluated.
+        """
         score, num_cut = self.score(evaluation.mean), evaluation.num_cut or None
         figures = (evaluation.mean, evaluation.std, evaluation.mean_length, score, num_cut)
         named = zip(EVAL_METRICS, figures, strict=True)
         self.last_evaluation = {name: value for name, value in named if value is not None}
-        return self.last_evaluation
+        values = torch.stack(list(self.diagnosed.values())).tolist() if self.diagnosed else []
+        diagnosed = {f"diagnostics/{name}": value for name, value in zip(self.diagnosed, values, strict=True)}
+        return {**self.last_evaluation, **diagnosed}
 
     def summary(self, num_updates: int, failed_at: int | None) -> dict[str, Any]:
         """What identifies the run, how it ended and its last evaluation, for `summary.json`.

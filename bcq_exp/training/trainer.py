@@ -15,7 +15,7 @@ from bcq_exp.io.interruption import Watch, watching
 from bcq_exp.io.loggers.csv import CSVLogger
 from bcq_exp.io.loggers.form import Loggers
 from bcq_exp.io.progress import Progress
-from bcq_exp.training.member import EVAL_METRICS, Member
+from bcq_exp.training.member import Member
 
 Stopping = Callable[[int, Sequence[float | None]], Collection[int]]
 """Chooses the members that end after an evaluation, from its number, counted from 1, and the members' mean returns;
@@ -71,7 +71,7 @@ class Trainer:
         self.population, self.members, self.evaluate = population, list(members), evaluate
         self.num_updates, self.num_checkpoints = num_updates, num_checkpoints
         self.freqs = {"log": log_freq, "eval": eval_freq, "checkpoint": checkpoint_freq}
-        columns = [f"train/{name}" for name in population.metric_names] + list(EVAL_METRICS)
+        columns = [f"train/{name}" for name in population.metric_names] + self.members[0].eval_metrics
         self.csvs = [CSVLogger(member.run_dir / "metrics.csv", columns) for member in self.members]
         self.loggers = [Loggers(csv, member.logger) for csv, member in zip(self.csvs, self.members, strict=True)]
         self.failed_at: list[int | None] = population.failures()
@@ -82,7 +82,7 @@ class Trainer:
         self._evaluation: Future[Mapping[int, Evaluation]] | None = None  # not yet settled
         self._under_evaluation: list[int] = []  # its members
         self._held: list[tuple[int, list[dict[str, float]]]] = []  # updates and each member's metrics, not yet logged
-        self._evaluated: list[Any] = [None for _ in members]  # weights under evaluation at the checkpoint
+        self._evaluated: list[Any] = [None for _ in members]  # under evaluation at the checkpoint
 
     def resume(self) -> None:
         """Resume from the newest whole checkpoint that all members have; without any, begin.
@@ -150,9 +150,9 @@ class Trainer:
 
     def _drive(self, evaluator: Executor, progress: Progress) -> bool:
         """Train to the end or until a signal; returns whether the end was reached."""
-        taken = {index: weights for index, weights in enumerate(self._evaluated) if weights is not None}
-        for index, weights in taken.items():
-            self.members[index].give_weights(weights)
+        taken = {index: state for index, state in enumerate(self._evaluated) if state is not None}
+        for index, state in taken.items():
+            self.members[index].evaluate_again(state)
         if taken:
             self._evaluate(list(taken), evaluator, progress)
         if self.stopping is not None:
@@ -270,7 +270,7 @@ class Trainer:
                 "pruned_at": member.pruned_at,
                 "are_events_due": self._are_events_due,
                 "held": [[update, metrics[index]] for update, metrics in self._held],
-                "evaluated": member.weights() if is_evaluated else None,
+                "evaluated": member.under_evaluation() if is_evaluated else None,
                 "metrics": self.csvs[index].read(),
             }
             save_checkpoint(member.run_dir, done, state)

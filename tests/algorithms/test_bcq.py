@@ -159,3 +159,38 @@ def test_latent_has_twice_the_dimensions_of_an_action() -> None:
     assert nets["encoder"].latent_dim == LATENT
     algorithm = REGISTRY["bcq"].build(tiny.config("bcq"), Sizes((tiny.OBS_DIM,), tiny.ACT_DIM, 1.0))
     assert [stage.noise["latent"].shape for stage in algorithm.stages] == [(LATENT,), (NUM_SAMPLES, LATENT), (LATENT,)]
+
+
+def test_saturation_by_hand() -> None:
+    """Of five perturbations that the bounds leave whole three are beyond 0.95 of the largest, 0.2; one is cut."""
+    sampled_BA = torch.tensor([[0.0, 0.0], [0.5, 0.5], [0.95, -0.5]])
+    perturbed_BA = torch.tensor([[0.199, 0.18], [0.305, 0.6], [1.0, -0.695]])
+    assert bcq.saturation(sampled_BA, perturbed_BA, 0.2, 1.0) == pytest.approx(3 / 5)
+    assert bcq.saturation(sampled_BA, sampled_BA, 0.0, 1.0) == 0
+    assert bcq.saturation(torch.ones(1, 2), torch.ones(1, 2), 0.2, 1.0) == 0
+
+
+def test_diagnostics_by_hand() -> None:
+    """One row, one action dimension, two latent ones; of three sampled actions the first critic likes the last best."""
+    nets = {
+        "encoder": lambda obs, act: (torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 1.0]])),
+        "decoder": lambda obs, latent: latent.sum(-1, keepdim=True) / 10,
+        "actor": lambda obs, act: act + 0.2,
+        "critic1": lambda obs, act: 10 * act[:, 0],
+        "critic2": lambda obs, act: torch.full((len(obs),), 4.0),
+    }
+    batch = {"obs": torch.zeros(1, 3), "act": torch.tensor([[0.7]]), "returns": torch.tensor([2.0])}
+    latent = torch.tensor([[[0.1, 0.1], [0.0, 0.0], [0.5, 0.5]]])  # actions 0.02, 0 and 0.1
+    noise = {"latent": latent, "posterior": torch.tensor([[1.0, -1.0]])}  # z = (3, -1), so the action is 0.2
+    found = bcq.diagnosis(0.2, 1.0)(nets, batch, noise, {})
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(
+        {
+            "return_logged": 2,
+            "q_logged": (7 + 4) / 2,
+            "q_policy": (10 * (0.1 + 0.2) + 4) / 2,
+            "critic_gap": 3,
+            "saturation": 1,
+            "reconstruction": (0.7 - 0.2) ** 2,
+            "kl": (1 + 4 - 1 - np.log(4) + 0) / 2 / 2,
+        }
+    )

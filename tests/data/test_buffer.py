@@ -235,6 +235,19 @@ def test_discounted_returns_by_hand() -> None:
     assert buffer.discounted_returns(1).tolist() == [7, 6, 4, 24, 16, 32]
 
 
+@pytest.mark.parametrize("gamma", [0, 0.5, 0.999, 1])
+def test_returns_to_go_are_the_discounted_returns_of_their_rows(gamma: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bcq_exp.data.buffer.PIECE_STEPS", 7)
+    rng, num_rows = np.random.default_rng(0), 60
+    ends = np.isin(np.arange(num_rows), [0, 6, 13, 40])  # episodes of one row, and of one piece, and of several
+    obs = np.zeros((num_rows, 1))
+    buffer = ReplayBuffer(
+        obs=obs, act=obs, rew=rng.normal(size=num_rows), terminated=ends, truncated=np.zeros_like(ends), obs_next=obs
+    )
+    rows = torch.tensor([59, 0, 1, 7, 14, 14, *range(num_rows)])
+    torch.testing.assert_close(buffer.returns_to_go(rows, gamma), buffer.discounted_returns(gamma)[rows])
+
+
 @pytest.mark.parametrize("gamma", [-0.1, 1.1, float("nan")])
 def test_gamma_out_of_range(gamma: float) -> None:
     with pytest.raises(ValueError, match=r"gamma is .*; allowed: 0 to 1"):

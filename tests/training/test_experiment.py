@@ -125,7 +125,7 @@ def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were
     )
     population.advance(50)
     taken = between([0], lambda *_: None)[0].returns
-    experiment._member(made, population.policies[0], copy, transitions, claimed).take_weights()
+    experiment._member(made, population, 0, copy, transitions, claimed).take_weights()
     population.advance(50)
     assert beside([0], lambda *_: None)[0].returns.tolist() == taken.tolist()
     assert between([0], lambda *_: None)[0].returns.tolist() != taken.tolist()
@@ -145,6 +145,26 @@ def test_members_are_evaluated_each_on_the_episodes_of_its_own_seed(discrete_fil
         seed = experiment._streams(member)["evaluation"]
         alone = evaluate(population.policies[member], "CartPole-v1", 3, seed, max_steps=1000)
         assert evaluation.returns.tolist() == alone.returns.tolist()
+
+
+def test_members_are_diagnosed_each_on_rows_of_its_own_seed_with_its_own_gamma():
+    cfgs = [checked(*SMALL, f"seed={seed}", f"algorithm.gamma={gamma}") for seed, gamma in ((0, 0.0), (0, 1.0), (1, 0))]
+    population = make_population(cfgs, random_walk(100, is_discrete=True))
+    pairs = zip(cfgs, population.policies, strict=True)
+    first, second, third = (experiment.diagnosis(cfg, policy, population.buffer) for cfg, policy in pairs)
+    assert torch.equal(first.rows_B, second.rows_B)
+    assert not torch.equal(first.rows_B, third.rows_B)
+    assert float(first()["return_logged"]) == pytest.approx(float(population.buffer.rew[first.rows_B].mean()))
+    totals = population.buffer.discounted_returns(1)[first.rows_B]
+    assert float(second()["return_logged"]) == pytest.approx(float(totals.mean()), abs=1e-5)
+
+
+def test_a_growing_dataset_is_diagnosed_on_rows_that_are_there_at_the_start():
+    cfg = checked(*SMALL, "algorithm=ddpg", "dataset=pendulum-concurrent")
+    population = make_population([cfg], random_walk(100, is_discrete=False))
+    assert cfg.dataset.growth.start < len(population.buffer)
+    rows = experiment.diagnosis(cfg, population.policies[0], population.buffer).rows_B
+    assert cfg.dataset.growth.start - 20 < rows.max() < cfg.dataset.growth.start
 
 
 def test_a_target_that_is_never_copied_is_said(tmp_path: Path, discrete_file: Path, caplog: pytest.LogCaptureFixture):

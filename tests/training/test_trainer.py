@@ -23,7 +23,7 @@ from bcq_exp.envs.evaluation import Evaluation
 from bcq_exp.io.checkpoint import common_checkpoints, load_checkpoint, save_checkpoint
 from bcq_exp.io.files import read_json
 from bcq_exp.io.interruption import Interrupted
-from bcq_exp.training.experiment import make_population
+from bcq_exp.training.experiment import diagnosis, make_population
 from bcq_exp.training.member import Member
 from bcq_exp.training.trainer import Stopping, Trainer
 from cases import checked, random_walk
@@ -82,9 +82,10 @@ def trainer_of(
         Member(
             run_dir=run_dir,
             facts={"algorithm": "discrete_bcq", "dataset": "random walk", "seed": seed},
-            take_weights=lambda recorder=recorder: recorder.evaluated.append(population.num_updates),
+            copy_weights=lambda recorder=recorder: recorder.evaluated.append(population.num_updates),
             weights=lambda recorder=recorder: {"taken": recorder.evaluated[-1]},
             give_weights=lambda weights, recorder=recorder: recorder.evaluated.append(weights["taken"]),
+            diagnosis=diagnosis(cfgs[seed], population.policies[seed], population.buffer),
             score=lambda value: None,
             logger=recorder,
             release=lambda: None,
@@ -106,8 +107,8 @@ def test_events_happen_at_their_updates_and_all_of_them_at_the_last(tmp_path: Pa
     logged = dict(recorder.logged)
     assert sorted(logged) == [4, 8, 10, 12, 16, 20, 24, 25]
     assert logged[4] == {"train"}
-    assert logged[10] == {"eval"}
-    assert logged[20] == logged[25] == {"train", "eval"}
+    assert logged[10] == {"eval", "diagnostics"}
+    assert logged[20] == logged[25] == {"train", "eval", "diagnostics"}
     assert [int(row["update"]) for row in rows(tmp_path)] == sorted(logged)
     assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["update_00000018", "update_00000025"]
     assert summary == read_json(tmp_path / "summary.json") == recorder.finished[0]
@@ -166,6 +167,26 @@ def test_runs_that_were_stopped_between_checkpoints_end_like_runs_that_were_not(
     for resumed, straight in zip(second.population.policies, unbroken.population.policies, strict=True):
         for one, other in zip(resumed.parameters(), straight.parameters(), strict=True):
             assert torch.equal(one, other)
+
+
+def test_diagnostics_change_neither_weights_nor_other_metrics(tmp_path: Path):
+    left = []
+    for is_diagnosed in (True, False):
+        run_dir = tmp_path / str(is_diagnosed)
+        run_dir.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            if not is_diagnosed:
+                patch.setattr("bcq_exp.policies.diagnosis.Diagnosis._of_first", lambda *_: {})
+            trainer = trainer_of([run_dir], [Recorder()])
+            trainer.run()
+        (policy,) = trainer.population.policies
+        left.append((rows(run_dir), torch.cat([tensor.flatten() for tensor in policy.state_dict().values()])))
+    (logged, weights), (bare, expected) = left
+    names = [name for name in logged[-1] if name.startswith("diagnostics/")]
+    assert names
+    assert all(bool(row[name]) == bool(row["eval/return"]) for row in logged for name in names)
+    assert [{name: value for name, value in row.items() if name not in names} for row in logged] == bare
+    assert torch.equal(weights, expected)
 
 
 def test_evaluations_beside_the_updates_leave_what_evaluations_between_them_leave(tmp_path: Path):
