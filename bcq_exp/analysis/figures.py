@@ -22,6 +22,7 @@ MOST_BANDS = 4  # rows whose intervals can be told apart in one panel
 MOST_BARS = 40  # rows with an interval in one panel
 LOGARITHMIC_FROM = 50  # ratio of the largest to the smallest value of a swept key
 GREY = "#9a9a9a"
+SAME_BYTES: Any = {"svg.hashsalt": "bcq_exp", "svg.fonttype": "none"}  # names of an SVG's parts; texts as text
 
 
 def new_figure(num_columns: int, width: float = 6.4, height: float = 4.2) -> "tuple[Figure, list[Axes]]":
@@ -41,9 +42,12 @@ def beside(names: Iterable[str]) -> float:
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
-    """Write `learning_curves` as a PNG, or as an SVG where the path says so."""
-    with replacing(path) as partial:
-        learning_curves(compare(results)).savefig(partial, dpi=120, format=path.suffix[1:])
+    """Write `learning_curves` as a PNG or an SVG, by the path's suffix; the same bytes for the same results."""
+    import matplotlib as mpl
+
+    with replacing(path) as partial, mpl.rc_context(SAME_BYTES):
+        figure, suffix = learning_curves(compare(results)), path.suffix[1:]
+        figure.savefig(partial, dpi=120, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
 
 
 def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":

@@ -153,7 +153,7 @@ def svg(figure: "Figure") -> str:
             for item in legend.get_texts():
                 item.set_color(INK)
     drawn = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.family": "sans-serif"}):
+    with mpl.rc_context({**figures.SAME_BYTES, "font.family": "sans-serif"}):
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
     return drawn.getvalue()[drawn.getvalue().index("<svg") :]
 

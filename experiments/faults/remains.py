@@ -15,8 +15,10 @@ import numpy as np
 TIMES = frozenset({"updates_per_second", "compile_seconds", "seconds"})
 # Where a result came from, which is not the same for a command and for one that went on with it.
 ORIGINS = frozenset({"command", "sha256"})
-# Kept to be looked at: logs, W&B's own files, submitit's, Hydra's with the paths of its folder; locks, which stay.
-OWN_FILES = ("*.log", "*.lock", "*.stacks", "wandb", "wandb.json", "submitit", ".hydra", "multirun.yaml", "*.png")
+# Kept to be looked at: logs, W&B's own files, submitit's, Hydra's with the paths of its folder, pictures, tables with
+# the speed of runs; locks, which stay.
+OWN_FILES = ("*.log", "*.lock", "*.stacks", "wandb", "wandb.json", "submitit", ".hydra", "multirun.yaml", "*.png",
+             "tables.*", "report.html")  # fmt: skip
 LEFT_BEHIND = "left behind: "
 UNREAD_FILES = ("training.json", "training.pt")  # of an agent's training that has ended
 
