@@ -22,7 +22,7 @@ LOG_STD_RANGE = (-20.0, 2.0)  # of the published code, and of rlkit's TanhGaussi
 
 
 def policy_stage(
-    sizes: Sizes, smallest: Callable[[Nets, Tensor, Tensor], Tensor] = smallest_value, *, slope_eps: float = 0.0
+    sizes: Sizes, smallest: Callable[[Nets, Tensor, Tensor], Tensor] = smallest_value, *, slope_eps: float
 ) -> Stage:
     """The stage that trains `policy` and `temperature`.
 
@@ -80,9 +80,7 @@ def squashed_policy(
     )
 
 
-def networks(
-    network: MLPNetworkConfig, sizes: Sizes, log_std_range: tuple[float, float] = LOG_STD_RANGE
-) -> dict[str, nn.Module]:
+def networks(network: MLPNetworkConfig, sizes: Sizes, log_std_range: tuple[float, float]) -> dict[str, nn.Module]:
     """A squashed Gaussian policy, its temperature, and twin critics with weights of their own."""
     return {
         "policy": squashed_policy(network, sizes, log_std_range),

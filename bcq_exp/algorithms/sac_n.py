@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import diagnostics, sac
-from bcq_exp.algorithms.bc import LOG_STD_RANGE, gaussian_policy
+from bcq_exp.algorithms.bc import LOG_STD_RANGE
 from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Draw, Loss, Nets, Stage, Target, Tensors
 from bcq_exp.algorithms.schema import ContinuousConfig
@@ -98,9 +98,7 @@ def from_config(cfg: SACNConfig, sizes: Sizes) -> Algorithm:
 
 def networks(cfg: SACNConfig, network: MLPNetworkConfig, sizes: Sizes) -> dict[str, nn.Module]:
     """A squashed Gaussian policy, its temperature, and the critics as one module."""
-    policy = gaussian_policy(
-        network, sizes, has_state_std=True, log_std_range=LOG_STD_RANGE, std_bound="clip", is_squashed=True
-    )
+    policy = sac.squashed_policy(network, sizes, LOG_STD_RANGE)
     critics = EnsembleCritic(cfg.num_critics, sizes.obs_dim, sizes.act_dim, **network.hidden)
     return {"policy": policy, "temperature": DualVariable(), "critics": critics}
 
