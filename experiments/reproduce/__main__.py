@@ -78,7 +78,7 @@ def reproduce(words: Sequence[str]) -> None:
 
 def check_committed(protocol: Protocol) -> None:
     """Raise ValueError where the protocol, with its criteria, has changes that are not committed."""
-    path = EXPERIMENTS / protocol.name.replace("-", "_") / FILE
+    path = protocol.folder / FILE
     changed = subprocess.run(
         ["git", "status", "--porcelain", str(path)], capture_output=True, text=True, cwd=EXPERIMENTS
     )
@@ -147,7 +147,7 @@ def keep(
     folder: Path,
 ) -> None:
     """Write results, figures and page into the table's folder."""
-    place = EXPERIMENTS / protocol.name.replace("-", "_") / name
+    place = protocol.folder / name
     place.mkdir(exist_ok=True)
     everything = [result for runs in results.values() for result in runs]
     write_results(everything, place / "results.csv")

@@ -138,6 +138,11 @@ class Protocol:
     budgets: Mapping[str, Budget]
     criteria: list[Criterion]
 
+    @property
+    def folder(self) -> Path:
+        """Where the protocol lies, and the results of its budgets."""
+        return folder_of(self.name)
+
     def learners(self, budget: Budget, dataset: str) -> dict[str, Learner]:
         """What a budget trains on a dataset, by name."""
         if dataset not in budget.datasets:
@@ -148,6 +153,11 @@ class Protocol:
     def rows(self, budget: Budget, dataset: str) -> list[str]:
         """Names of the rows that a budget makes on a dataset."""
         return [row for name, learner in self.learners(budget, dataset).items() for row in learner.rows(name)]
+
+
+def folder_of(name: str) -> Path:
+    """The folder of a table."""
+    return EXPERIMENTS / name.replace("-", "_")
 
 
 def names() -> list[str]:
@@ -161,7 +171,7 @@ def read_protocol(name: str) -> Protocol:
     Raises:
         ValueError: there is no such table, or a name in it is none of its datasets, algorithms or relations.
     """
-    path = EXPERIMENTS / name.replace("-", "_") / FILE
+    path = folder_of(name) / FILE
     if not path.is_file():
         raise ValueError(f"table={name}: there is none; allowed: {', '.join(names())}")
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))

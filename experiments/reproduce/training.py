@@ -57,13 +57,11 @@ def cells(protocol: Protocol, budget: Budget, folder: Path) -> Iterator[Cell]:
 
 
 def train(cell: Cell) -> None:
-    """Train what has not ended.
+    """Train what has not ended of a sweep.
 
     Raises:
         ValueError: the command has failed.
     """
-    if cell.has_ended:
-        return
     done = subprocess.run(cell.command, stdout=subprocess.DEVNULL)  # the table of each sweep alone
     if done.returncode or not cell.has_ended:
         raise ValueError(

@@ -158,7 +158,7 @@ def test_a_swept_key_has_rows_and_a_picture_beside_a_form_that_is_wrong(
     names = ["lmbda=0.0", "lmbda=0.5", "lmbda=0.75", "lmbda=1.0", "bcq_unperturbed"]
     assert re.findall(r"^ +(\S+) +1 +-\d", done.stdout, re.MULTILINE) == names
     assert {read_summary(path.parent)["algorithm"] for path in tmp_path.rglob(SUMMARY)} == {"bcq", "bcq_unperturbed"}
-    monkeypatch.setattr("experiments.reproduce.__main__.EXPERIMENTS", tmp_path)
+    monkeypatch.setattr(Protocol, "folder", tmp_path / "ablations")
     reproduce(["table=ablations", f"folder={tmp_path}", "write=true"])
     page = (tmp_path / "ablations" / "smoke" / "README.md").read_text()
     pictures = re.findall(r"^!\[.*\]\((.*)\)$", page, re.MULTILINE)
