@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bcq_exp.analysis.comparison import Comparison, Row, compare, scores_by_row
+from bcq_exp.analysis.comparison import Comparison, Row, scores_by_row
 from bcq_exp.analysis.results import Result
 from bcq_exp.analysis.statistics import expected_best, interval, performance_profile
 from bcq_exp.analysis.sweeps import Sweep, swept
@@ -41,12 +41,12 @@ def beside(names: Iterable[str]) -> float:
     return 0.6 + 0.075 * max(map(len, names))
 
 
-def plot(results: Sequence[Result], path: Path) -> None:
-    """Write `learning_curves` as a PNG or an SVG, by the path's suffix; the same bytes for the same results."""
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PNG or an SVG, by the path's suffix; the same bytes for the same figure."""
     import matplotlib as mpl
 
+    suffix = path.suffix[1:]
     with replacing(path) as partial, mpl.rc_context(SAME_BYTES):
-        figure, suffix = learning_curves(compare(results)), path.suffix[1:]
         figure.savefig(partial, dpi=120, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
 
 
@@ -133,11 +133,11 @@ def profiles(comparisons: Sequence[Comparison]) -> "Figure | None":
     thresholds = np.linspace(min(0.0, *everything), max(everything), 61)
     figure, (axes,) = new_figure(1, 6.4 + beside(found))
     for name, scores in found.items():
-        shares = np.array(performance_profile(scores, thresholds.tolist()))  # (T, 3)
-        (line,) = axes.step(thresholds, shares[:, 0], where="post", label=name)
+        pooled = np.concatenate([np.asarray(values) for values in scores.values()])
+        (line,) = axes.step(thresholds, (pooled > thresholds[:, None]).mean(1), where="post", label=name)
         if len(found) <= MOST_BANDS:
-            ends, colour = (shares[:, 1], shares[:, 2]), line.get_color()
-            axes.fill_between(thresholds, *ends, step="post", color=colour, alpha=0.15, linewidth=0)
+            _, low_T, high_T = np.array(performance_profile(scores, thresholds.tolist())).T
+            axes.fill_between(thresholds, low_T, high_T, step="post", color=line.get_color(), alpha=0.15, linewidth=0)
     axes.set(xlabel="normalised score", ylabel="share of runs above it", ylim=(0, 1.02))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

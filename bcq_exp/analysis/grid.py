@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich import box
 from rich.console import Console
@@ -27,14 +27,12 @@ class Grid:
         header: a name a column.
         rows: as many cells each.
         note: below it, or empty.
-        keys: numbers by which a page sorts a column's cells, in the order of the rows, by column.
     """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
-    keys: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def terminal(self) -> Table:
         """The table for the terminal."""

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcq_exp.analysis import figures, tables
-from bcq_exp.analysis.comparison import Comparison, compare
+from bcq_exp.analysis.comparison import Comparison
 from bcq_exp.analysis.grid import Grid
-from bcq_exp.analysis.results import LAST, Result
+from bcq_exp.analysis.results import LAST
 from bcq_exp.analysis.sweeps import swept
 from bcq_exp.io.files import read_json
 
@@ -23,14 +23,15 @@ INK = "#010203"  # what is drawn in this colour gets the page's own, light or da
 MANIFESTS = ("git", "code", "packages", "dataset", "device", "python")  # keys of a run's manifest that the page shows
 
 
-def page(results: Sequence[Result], title: str) -> str:
+def page(comparisons: Sequence[Comparison], overall: Sequence[Grid], title: str) -> str:
     """The page as HTML.
 
     Args:
-        results: of the runs, at least one.
+        comparisons: at least one.
+        overall: the tables over all datasets, `tables.across`.
         title: of the page.
     """
-    comparisons = compare(results)
+    results = [result for comparison in comparisons for row in comparison.rows for result in row.runs]
     ids = {comparison.dataset: f"dataset-{place}" for place, comparison in enumerate(comparisons)}
     links = "".join(f'<a href="#{ids[name]}">{escape(name)}</a>' for name in ids)
     finished = sum(result.is_finished for result in results)
@@ -41,7 +42,7 @@ def page(results: Sequence[Result], title: str) -> str:
         f'<p class="soft">{len(results)} runs, {finished} of them finished. Final: the last evaluation, never the best'
         f" one. Last {LAST}: the mean of the last {LAST} evaluations. Deviations are over n - 1. Made {made}.</p>",
         f"<nav>{links}</nav>" if len(comparisons) > 1 else "",
-        *overview(comparisons),
+        *overview(comparisons, overall),
         *(part for comparison in comparisons for part in section(comparison, ids[comparison.dataset])),
     ]
     style, script = ((assets / name).read_text("utf-8") for name in ("report.css", "report.js"))
@@ -55,9 +56,9 @@ def page(results: Sequence[Result], title: str) -> str:
     return "\n".join(lines)
 
 
-def overview(comparisons: Sequence[Comparison]) -> Iterable[str]:
+def overview(comparisons: Sequence[Comparison], grids: Sequence[Grid]) -> Iterable[str]:
     """The part over several datasets."""
-    if len(comparisons) > 1 and (grids := tables.across(comparisons)):
+    if grids:
         yield "<h2>Over all datasets</h2>"
         yield from map(html_table, grids)
         if (figure := figures.profiles(comparisons)) is not None:
@@ -120,11 +121,8 @@ def html_table(grid: Grid) -> str:
     """A table whose columns are sorted by a click."""
     head = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in grid.header)
     lines = []
-    for place, row in enumerate(grid.rows):
-        keys = {name: f' data-key="{values[place]}"' for name, values in grid.keys.items()}
-        line = "".join(
-            f"<td{keys.get(name, '')}>{escape(cell)}</td>" for name, cell in zip(grid.header, row, strict=True)
-        )
+    for row in grid.rows:
+        line = "".join(f"<td>{escape(cell)}</td>" for cell in row)
         lines.append(f"<tr>{line}</tr>")
     note = f" ({grid.note})" if grid.note else ""
     caption = f"<caption>{escape(grid.title + note)}</caption>"

@@ -1,23 +1,21 @@
 """The report of finished runs: tables on the terminal and in files, figures, and a page with all of it."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from bcq_exp.analysis.figures import plot
+from bcq_exp.analysis.comparison import compare
+from bcq_exp.analysis.figures import learning_curves, save
 from bcq_exp.analysis.grid import console
 from bcq_exp.analysis.page import default_title, page
 from bcq_exp.analysis.results import Result, read_results
 from bcq_exp.analysis.results_file import read_results_file, write_results
-from bcq_exp.analysis.tables import tables
+from bcq_exp.analysis.tables import across, over_seeds
 from bcq_exp.io.files import replacing
 
 CURVES, RESULTS, PAGE = ("learning_curves.png", "learning_curves.svg"), "results.csv", "report.html"
 TABLES = ("tables.csv", "tables.md", "tables.tex")
 FILES = (*CURVES, RESULTS, *TABLES, PAGE)
 """All that a report writes, into the first directory."""
-
-log = logging.getLogger(__name__)
 
 
 def present(directories: Sequence[Path], others: Sequence[Path] = ()) -> None:
@@ -34,17 +32,20 @@ def present(directories: Sequence[Path], others: Sequence[Path] = ()) -> None:
     results, first = read_results(directories), directories[0]
     terminal = console()
     compared = [*results, *(result for path in others for result in read_results_file(path))]
-    grids = tables(compared)
+    comparisons = compare(compared)
+    overall = across(comparisons)
+    grids = [*map(over_seeds, comparisons), *overall]
     for grid in grids:
         terminal.print(grid.terminal())
+    curves = learning_curves(comparisons)
     for name in CURVES:
-        plot(compared, first / name)
+        save(curves, first / name)
     write_results(results, first / RESULTS)
     texts = {
         "tables.csv": "\n".join(grid.csv() for grid in grids),
         "tables.md": "\n".join(grid.markdown() for grid in grids),
         "tables.tex": "\n".join(grid.latex() for grid in grids),
-        PAGE: page(compared, default_title(directories)),
+        PAGE: page(comparisons, overall, default_title(directories)),
     }
     for name, text in texts.items():
         with replacing(first / name) as partial:

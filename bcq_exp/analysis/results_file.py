@@ -8,23 +8,20 @@ from typing import Any
 
 from bcq_exp.analysis.results import Result
 from bcq_exp.io.files import replacing
-from bcq_exp.io.summary import checked_summary
+from bcq_exp.io.summary import KEYS, checked_summary
 
 EVALUATIONS = "evaluations"  # the column: UPDATE:RETURN, separated by blanks
-KEYS = (
-    "algorithm", "dataset", "env", "seed", "overrides", "behaviour_return", "behaviour_normalized_score", "status",
-    "num_updates", "final_return", "final_normalized_score", "final_cut_episodes", "updates_per_second",
-)  # fmt: skip
+COLUMNS = (*KEYS, "behaviour_normalized_score", "final_cut_episodes")
 
 
 def write_results(results: Sequence[Result], path: Path) -> None:
     """Write a row for each run; numbers and lists are JSON, what a run has not is empty."""
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["run", *KEYS, EVALUATIONS])
+        writer.writerow(["run", *COLUMNS, EVALUATIONS])
         for result in results:
             evaluations = " ".join(f"{update}:{value!r}" for update, value in result.evaluations)
-            writer.writerow([result.directory.name, *(text(result.summary.get(key)) for key in KEYS), evaluations])
+            writer.writerow([result.directory.name, *(text(result.summary.get(key)) for key in COLUMNS), evaluations])
 
 
 def text(value: Any) -> str:
@@ -52,8 +49,8 @@ def read_results_file(path: Path) -> list[Result]:
 
 
 def _result(row: dict[str, str], folder: Path) -> Result:
-    strings = ("algorithm", "dataset", "env", "status")
-    summary = {key: row[key] if key in strings else json.loads(row[key]) if row[key] else None for key in KEYS}
+    strings = {key for key, kind in KEYS.items() if kind is str}
+    summary = {key: row[key] if key in strings else json.loads(row[key]) if row[key] else None for key in COLUMNS}
     if summary["final_cut_episodes"] is None:
         del summary["final_cut_episodes"]
     pairs = [pair.split(":") for pair in row[EVALUATIONS].split()]

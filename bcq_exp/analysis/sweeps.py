@@ -29,8 +29,8 @@ class Sweep:
     @property
     def names(self) -> list[str]:
         """Short names of the keys."""
-        short = short_names(f"{key}=" for key in self.keys)
-        return [short[f"{key}="].removesuffix("=") for key in self.keys]
+        short = short_names(self.keys)
+        return [short[key].removesuffix("=") for key in self.keys]
 
     def map(self) -> tuple[list[str], list[str], NDArray[np.float64]] | None:
         """Values of the first and of the second key, and the mean final return of each pair; None where pairs lack."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bcq_exp.analysis.comparison import Comparison, Row, compare, scores_by_row
+from bcq_exp.analysis.comparison import Comparison, Row, scores_by_row
 from bcq_exp.analysis.grid import Grid
-from bcq_exp.analysis.results import LAST, Result
+from bcq_exp.analysis.results import LAST
 from bcq_exp.analysis.statistics import (
     Estimate,
     interval,
@@ -17,12 +17,6 @@ from bcq_exp.analysis.statistics import (
 )
 
 NOTE = "stratified bootstrap over seeds; better: the probability that a run is better than one of the first row"
-
-
-def tables(results: Sequence[Result]) -> list[Grid]:
-    """A table for each dataset, and one over all datasets where there are several."""
-    comparisons = compare(results)
-    return [over_seeds(comparison) for comparison in comparisons] + across(comparisons)
 
 
 def over_seeds(comparison: Comparison) -> Grid:
@@ -37,13 +31,11 @@ def over_seeds(comparison: Comparison) -> Grid:
     own = [*([] if after else [("updates", updates)]), *([] if shared else [("behaviour", behaviours)])]
     ends = ("seeds", "final ± std", f"last {LAST} ± 95 %", "score", "updates/s")
     lines = [(row, cells(row)) for row in comparison.rows]
-    means = [float(np.mean(row.finals)) if row.finished else -math.inf for row in comparison.rows]
     return Grid(
         f"{comparison.dataset}: mean returns{after}, over seeds",
         ("run", *(name for name, _ in own), *ends),
         [(row.name, *(values[row.name] for _, values in own), *line) for row, line in lines],
         f"mean return of the behaviour: {shared}" if shared else "",
-        {"final ± std": means},
     )
 
 

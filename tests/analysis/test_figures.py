@@ -9,8 +9,8 @@ from bcq_exp.analysis.figures import (
     best_of,
     final_returns,
     learning_curves,
-    plot,
     profiles,
+    save,
     sensitivity,
 )
 from bcq_exp.analysis.results import read_results
@@ -18,7 +18,7 @@ from trained import write_run
 
 
 def test_the_plot_shows_curves_and_the_behaviour(runs: Path):
-    plot(read_results([runs]), runs / "curves.png")
+    save(learning_curves(compare(read_results([runs]))), runs / "curves.png")
     pixels = imread(runs / "curves.png")
     assert pixels.shape[0] > 300
     assert len({tuple(pixel) for row in pixels[::5] for pixel in row[::5].round(1)}) > 5

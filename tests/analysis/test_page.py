@@ -2,9 +2,16 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+from bcq_exp.analysis.comparison import compare
 from bcq_exp.analysis.page import page
 from bcq_exp.analysis.results import read_results
+from bcq_exp.analysis.tables import across
 from trained import write_run
+
+
+def page_of(directories: list[Path], title: str) -> str:
+    comparisons = compare(read_results(directories))
+    return page(comparisons, across(comparisons), title)
 
 
 class Tags(HTMLParser):
@@ -37,7 +44,7 @@ def parsed(text: str) -> Tags:
 
 
 def test_the_page_holds_the_table_and_needs_no_network(runs: Path):
-    text = page(read_results([runs]), "a <title>")
+    text = page_of([runs], "a <title>")
     tags = parsed(text)
     assert "<title>a &lt;title&gt;</title>" in text
     assert ["bc lr=0.1", "1", "9.0", "9.0", "0.9", "100"] in tags.rows
@@ -47,7 +54,7 @@ def test_the_page_holds_the_table_and_needs_no_network(runs: Path):
 
 
 def test_what_is_drawn_has_the_colour_of_the_page(runs: Path):
-    text = page(read_results([runs]), "t")
+    text = page_of([runs], "t")
     assert "currentColor" in text
     assert "#010203" not in text
 
@@ -55,7 +62,7 @@ def test_what_is_drawn_has_the_colour_of_the_page(runs: Path):
 def test_names_from_files_stay_text(tmp_path: Path):
     """A dataset's name is a file's word; a page must not run it."""
     write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[1], dataset="<script>alert(1)</script>")
-    text = page(read_results([tmp_path]), "t")
+    text = page_of([tmp_path], "t")
     assert parsed(text).opened.count("script") == 1  # the page's own
     assert "&lt;script&gt;alert(1)" in text
 
@@ -65,7 +72,7 @@ def test_a_sweep_says_what_its_choice_is_worth(tmp_path: Path):
         for seed, value in enumerate(values):
             write_run(tmp_path / f"{rate}-{seed}", algorithm="bcq", seed=seed, returns=[value],
                       typed=(f"optimizer.lr={rate}",))  # fmt: skip
-    text = page(read_results([tmp_path]), "t")
+    text = page_of([tmp_path], "t")
     # The choices give 1, 0 and 2: mean 1, deviation 1, t(0.975, 2) / sqrt(3) = 2.484.
     assert "<b>bcq lr=0.2</b>" in text
     assert "the choice gives 1.0 ± 2.5 (95 % interval)" in text
@@ -73,6 +80,6 @@ def test_a_sweep_says_what_its_choice_is_worth(tmp_path: Path):
 
 def test_runs_that_all_failed_are_a_page_without_curves(tmp_path: Path):
     write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[], status="failed")
-    tags = parsed(page(read_results([tmp_path]), "t"))
+    tags = parsed(page_of([tmp_path], "t"))
     assert ["bcq", "0 (1 failed)", "-", "-", "-", "-"] in tags.rows
     assert "figure" not in tags.opened

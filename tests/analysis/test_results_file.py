@@ -2,16 +2,17 @@ from pathlib import Path
 
 import pytest
 
+from bcq_exp.analysis.comparison import compare
 from bcq_exp.analysis.results import read_results
 from bcq_exp.analysis.results_file import read_results_file, write_results
-from bcq_exp.analysis.tables import tables
+from bcq_exp.analysis.tables import over_seeds
 
 
 def test_a_file_of_results_gives_the_tables_of_the_runs(runs: Path, tmp_path: Path):
     results = read_results([runs])
     write_results(results, tmp_path / "results.csv")
     again = read_results_file(tmp_path / "results.csv")
-    assert [grid.rows for grid in tables(again)] == [grid.rows for grid in tables(results)]
+    assert [over_seeds(each).rows for each in compare(again)] == [over_seeds(each).rows for each in compare(results)]
     assert [result.evaluations for result in again] == [result.evaluations for result in results]
     assert [result.summary["overrides"] for result in again] == [result.summary["overrides"] for result in results]
 

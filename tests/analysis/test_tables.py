@@ -4,14 +4,15 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bcq_exp.analysis.comparison import compare
 from bcq_exp.analysis.results import read_results
-from bcq_exp.analysis.tables import one_decimal, tables
+from bcq_exp.analysis.tables import one_decimal, over_seeds
 from trained import write_run
 
 
 def printed(directory: Path) -> str:
     console = Console(width=160, record=True, file=io.StringIO())
-    for table in tables(read_results([directory])):
+    for table in map(over_seeds, compare(read_results([directory]))):
         console.print(table.terminal())
     return console.export_text()
 
@@ -63,7 +64,7 @@ def test_one_dataset_name_in_two_environments_is_two_tables(tmp_path: Path):
         tmp_path / "b", algorithm="bcq", seed=0, returns=[5], dataset="h5", env="Walker2d-v5", behaviour_return=9.0
     )
     write_run(tmp_path / "c", algorithm="bc", seed=0, returns=[7], dataset="other", env="Hopper-v5")
-    found = tables(read_results([tmp_path]))
+    found = [over_seeds(comparison) for comparison in compare(read_results([tmp_path]))]
     assert [table.title.split(":")[0] for table in found] == ["h5 in Hopper-v5", "h5 in Walker2d-v5", "other"]
     assert [table.note[-4:] for table in found] == ["50.0", " 9.0", "50.0"]
 

@@ -5,7 +5,7 @@ for (const button of document.querySelectorAll("th button")) {
     const isRising = heading.getAttribute("aria-sort") === "descending";
     const key = (row) => {
       const cell = row.cells[heading.cellIndex];
-      const number = parseFloat(cell.dataset.key ?? cell.textContent.replaceAll(",", ""));
+      const number = parseFloat(cell.textContent.replaceAll(",", ""));
       return Number.isNaN(number) ? null : number;
     };
     const text = (row) => row.cells[heading.cellIndex].textContent;
