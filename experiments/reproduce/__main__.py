@@ -1,18 +1,22 @@
 """Reproduce a paper's table: `python -m experiments.reproduce table=discrete-bcq budget=smoke`.
 
 Makes the data, trains every algorithm and seed, and prints the table beside the published figures, with a verdict a
-criterion. The same command goes on where it was stopped. `write=true` keeps results and page in the table's folder;
-budgets other than smoke then need criteria that are committed.
+criterion. The same command goes on where it was stopped. `datasets=A,B` runs a part of the table, `jobs=N` as many
+sweeps side by side, each with one thread, and `device=cuda` trains on a GPU. `write=true` keeps results and page in the
+table's folder; budgets other than smoke then need criteria that are committed.
 """
 
 import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 from bcq_exp.analysis.comparison import Row, compare
@@ -29,7 +33,15 @@ from experiments.reproduce.page import figures_grid, page, verdicts_grid
 from experiments.reproduce.protocol import BEHAVIOUR, EXPERIMENTS, FILE, Budget, Data, Protocol, names, read_protocol
 from experiments.reproduce.training import Cell, cells, train
 
-KEYS = {"table": "", "budget": "smoke", "folder": "outputs/reproduce", "write": "false"}
+KEYS = {
+    "table": "",
+    "budget": "smoke",
+    "folder": "outputs/reproduce",
+    "write": "false",
+    "datasets": "all",
+    "jobs": "1",
+    "device": "cpu",
+}
 SECONDS = "seconds.json"  # of wall time, by dataset and algorithm; in the folder of a budget
 
 
@@ -57,23 +69,40 @@ def reproduce(words: Sequence[str]) -> None:
     protocol = read_protocol(keys["table"])
     if keys["budget"] not in protocol.budgets:
         raise ValueError(f"budget={keys['budget']}: {protocol.name} has {', '.join(protocol.budgets)}")
-    budget, folder = protocol.budgets[keys["budget"]], Path(keys["folder"]) / protocol.name / keys["budget"]
+    if not keys["jobs"].isdecimal() or keys["jobs"] == "0":
+        raise ValueError(f"jobs={keys['jobs']}: allowed: 1 and more sweeps side by side")
+    budget, folder = chosen(protocol, keys), Path(keys["folder"]) / protocol.name / keys["budget"]
     is_kept = keys["write"] == "true"
     if is_kept and keys["budget"] != "smoke":
         check_committed(protocol)
     scales = {name: ready(protocol.datasets[name]) for name in budget.datasets}
-    terminal, planned = console(), list(cells(protocol, budget, folder))
+    terminal, planned = console(), list(cells(protocol, budget, folder, keys["device"], is_alone=keys["jobs"] == "1"))
     terminal.print(
         f"{protocol.title}: {len(planned)} sweeps of {budget.seeds} seeds, about {budget.hours:g} h on two cores"
     )
-    for cell in planned:
-        timed(cell, folder)
+    train_all(planned, folder, int(keys["jobs"]))
     results = {cell: read_results([cell.folder]) for cell in planned}
     grids, verdicts = tables(protocol, budget, scales, results)
     for grid in (*grids, verdicts):
         terminal.print(grid.terminal())
     if is_kept:
         keep(protocol, keys["budget"], results, grids, verdicts, folder)
+
+
+def chosen(protocol: Protocol, keys: Mapping[str, str]) -> Budget:
+    """The budget, with the datasets that are asked for.
+
+    Raises:
+        ValueError: it has no such dataset.
+    """
+    budget = protocol.budgets[keys["budget"]]
+    if keys["datasets"] == "all":
+        return budget
+    datasets = keys["datasets"].split(",")
+    if unknown := {*datasets} - {*budget.datasets}:
+        allowed = ", ".join(budget.datasets)
+        raise ValueError(f"datasets={','.join(sorted(unknown))}: budget={keys['budget']} has {allowed}")
+    return replace(budget, datasets=datasets)
 
 
 def check_committed(protocol: Protocol) -> None:
@@ -94,18 +123,29 @@ def ready(data: Data) -> Scale:
     return scale
 
 
+def train_all(planned: Sequence[Cell], folder: Path, num_jobs: int) -> None:
+    """Train every sweep that has not ended, the others too where one fails.
+
+    Raises:
+        ValueError: a sweep has failed.
+    """
+    with ThreadPoolExecutor(num_jobs) as pool:
+        started = [pool.submit(timed, cell, folder) for cell in planned if not cell.has_ended]
+    if failures := [str(error) for future in started if (error := future.exception())]:
+        raise ValueError("\n".join(failures))
+
+
 def timed(cell: Cell, folder: Path) -> None:
     """Train a sweep, and add its seconds to those of earlier starts."""
-    if cell.has_ended:
-        return
     start, path = time.monotonic(), folder / SECONDS
     try:
         train(cell)
     finally:
-        before = read_json(path) if path.is_file() else {}
-        key = f"{cell.dataset} {cell.algorithm}"
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**before, key: before.get(key, 0.0) + time.monotonic() - start})
+        key = f"{cell.dataset} {cell.algorithm}"
+        with FileLock(path.with_suffix(".lock")):
+            before = read_json(path) if path.is_file() else {}
+            write_json(path, {**before, key: before.get(key, 0.0) + time.monotonic() - start})
 
 
 def tables(

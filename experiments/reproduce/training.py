@@ -33,13 +33,18 @@ class Cell:
         return len([*self.folder.glob(f"*/{SUMMARY}")]) == self.num_runs
 
 
-def cells(protocol: Protocol, budget: Budget, folder: Path) -> Iterator[Cell]:
+def cells(
+    protocol: Protocol, budget: Budget, folder: Path, device: str = "cpu", *, is_alone: bool = True
+) -> Iterator[Cell]:
     """Every sweep of a budget.
 
     Args:
         protocol: of the table.
         budget: one of its.
         folder: below which each sweep has a directory.
+        device: that trains.
+        is_alone: whether one sweep trains at a time; otherwise each has one thread, since threads of several would
+            wait for each other.
     """
     for dataset in budget.datasets:
         for name, learner in protocol.learners(budget, dataset).items():
@@ -48,6 +53,8 @@ def cells(protocol: Protocol, budget: Budget, folder: Path) -> Iterator[Cell]:
                 *learner.typed,
                 *protocol.datasets[dataset].typed,
                 *budget.typed,
+                *([] if device == "cpu" else [f"device={device}"]),
+                *([] if is_alone else ["num_threads=1"]),
                 *(f"{key}={','.join(map(str, values))}" for key, values in learner.sweep.items()),
                 f"seed={','.join(map(str, range(budget.seeds)))}",
                 f"hydra.sweep.dir={place}",

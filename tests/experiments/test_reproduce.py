@@ -101,9 +101,17 @@ def test_a_sweep_has_a_row_a_setting_and_runs_for_each_seed_of_each(tmp_path: Pa
     assert found["discrete_bcq-tau"].dataset == "lunarlander-noisy"  # alone, though the budget has both datasets
 
 
+def test_sweeps_side_by_side_have_one_thread_each_and_the_device_that_is_asked_for(tmp_path: Path) -> None:
+    protocol = read_protocol("bcq-control")
+    alone, *_ = cells(protocol, protocol.budgets["cpu"], tmp_path)
+    beside, *_ = cells(protocol, protocol.budgets["cpu"], tmp_path, "cuda", is_alone=False)
+    assert {*beside.command} - {*alone.command} == {"device=cuda", "num_threads=1"}
+    assert (alone.folder, alone.num_runs) == (beside.folder, beside.num_runs)
+
+
 def test_published_figures_are_found_by_the_names_of_the_paper() -> None:
     found = published(read_protocol("bcq-figure2"))
-    assert len(found) == 60  # twelve panels of five learners
+    assert len(found) == 70  # fourteen datasets of five learners
     figure = found["hopper-imitation", "discretized_dqn"]["Figure 2, last tenth"]
     assert (figure.mean, figure.std, figure.num_seeds, figure.status) == (16.1, 17.8, 5, "digitised")
 
@@ -128,6 +136,11 @@ def test_random_play_is_0_and_the_best_is_100() -> None:
         (["table=no-such"], r"table=no-such: there is none; allowed: .*discrete-bcq"),
         (["table=discrete-bcq", "budget=huge"], r"budget=huge: discrete-bcq has smoke, cpu"),
         (["table=discrete-bcq", "seed=1"], r"seed: there is no such key; allowed: table, budget, folder, write"),
+        (["table=discrete-bcq", "jobs=0"], r"jobs=0: allowed: 1 and more"),
+        (
+            ["table=discrete-bcq", "budget=cpu", "datasets=cartpole-noisy,hopper"],
+            r"datasets=hopper: budget=cpu has cartpole-noisy, lunarlander-noisy",
+        ),
     ],
 )
 def test_a_wrong_word_is_refused_before_any_work(words: list[str], message: str) -> None:
