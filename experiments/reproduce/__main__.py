@@ -2,8 +2,8 @@
 
 Makes the data, trains every algorithm and seed, and prints the table beside the published figures, with a verdict a
 criterion. The same command goes on where it was stopped. `datasets=A,B` runs a part of the table, `jobs=N` as many
-sweeps side by side, each with one thread, and `device=cuda` trains on a GPU. `write=true` keeps results and page in the
-table's folder; budgets other than smoke then need criteria that are committed.
+sweeps side by side, each with one thread, and `device=cuda` trains on a GPU; `train=false` shows what has ended. `write=true`
+keeps results and page in the table's folder; budgets other than smoke then need criteria that are committed.
 """
 
 import argparse
@@ -41,6 +41,7 @@ KEYS = {
     "datasets": "all",
     "jobs": "1",
     "device": "cpu",
+    "train": "true",
 }
 SECONDS = "seconds.json"  # of wall time, by dataset and algorithm; in the folder of a budget
 
@@ -75,18 +76,23 @@ def reproduce(words: Sequence[str]) -> None:
     is_kept = keys["write"] == "true"
     if is_kept and keys["budget"] != "smoke":
         check_committed(protocol)
-    scales = {name: ready(protocol.datasets[name]) for name in budget.datasets}
+    is_trained = keys["train"] == "true"
+    scales = {name: scale_of(protocol.datasets[name], fetch=is_trained) for name in budget.datasets}
     terminal, planned = console(), list(cells(protocol, budget, folder, keys["device"], is_alone=keys["jobs"] == "1"))
     terminal.print(
         f"{protocol.title}: {len(planned)} sweeps of {budget.seeds} seeds, about {budget.hours:g} h on two cores"
     )
-    train_all(planned, folder, int(keys["jobs"]))
-    results = {cell: read_results([cell.folder]) for cell in planned}
+    if is_trained:
+        train_all(planned, folder, int(keys["jobs"]))
+    results = {cell: read_results([cell.folder]) for cell in planned if cell.has_ended}
+    if not results:
+        raise ValueError(f"train=false: no sweep of {protocol.name} has ended in {folder}")
     grids, verdicts = tables(protocol, budget, scales, results)
     for grid in (*grids, verdicts):
         terminal.print(grid.terminal())
     if is_kept:
-        keep(protocol, keys["budget"], results, grids, verdicts, folder)
+        missing = [f"{cell.algorithm} on {cell.dataset}" for cell in planned if cell not in results]
+        keep(protocol, keys["budget"], results, grids, verdicts, folder, missing)
 
 
 def chosen(protocol: Protocol, keys: Mapping[str, str]) -> Budget:
@@ -115,11 +121,16 @@ def check_committed(protocol: Protocol) -> None:
         raise ValueError(f"{path} is not committed as it is: criteria are written before the runs; commit it first")
 
 
-def ready(data: Data) -> Scale:
-    """The scale of a dataset, once it is checked and its files are in place; raises ValueError where they cannot be."""
+def scale_of(data: Data, *, fetch: bool) -> Scale:
+    """The scale of a dataset, once it is checked and, with `fetch`, its files are in place.
+
+    Raises:
+        ValueError: they cannot be.
+    """
     dataset = checked_dataset(OmegaConf.create(composed(*data.typed)))
     scale = Scale(dataset)
-    dataset.fetch()
+    if fetch:
+        dataset.fetch()
     return scale
 
 
@@ -152,10 +163,13 @@ def tables(
     protocol: Protocol, budget: Budget, scales: dict[str, Scale], results: dict[Cell, list[Result]]
 ) -> tuple[list[Grid], Grid]:
     """The figures of each dataset, and the verdicts."""
-    paper, grids, scores = published(protocol), [], dict[str, dict[str, Score]]()
+    paper, grids, scores, ran = published(protocol), [], dict[str, dict[str, Score]](), dict[str, list[str]]()
     for dataset, scale in scales.items():
         found = {cell: runs for cell, runs in results.items() if cell.dataset == dataset}
+        if not found:
+            continue
         rows = {name: row for cell, runs in found.items() for name, row in named_rows(protocol, cell, runs).items()}
+        ran[dataset] = list(rows)
         behaviour = float(next(iter(found.values()))[0].summary["behaviour_return"])
         of_rows = {name: scale.of(row) for name, row in rows.items()}
         scores[dataset] = {name: score for name, score in of_rows.items() if score is not None}
@@ -166,8 +180,7 @@ def tables(
         for dataset in criterion.datasets:
             held = paper.get((dataset, criterion.algorithm), {})
             references = {reference.name: held.get(reference.name) for reference in protocol.references}
-            ran = protocol.rows(budget, dataset)
-            verdicts.append(judge(criterion, dataset, scores.get(dataset, {}), ran, references))
+            verdicts.append(judge(criterion, dataset, scores.get(dataset, {}), ran.get(dataset, ()), references))
     return grids, verdicts_grid(verdicts)
 
 
@@ -185,8 +198,9 @@ def keep(
     grids: Sequence[Grid],
     verdicts: Grid,
     folder: Path,
+    missing: Sequence[str],
 ) -> None:
-    """Write results, figures and page into the table's folder."""
+    """Write results, figures and page into the table's folder; `missing` names the sweeps that have not ended."""
     place = protocol.folder / name
     place.mkdir(exist_ok=True)
     everything = [result for runs in results.values() for result in runs]
@@ -202,12 +216,21 @@ def keep(
     facts = {
         "command": f"`python -m experiments.reproduce table={protocol.name} budget={name} write=true`",
         "seeds": f"0 to {protocol.budgets[name].seeds - 1}",
-        "wall time": f"{sum(seconds.values()) / 3600:.1f} h of training and evaluation",
+        "wall time": f"{sum(seconds.values()) / 3600:.1f} h of training and evaluation, added up over sweeps",
+        "machine": "; ".join(sorted({machine(result) for result in everything})),
         "finished": f"{date.today()}, at revision {revision.stdout.strip()}",
     }
+    if missing:
+        facts["not run yet"] = ", ".join(missing)
     text = page(protocol, name, protocol.budgets[name], grids, verdicts, facts, list(pictures))
     (place / "README.md").write_text(text, encoding="utf-8")
     print(f"written: {place}")
+
+
+def machine(result: Result) -> str:
+    """The device and the version of torch that trained a run, from its manifest."""
+    manifest = read_json(result.directory / "manifest.json")
+    return f"{manifest['device']}, torch {manifest['packages']['torch']}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from experiments.reproduce.figures import Published, Score
 from experiments.reproduce.protocol import BEHAVIOUR, Criterion
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
-NOT_RUN, NO_REFERENCE = "not run at this budget", "no reference"
+NOT_RUN, NO_REFERENCE = "not run", "no reference"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def judge(
         criterion: about this dataset.
         dataset: its name.
         scores: by row, and of the behaviour.
-        rows: that the budget makes on the dataset.
+        rows: that have been run on the dataset.
         references: what each holds for the criterion's algorithm, by name; None where it holds nothing.
     """
     if criterion.algorithm not in rows or criterion.other not in {*rows, BEHAVIOUR, *references}:

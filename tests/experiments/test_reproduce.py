@@ -148,8 +148,16 @@ def test_a_wrong_word_is_refused_before_any_work(words: list[str], message: str)
         reproduce(words)
 
 
-def run(table: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "experiments.reproduce", f"table={table}", "budget=smoke", f"folder={folder}"]
+def run(table: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.reproduce",
+        f"table={table}",
+        "budget=smoke",
+        f"folder={folder}",
+        *words,
+    ]
     return subprocess.run(command, capture_output=True, text=True)
 
 
@@ -157,10 +165,14 @@ def test_the_smallest_budget_runs_whole_and_again_at_once(tmp_path: Path) -> Non
     first = run("discrete-bcq", tmp_path)
     assert first.returncode == 0, first.stderr
     assert re.search(r"discrete BCQ ends above DQN +cartpole-noisy .*(not )?reproduced", first.stdout)
-    assert re.search(r"discrete BCQ ends above REM +lunarlander-noisy +- +- +not run at this budget", first.stdout)
+    assert re.search(r"discrete BCQ ends above REM +lunarlander-noisy +- +- +not run", first.stdout)
     again = run("discrete-bcq", tmp_path)
     assert again.stdout == first.stdout
     assert again.stderr == ""  # nothing is trained
+    next(tmp_path.glob(f"discrete-bcq/smoke/cartpole-noisy/dqn/*/{SUMMARY}")).unlink()
+    partly = run("discrete-bcq", tmp_path, "train=false")
+    assert re.search(r"discrete BCQ ends above DQN +cartpole-noisy +- +- +not run", partly.stdout)
+    assert re.search(r"discrete BCQ ends at or above cloning +cartpole-noisy .*reproduced", partly.stdout)
 
 
 def test_a_swept_key_has_rows_and_a_picture_beside_a_form_that_is_wrong(
@@ -196,4 +208,4 @@ def test_d4rl_runs_on_a_file_in_its_layout_and_starts_nothing_without_one(
     assert done.returncode == 0, done.stderr
     assert re.search(r"bcq +1 .* 63\.9 \(verified-file\)", done.stdout)  # robomimic's figure
     assert re.search(r"within 15 points of robomimic +hopper-medium-v2 .* 63\.9 +(not )?reproduced", done.stdout)
-    assert re.search(r"AntMaze and Kitchen.* kitchen-mixed-v0 +- +- +not run at this budget", done.stdout)
+    assert re.search(r"AntMaze and Kitchen.* kitchen-mixed-v0 +- +- +not run", done.stdout)
