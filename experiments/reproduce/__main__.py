@@ -2,8 +2,8 @@
 
 Makes the data, trains every algorithm and seed, and prints the table beside the published figures, with a verdict a
 criterion. The same command goes on where it was stopped. `datasets=A,B` runs a part of the table, `jobs=N` as many
-sweeps side by side, each with one thread, and `device=cuda` trains on a GPU; `train=false` shows what has ended. `write=true`
-keeps results and page in the table's folder; budgets other than smoke then need criteria that are committed.
+sweeps side by side, each with one thread, and `device=cuda` trains on a GPU; `train=false` shows what has ended.
+`write=true` keeps results and page in the table's folder; budgets other than smoke then need committed criteria.
 """
 
 import argparse
@@ -91,7 +91,8 @@ def reproduce(words: Sequence[str]) -> None:
     for grid in (*grids, verdicts):
         terminal.print(grid.terminal())
     if is_kept:
-        missing = [f"{cell.algorithm} on {cell.dataset}" for cell in planned if cell not in results]
+        left = [cell for cell in planned if cell not in results]
+        missing = {name: [cell.algorithm for cell in left if cell.dataset == name] for name in scales}
         keep(protocol, keys["budget"], results, grids, verdicts, folder, missing)
 
 
@@ -198,9 +199,9 @@ def keep(
     grids: Sequence[Grid],
     verdicts: Grid,
     folder: Path,
-    missing: Sequence[str],
+    missing: Mapping[str, Sequence[str]],
 ) -> None:
-    """Write results, figures and page into the table's folder; `missing` names the sweeps that have not ended."""
+    """Write results, figures and page into the table's folder; `missing` has the sweeps that have not ended."""
     place = protocol.folder / name
     place.mkdir(exist_ok=True)
     everything = [result for runs in results.values() for result in runs]
@@ -220,8 +221,8 @@ def keep(
         "machine": "; ".join(sorted({machine(result) for result in everything})),
         "finished": f"{date.today()}, at revision {revision.stdout.strip()}",
     }
-    if missing:
-        facts["not run yet"] = ", ".join(missing)
+    if left := [f"{', '.join(learners)} on {dataset}" for dataset, learners in missing.items() if learners]:
+        facts["not run yet"] = "; ".join(left)
     text = page(protocol, name, protocol.budgets[name], grids, verdicts, facts, list(pictures))
     (place / "README.md").write_text(text, encoding="utf-8")
     print(f"written: {place}")

@@ -92,6 +92,7 @@ def page(
         budget.changes.strip(),
         "\n".join(f"- {key}: {value}" for key, value in facts.items()),
         verdicts.markdown().replace("### ", "## ", 1).strip(),
+        *(["## Looked into", budget.findings.strip()] if budget.findings else []),
         "## Figures",
         *(grid.markdown().strip() for grid in grids),
         *(f"![{Path(name).stem}]({name})" for name in pictures),

@@ -81,6 +81,7 @@ class Budget:
         datasets: names of the protocol's.
         algorithms: names of the protocol's learners.
         changes: what it does otherwise than the paper, in words.
+        findings: what was looked into after the run, in Markdown.
     """
 
     hours: float
@@ -89,6 +90,7 @@ class Budget:
     datasets: list[str]
     algorithms: list[str]
     changes: str
+    findings: str = ""
 
 
 @dataclass(frozen=True)
