@@ -1,5 +1,9 @@
 """Critic regularized regression (arXiv:2006.15134, section 3).
 
+`next_action` chooses what the critic's target asks: `policy` an action of the slow policy, as the paper, `logged` the
+action that the dataset has there, as Acme's published run does (its `use_sarsa_target`; arXiv:2106.08909). Rows whose
+next action is unknown are then left out of the critic's mean.
+
 `evaluation` chooses the policy that acts: `mean` is the Gaussian's mean, and `critic_weighted` the paper's CWP, which
 draws one of a state's actions by the softmax of Q / beta (cwp_network in Acme's acme/agents/tf/crr). Acme's jax agent
 acts by the mean of the slow copy, which is `mean` where a copy has just been made: `eval_freq` is a multiple of
@@ -15,7 +19,6 @@ Shape suffixes: B batch, N sampled actions a state, A action.
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn, no_grad
 
 from bcq_exp.algorithms import diagnostics
@@ -27,7 +30,7 @@ from bcq_exp.fields import one_of, within
 from bcq_exp.networks import Critic, MLPNetworkConfig, Sizes
 from bcq_exp.ops.discrete import draw_action
 from bcq_exp.ops.gaussian import sample
-from bcq_exp.ops.td import n_step_target
+from bcq_exp.ops.td import mean_of_known, n_step_target
 
 SWEPT = frozenset({"gamma", "beta", "max_weight"})
 
@@ -36,10 +39,11 @@ SWEPT = frozenset({"gamma", "beta", "max_weight"})
 class CRRConfig(ContinuousConfig):
     """Keys of `conf/algorithm/crr.yaml`; `max_weight` belongs to `weight=exp`."""
 
-    later_keys = {"evaluation": "mean"}  # noqa: RUF012
+    later_keys = {"evaluation": "mean", "next_action": "policy"}  # noqa: RUF012
 
     gamma: float = within(0, 1)
     target_update_freq: int = within(0)
+    next_action: str = one_of("policy", "logged")
     weight: str = one_of("exp", "binary", "binary_max")
     beta: float = within(0, is_low_open=True)
     max_weight: float = within(0, is_low_open=True)
@@ -91,15 +95,21 @@ def critic_weighted_act(max_action: float) -> Act:
 
 def from_config(cfg: CRRConfig, sizes: Sizes) -> Algorithm:
     """CRR as stages: policy, then critic."""
-    weight, max_action = cfg.weight, sizes.max_action
+    weight, max_action, is_logged = cfg.weight, sizes.max_action, cfg.next_action == "logged"
 
     def critic_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-        """(r + gamma (1 - terminated) Q'(s', a') - Q(s, a))^2 with a' ~ pi'(s')    (policy evaluation)."""
+        """(r + gamma (1 - terminated) Q'(s', a') - Q(s, a))^2 with a' ~ pi'(s'), or logged    (policy evaluation)."""
         with no_grad():
-            act_next_BA = sample(noise["eps"], *targets["policy"](batch["obs_next"])).clamp(-max_action, max_action)
+            if is_logged:
+                act_next_BA = batch["act_next"]
+            else:
+                act_next_BA = sample(noise["eps"], *targets["policy"](batch["obs_next"])).clamp(-max_action, max_action)
             value_B = targets["critic"](batch["obs_next"], act_next_BA)
             y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
-        loss = F.mse_loss(nets["critic"](batch["obs"], batch["act"]), y_B)
+        error_B = (nets["critic"](batch["obs"], batch["act"]) - y_B).square()
+        loss = error_B.mean()
+        if is_logged:
+            loss = mean_of_known(error_B, batch["terminated"] | batch["has_act_next"])
         return loss, {"critic_loss": loss}
 
     def actor_loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
@@ -115,13 +125,19 @@ def from_config(cfg: CRRConfig, sizes: Sizes) -> Algorithm:
     return Algorithm(
         stages=(
             Stage(actor_loss, trains=("policy",), noise={"eps": eps}),
-            Stage(critic_loss, trains=("critic",), noise={"eps": Draw("normal", (sizes.act_dim,))}),
+            Stage(
+                critic_loss, trains=("critic",), noise={} if is_logged else {"eps": Draw("normal", (sizes.act_dim,))}
+            ),
         ),
-        targets={name: Target(name, rate=None, every=cfg.target_update_freq) for name in ("policy", "critic")},
+        targets={
+            name: Target(name, rate=None, every=cfg.target_update_freq)
+            for name in (("critic",) if is_logged else ("policy", "critic"))
+        },
         act=act,
         diagnose=diagnostics.of_critics(act, ("critic",)),
         act_noise={"eps": eps, "choice": Draw("uniform", ())} if is_weighted else {},
         swept=SWEPT,
+        fields=("act_next",) if is_logged else (),
     )
 
 

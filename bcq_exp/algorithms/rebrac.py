@@ -21,7 +21,7 @@ from bcq_exp.algorithms.definition import Definition
 from bcq_exp.algorithms.form import Algorithm, Loss, Nets, Tensors
 from bcq_exp.fields import within
 from bcq_exp.networks import Actor, MLPNetworkConfig, Sizes
-from bcq_exp.ops.td import n_step_target
+from bcq_exp.ops.td import mean_of_known, n_step_target
 
 SWEPT = td3.SWEPT | {"actor_penalty", "critic_penalty"}
 
@@ -51,12 +51,10 @@ def critic_loss(max_action: float) -> Loss:
             value_B = td3.smallest_value(targets, batch["obs_next"], act_BA)
             value_B = value_B - hp["critic_penalty"] * squared_distance(act_BA, batch["act_next"])
             y_B = n_step_target(batch["rew"], batch["num_steps"], batch["terminated"], value_B, hp["gamma"])
-        is_known_B = batch["terminated"] | batch["has_act_next"]
-        num_known = is_known_B.sum().clamp(min=1)
         losses = {}
         for name in td3.CRITICS:
             error_B = (nets[name](batch["obs"], batch["act"]) - y_B).square()
-            losses[f"{name}_loss"] = (is_known_B * error_B).sum() / num_known
+            losses[f"{name}_loss"] = mean_of_known(error_B, batch["terminated"] | batch["has_act_next"])
         return losses["critic1_loss"] + losses["critic2_loss"], losses
 
     return loss

@@ -25,6 +25,16 @@ def n_step_target(rew_BK: Tensor, num_steps_B: Tensor, terminated_B: Tensor, val
     return (rew_BK * discount_K).sum(-1) + gamma**num_steps_B * bootstrap_B
 
 
+def mean_of_known(error_B: Tensor, is_known_B: Tensor) -> Tensor:
+    """The mean error of the rows whose target is known, 0-d; 0 where none is.
+
+    Args:
+        error_B: of each row, (B,).
+        is_known_B: bool, (B,).
+    """
+    return (is_known_B * error_B).sum() / is_known_B.sum().clamp(min=1)
+
+
 def soft_clipped_double_q(q1: Tensor, q2: Tensor, lmbda: Tensor) -> Tensor:
     """lmbda min(q1, q2) + (1 - lmbda) max(q1, q2)    (arXiv:1812.02900, section 4.2).
 

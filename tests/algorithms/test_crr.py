@@ -20,17 +20,24 @@ def drawn(at: Head, eps: Array) -> Array:
     return (at.mean + np.exp(at.log_std) * eps).clip(-MAX_ACTION, MAX_ACTION)
 
 
-@pytest.mark.parametrize("weight", ["exp", "binary", "binary_max"])
-def test_golden_updates(weight: str) -> None:
+@pytest.mark.parametrize(
+    ("weight", "next_action"), [("exp", "policy"), ("binary", "policy"), ("binary_max", "policy"), ("exp", "logged")]
+)
+def test_golden_updates(weight: str, next_action: str) -> None:
     """Two updates of arXiv:2006.15134, algorithm 1; slow copies of policy and critic are made whole after the second.
 
-    Equations 3 and 4 and table 1: the state's value is the mean, or the largest, of four actions of the policy.
+    Equations 3 and 4 and table 1: the state's value is the mean, or the largest, of four actions of the policy. With
+    logged next actions, as in Acme's published run, rows without one do not train the critic, but terminal ones do.
     """
-    policy = tiny.make_policy("crr", max_action=MAX_ACTION, weight=weight)
+    is_logged, data = next_action == "logged", tiny.with_next_actions(DATA)
+    trains = tiny.GOES_ON | tiny.TERMINATED if is_logged else np.ones(NUM_ROWS, np.bool_)
+    policy = tiny.make_policy("crr", max_action=MAX_ACTION, weight=weight, next_action=next_action)
     s, a, by_hand = DATA["obs"], DATA["act"], Working(policy)
     for update in range(2):
         eps = torch.randn(NUM_ROWS, NUM_SAMPLES, tiny.ACT_DIM, generator=by_hand.stream).numpy()
-        eps_next = torch.randn(NUM_ROWS, tiny.ACT_DIM, generator=by_hand.stream).numpy()
+        eps_next = DATA["act"]  # not drawn where the next action is logged
+        if not is_logged:
+            eps_next = torch.randn(NUM_ROWS, tiny.ACT_DIM, generator=by_hand.stream).numpy()
 
         at = head(by_hand.nets["policy"], s, **BOUND)
         assert 0 < at.slope.mean() < 1, "the bounds of the deviation shall act on some rows, and not on all"
@@ -44,16 +51,19 @@ def test_golden_updates(weight: str) -> None:
 
         def value_next(row: int, eps_next: Array = eps_next) -> float:
             s_next = DATA["obs_next"][row]
+            if is_logged:
+                return forward(by_hand.slow["critic"], cat(s_next, data["act_next"][row]))[0][0]
             at = head(by_hand.slow["policy"], s_next, **BOUND)
             return forward(by_hand.slow["critic"], cat(s_next, drawn(at, eps_next[row])))[0][0]
 
         y = n_step_targets(DATA, value_next, gamma=GAMMA)
-        losses["critic_loss"], grads = regress(by_hand.nets["critic"], cat(s, a), y)
+        losses["critic_loss"], grads = regress(by_hand.nets["critic"], cat(s, a)[trains], y[trains])
         by_hand.step("critic", grads)
 
         policy.smoothed_loss.clear()  # so that the moving average is the last value
-        assert policy.learn(DATA).smoothed_loss == pytest.approx(losses, abs=1e-10)
-        by_hand.check(by_hand.slow if update == 0 else by_hand.nets)
+        assert policy.learn(data).smoothed_loss == pytest.approx(losses, abs=1e-10)
+        slow = by_hand.slow if update == 0 else by_hand.nets
+        by_hand.check({name: slow[name] for name in policy.targets})
 
 
 def test_weights_by_hand() -> None:

@@ -9,9 +9,7 @@ from bcq_exp.data import ReplayBuffer
 from bcq_exp.policies import Policy
 
 ACTOR_PENALTY, CRITIC_PENALTY, NORM_EPS = 0.4, 0.3, 1e-6
-# Rows behind which the same episode goes on.
-GOES_ON = ~(tiny.TERMINATED | tiny.TRUNCATED) & (np.arange(NUM_ROWS) + 1 < NUM_ROWS)
-NEXT = {**DATA, "act_next": np.roll(DATA["act"], -1, 0), "has_act_next": GOES_ON}
+NEXT = tiny.with_next_actions(DATA)
 
 
 def forward(net: Weights, x: Array) -> tuple[Array, list[Array]]:
@@ -61,7 +59,7 @@ def test_golden_updates() -> None:
     """
     policy = make_policy()
     working = Working(policy, forward, backward)
-    trains = GOES_ON | tiny.TERMINATED
+    trains = tiny.GOES_ON | tiny.TERMINATED
     assert 0 < trains.sum() < NUM_ROWS
 
     def penalty(row: int, act: Array) -> float:
@@ -99,7 +97,7 @@ def test_the_buffers_window_has_what_it_wants() -> None:
 
 def test_a_row_before_a_dropped_one_trains_the_critics_with_the_action_that_was_dropped() -> None:
     """Where a reader has dropped a row at each cut, its column of next actions has an action there."""
-    after = np.where(GOES_ON[:, None], NEXT["act_next"], 0.5)
+    after = np.where(tiny.GOES_ON[:, None], NEXT["act_next"], 0.5)
     by_hand, by_buffer = make_policy(), make_policy()
     by_buffer.load_state_dict(by_hand.state_dict())
     by_hand.learn({**DATA, "act_next": after, "has_act_next": ~tiny.TERMINATED})
@@ -109,7 +107,7 @@ def test_a_row_before_a_dropped_one_trains_the_critics_with_the_action_that_was_
 
 
 def test_actions_behind_a_cut_do_not_matter() -> None:
-    changed = np.where(GOES_ON[:, None], NEXT["act_next"], 99.0)
+    changed = np.where(tiny.GOES_ON[:, None], NEXT["act_next"], 99.0)
     policies = [make_policy() for _ in range(2)]
     policies[1].load_state_dict(policies[0].state_dict())
     for policy, act_next in zip(policies, (NEXT["act_next"], changed), strict=True):

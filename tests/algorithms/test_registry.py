@@ -48,6 +48,7 @@ OTHER: dict[str, Any] = {
     "max_weight": 0.5,
     "noise_clip": 0.05,
     "num_bins": 7,
+    "next_action": "logged",
     "normalization": "none",
     "num_heads": 5,
     "num_quantiles": 5,

@@ -25,6 +25,7 @@ DISCRETE = gym.spaces.Discrete(6)
 # Three episodes and the beginning of a fourth: terminal, cut by a time limit, both at once, still open.
 TERMINATED = np.array([0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0], np.bool_)
 TRUNCATED = np.array([0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0], np.bool_)
+GOES_ON = ~(TERMINATED | TRUNCATED) & (np.arange(len(TERMINATED)) + 1 < len(TERMINATED))  # the next row follows it
 
 CONTINUOUS = {"action_scaling": True, "action_bound_method": "clip"}
 Q_LEARNING = {
@@ -101,6 +102,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "max_weight": 2.0,
         "num_sampled_action": 4,
         "evaluation": "mean",
+        "next_action": "policy",
         **CONTINUOUS,
     },
     "sac_n": SAC_N,
@@ -148,6 +150,11 @@ def data(*, is_discrete: bool) -> dict[str, NDArray[Any]]:
         columns["mask"] = rng.random((rows, DISCRETE.n)) < 0.6
         columns["mask"][np.arange(rows), columns["act"]] = True
     return columns
+
+
+def with_next_actions(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The columns with the next row's action, and whether it is of the same episode."""
+    return {**columns, "act_next": np.roll(columns["act"], -1, 0), "has_act_next": GOES_ON}
 
 
 def scatter(*modules: nn.Module) -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, tensor
 
-from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
+from bcq_exp.ops.td import mean_of_known, n_step_target, soft_clipped_double_q
 
 REW = tensor([[1.0, 2.0, 4.0], [1.0, 2.0, 0.0], [1.0, 0.0, 0.0]])
 NUM_STEPS = tensor([3, 2, 1])
@@ -31,6 +31,12 @@ def test_n_step_target_is_discounted_rewards_and_the_discounted_value(gamma: flo
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_value_behind_a_terminal_state_is_ignored_even_where_it_is_not_finite(value: float) -> None:
     assert targets(0.5, [10.0, value, 30.0]) == targets(0.5, [10.0, 0.0, 30.0])
+
+
+def test_rows_without_a_known_target_do_not_count() -> None:
+    error, none = tensor([1.0, 4.0, 7.0]), torch.zeros(3, dtype=torch.bool)
+    assert mean_of_known(error, torch.tensor([True, False, True])) == 4.0
+    assert mean_of_known(error, none) == 0.0
 
 
 @pytest.mark.parametrize(("lmbda", "expected"), [(1.0, [1, 2]), (0.0, [3, 4]), (0.75, [1.5, 2.5])])
