@@ -25,9 +25,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		--constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: setup  ## train discrete BCQ and behavioural cloning, two seeds each, and compare them
+run: setup  ## BCQ and discrete BCQ beside what they improve on, two seeds each: tables, curves, a page
 	rm -rf $(RUN_DIR)
-	$(BIN)/python -m bcq_exp.train -m experiment=main_discrete_bcq,main_bc_discrete seed=0,1 hydra.sweep.dir=$(RUN_DIR)
+	$(BIN)/python -m bcq_exp.train -m seed=0,1 hydra.sweep.dir=$(RUN_DIR) \
+		experiment=main/bcq,main/ddpg,main/bc,main/discrete_bcq,main/dqn,main/bc_discrete
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -q -n auto

@@ -60,7 +60,7 @@ def hydra_context() -> Iterator[HydraContext]:
     [
         ["seed=3"],
         ["algorithm=dqn", "algorithm.gamma=0.9", "seed=1"],
-        ["experiment=main_discrete_bcq", "algorithm.target_update_freq=7"],
+        ["experiment=main/discrete_bcq", "algorithm.target_update_freq=7"],
         ["algorithm=iql", "algorithm.optimizers.policy.lr=1e-4", "algorithm.optimizers.value.betas=[0.5,0.9]"],
         [
             "dataset=pendulum-noisy",
