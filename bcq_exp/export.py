@@ -26,8 +26,8 @@ def run(cfg: DictConfig) -> None:
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     compared = done.agreement
-    ties = f", {compared.num_ties} of them ties that it breaks otherwise" if compared.num_ties else ""
-    print(f"{done.file}: acts as the policy in {compared.num_rows} rows{ties}; {done.sidecar.name} describes it")
+    excused = f", in {compared.num_by_rounding} of them but for rounding" if compared.num_by_rounding else ""
+    print(f"{done.file}: acts as the policy in {compared.num_rows} rows{excused}; {done.sidecar.name} describes it")
     print("\n".join(["", *(f"    {line}" for line in done.usage)]))
 
 

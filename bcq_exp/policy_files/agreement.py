@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from bcq_exp.data import check_against
 from bcq_exp.policies.acting import Acting
@@ -23,9 +24,9 @@ from bcq_exp.training.config import RunConfig
 NUM_ROWS = 1000
 BATCH = 250  # rows that the file gets in one call, after one row alone
 TOLERANCE = 1e-5  # of an action, relative to the largest magnitude of the space where that is above 1
-# Candidates whose values are equal but for rounding: which is the best is decided by digits that any change of the
-# observations changes. So many changes, of this size, show all of them.
-NUM_CHANGES, CHANGE = 64, 1e-5
+# Last digits decide between candidates of equal value, and are seen in an action where the policy is steep. What they
+# may do is what changes of the observations of this size do, relative to the largest magnitude of a feature.
+NUM_CHANGES, CHANGE = 64, 2.0**-18
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,13 @@ class Agreement:
 
     Args:
         num_rows: compared.
-        num_ties: rows among them in which file and policy choose differently among equals.
+        num_by_rounding: rows among them in which the last digits make the difference: see `CHANGE`.
         largest_difference: of an action's component in the other rows, in the environment's units.
-        tolerance: the largest that is allowed.
+        tolerance: the largest that is allowed in those.
     """
 
     num_rows: int
-    num_ties: int
+    num_by_rounding: int
     largest_difference: float
     tolerance: float
 
@@ -113,15 +114,17 @@ def compare(run: Run, policy: Acting, program: Program, rows: Rows, noise_seed: 
         raise ValueError(f"the file's actions have shape {found.shape}, the policy's {expected.shape}")
     tolerance = TOLERANCE * reach(policy, expected)
     differs_N = ~agree(found, expected, tolerance)
-    ties = tied(program, [value[differs_N] for value in inputs], found[differs_N], expected[differs_N], tolerance)
-    if not ties.all():
-        row = int(np.flatnonzero(differs_N)[ties.argmin()])
+    excused = by_rounding(
+        program, [value[differs_N] for value in inputs], (found[differs_N], expected[differs_N]), tolerance
+    )
+    if not excused.all():
+        row = int(np.flatnonzero(differs_N)[excused.argmin()])
         raise ValueError(
-            f"{int((~ties).sum())} of {len(expected)} actions are not the policy's: in row {row} the file gives"
+            f"{int((~excused).sum())} of {len(expected)} actions are not the policy's: in row {row} the file gives"
             f" {found[row]}, the policy {expected[row]}; nothing was written"
         )
     rest = np.abs(found[~differs_N].astype(np.float64) - expected[~differs_N])
-    return Agreement(len(expected), len(ties), float(rest.max(initial=0.0)), tolerance)
+    return Agreement(len(expected), len(excused), float(rest.max(initial=0.0)), tolerance)
 
 
 def actions(policy: Acting, rows: Rows, noise_seed: int | None) -> NDArray[Any]:
@@ -155,24 +158,52 @@ def reach(policy: Acting, expected: NDArray[Any]) -> float:
     return max(1.0, largest if math.isfinite(largest) else float(np.abs(expected).max()))
 
 
-def agree(found: NDArray[Any], expected: NDArray[Any], tolerance: float) -> NDArray[np.bool_]:
-    """Whether actions are the same, row by row, (N,)."""
+def agree(found: NDArray[Any], expected: NDArray[Any], tolerance: Any) -> NDArray[np.bool_]:
+    """Whether actions are the same, row by row, (N,), within a number or within one for each number of an action."""
     is_near = np.abs(found.astype(np.float64) - expected.astype(np.float64)) <= tolerance
     return np.asarray(is_near.reshape(len(found), math.prod(found.shape[1:])).all(axis=1))
 
 
-@torch.no_grad()
-def tied(
-    program: Program, inputs: Sequence[NDArray[Any]], found: NDArray[Any], expected: NDArray[Any], tolerance: float
+def by_rounding(
+    program: Program, inputs: Sequence[NDArray[Any]], takings: Sequence[NDArray[Any]], tolerance: float
 ) -> NDArray[np.bool_]:
-    """Whether the program itself takes either action of a row, (N,), where observations change in their last digits."""
+    """Whether the program takes each of several actions of a row, (N,), when observations change in their last digits.
+
+    Args:
+        program: of the policy.
+        inputs: of N rows.
+        takings: the actions of the rows, (N, ...) each.
+        tolerance: as in `agree`.
+    """
     obs, *others = [torch.as_tensor(value) for value in inputs]
-    takes = np.zeros((2, len(found)), np.bool_)
-    generator, exact = torch.Generator().manual_seed(0), obs.to(program.dtype)
+    is_taken = np.zeros((len(takings), len(obs)), np.bool_)
+    if len(obs) == 0:
+        return np.ones(0, np.bool_)
+    exact, generator = obs.to(program.dtype), torch.Generator().manual_seed(0)
     size = CHANGE * exact.abs().amax(0).clamp(min=1)
-    for _ in range(NUM_CHANGES if len(found) else 0):
+    near = tolerance + steepness(program, exact, others, size).numpy()
+    for _ in range(NUM_CHANGES):
         change = size * torch.randn(exact.shape, generator=generator, dtype=exact.dtype)
-        taken = program(exact + change, *others)[0].numpy()
-        takes |= np.stack([agree(taken, each, tolerance) for each in (found, expected)])
-    both: NDArray[np.bool_] = np.logical_and(*takes)
-    return both
+        with torch.no_grad():
+            act = program(exact + change, *others)[0].numpy()
+        is_taken |= np.stack([agree(act, taking, near) for taking in takings])
+    return np.asarray(is_taken.all(axis=0))
+
+
+def steepness(program: Program, obs: Tensor, others: Sequence[Tensor], size: Tensor) -> Tensor:
+    """How far changes of that size move an action while the candidate that is chosen stays the same, (N, ...).
+
+    Args:
+        program: of the policy.
+        obs: observations (N, *S).
+        others: the program's other inputs.
+        size: of the changes, (*S).
+    """
+    changed = obs.clone().requires_grad_()
+    with torch.enable_grad():
+        act = program(changed, *others)[0]
+        if not act.requires_grad:  # one of finitely many
+            return torch.zeros_like(act, dtype=obs.dtype)
+        numbers = act.reshape(len(obs), -1).unbind(-1)
+        slopes = [torch.autograd.grad(number.sum(), changed, retain_graph=True)[0] for number in numbers]
+    return torch.stack([(slope.abs() * size).flatten(1).sum(1) for slope in slopes], -1).reshape(act.shape)

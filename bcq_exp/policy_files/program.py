@@ -3,7 +3,10 @@
 Shape suffixes: B batch, A number of actions.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,8 +151,21 @@ class Program(nn.Module):
 
 def traced(program: Program) -> ExportedProgram:
     """The program as a graph, for any number of rows from 1 on."""
-    with torch.no_grad():
+    with torch.no_grad(), quiet():
         return torch.export.export(program, program.example(), dynamic_shapes=batch_axes(program.inputs))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what torch's exporters say to those who develop them out of the logs while entered."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def batch_axes(inputs: Sequence[Port]) -> tuple[Any, ...]:

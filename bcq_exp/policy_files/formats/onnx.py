@@ -1,10 +1,7 @@
 """ONNX files, which ONNX Runtime runs from Python, C, C#, Java and JavaScript."""
 
-import contextlib
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 
 from bcq_exp.policy_files.formats.form import Arrays, PolicyFormat, Run, examples
-from bcq_exp.policy_files.program import Port, batch_axes
+from bcq_exp.policy_files.program import Port, batch_axes, quiet
 
 
 class ONNX(PolicyFormat):
@@ -66,16 +63,3 @@ class ONNX(PolicyFormat):
             *examples(inputs),
             f'(action,) = session.run(["action"], {{{given}}})',
         ]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what the exporter says to those who develop it out of the logs while entered."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
