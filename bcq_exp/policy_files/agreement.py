@@ -184,8 +184,7 @@ def by_rounding(
     near = tolerance + steepness(program, exact, others, size).numpy()
     for _ in range(NUM_CHANGES):
         change = size * torch.randn(exact.shape, generator=generator, dtype=exact.dtype)
-        with torch.no_grad():
-            act = program(exact + change, *others)[0].numpy()
+        act = program(exact + change, *others)[0].numpy()
         is_taken |= np.stack([agree(act, taking, near) for taking in takings])
     return np.asarray(is_taken.all(axis=0))
 
@@ -200,10 +199,9 @@ def steepness(program: Program, obs: Tensor, others: Sequence[Tensor], size: Ten
         size: of the changes, (*S).
     """
     changed = obs.clone().requires_grad_()
-    with torch.enable_grad():
-        act = program(changed, *others)[0]
-        if not act.requires_grad:  # one of finitely many
-            return torch.zeros_like(act, dtype=obs.dtype)
-        numbers = act.reshape(len(obs), -1).unbind(-1)
-        slopes = [torch.autograd.grad(number.sum(), changed, retain_graph=True)[0] for number in numbers]
+    act = program(changed, *others)[0]
+    if not act.requires_grad:  # one of finitely many
+        return torch.zeros_like(act, dtype=obs.dtype)
+    numbers = act.reshape(len(obs), -1).unbind(-1)
+    slopes = [torch.autograd.grad(number.sum(), changed, retain_graph=True)[0] for number in numbers]
     return torch.stack([(slope.abs() * size).flatten(1).sum(1) for slope in slopes], -1).reshape(act.shape)

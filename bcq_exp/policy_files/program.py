@@ -4,6 +4,7 @@ Shape suffixes: B batch, A number of actions.
 """
 
 import contextlib
+import copy
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -57,7 +58,7 @@ class Port:
 class Program(nn.Module):
     """The rule of action of a policy, with its action map, without exploration.
 
-    It holds those networks alone that the rule of action calls.
+    It holds copies of those networks alone that the rule of action calls.
 
     Args:
         policy: in evaluation mode, with a known Box of observations.
@@ -87,7 +88,8 @@ class Program(nn.Module):
         self.inputs = inputs_of(policy, space, has_mask=has_mask, has_noise=not self.is_fixed)
         self.nets = policy.nets
         called, outputs = self._tried(self.example())
-        self.nets = nn.ModuleDict({name: policy.nets[name] for name in policy.nets if name in called})
+        self.nets = copy.deepcopy(nn.ModuleDict({name: policy.nets[name] for name in policy.nets if name in called}))
+        self.nets.requires_grad_(False)
         self.outputs = [Port(ACTION, self.action_shape, str(outputs[ACTION].numpy().dtype), meaning_of_actions(policy))]
         self.outputs += [
             Port(name, tuple(value.shape[1:]), str(value.numpy().dtype), MEANINGS.get(name, name))

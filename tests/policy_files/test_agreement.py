@@ -27,7 +27,6 @@ def agreement(policy: Policy, change: Change, *, num_rows: int = 40) -> Agreemen
     rows = states(num_rows, num_actions=int(tiny.DISCRETE.n) if policy.action_map.is_discrete else None)
     program = Program(policy, has_mask=rows.mask is not None, noise_seed=None)
 
-    @torch.no_grad()
     def run(inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
         return [change(program(*map(torch.as_tensor, inputs))[0].numpy(), inputs)]
 
@@ -93,8 +92,7 @@ def test_steepness_is_the_largest_move_of_an_action_by_such_a_change() -> None:
     program = Program(tiny.make_policy("bc", network=network).eval(), has_mask=False, noise_seed=None)
     obs, size = torch.as_tensor(states(20).obs), torch.tensor([1e-3, 2e-3, 0.0])
     corners = [size * torch.tensor(signs) for signs in itertools.product([-1.0, 1.0], repeat=3)]
-    with torch.no_grad():
-        moves = torch.stack([(program(obs + corner)[0] - program(obs)[0]).abs() for corner in corners])
+    moves = torch.stack([(program(obs + corner)[0] - program(obs)[0]).abs() for corner in corners])
     torch.testing.assert_close(steepness(program, obs, [], size), moves.amax(0), rtol=0.05, atol=1e-5)
 
 
@@ -128,16 +126,13 @@ def test_noise_of_a_seed_is_that_of_one_observation_each() -> None:
     policy, rows = tiny.make_policy("bcq").eval(), states(30)
     program = Program(policy, has_mask=False, noise_seed=7)
     assert [port.name for port in program.inputs] == ["obs"]
-    with torch.no_grad():
-        found = program(torch.as_tensor(rows.obs))[0].numpy()
+    found = program(torch.as_tensor(rows.obs))[0].numpy()
     for row, act in enumerate(found):
         policy.seed_acting(7)
         np.testing.assert_allclose(act, policy.compute_action(rows.obs[row]), atol=1e-6)
     expected, _ = own_actions(policy, rows)
     assert np.abs(found - expected).max() > 0.1  # drawn noise is another policy
-    compared = compare(
-        lambda inputs: [program(*map(torch.as_tensor, inputs))[0].detach().numpy()], policy, program, rows, 7
-    )
+    compared = compare(lambda inputs: [program(*map(torch.as_tensor, inputs))[0].numpy()], policy, program, rows, 7)
     assert compared.num_rows == 30
 
 

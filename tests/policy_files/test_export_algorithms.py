@@ -1,7 +1,7 @@
 """Every algorithm of the registry acts from a file as it does here.
 
-All are compared in torch's format. In ONNX, which takes longer to write, one algorithm of those whose rules of action
-are the same sequence of operations.
+All are compared in torch's format. In ONNX, which takes longer to write, those are whose rule of action has an
+operation that no earlier one has; all are among the slow tests.
 """
 
 from pathlib import Path
@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from torch.export import ExportedProgram
 
 from algorithms import tiny
 from bcq_exp.algorithms import REGISTRY
@@ -31,7 +32,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("bcq", {"activation": "gelu"}),
 ]
 CASES = [*((name, {}) for name in REGISTRY), *VARIANTS]
-seen_by_onnx: set[tuple[str, ...]] = set()
+NAMES = [" ".join([name, *changed]) for name, changed in CASES]
+seen_in_onnx: set[str] = set()
 
 
 def policy_of(name: str, *, normalized: bool = False, activation: str = "relu", **changed: Any) -> Policy:
@@ -43,8 +45,19 @@ def policy_of(name: str, *, normalized: bool = False, activation: str = "relu", 
     return policy.eval()
 
 
-def check(policy: Policy, program: Program, rows: Rows, kind: str, path: Path) -> None:
-    graph = traced(program)
+def case(name: str, *, unmasked: bool = False, **changed: Any) -> tuple[Policy, Rows]:
+    is_masked = REGISTRY[name].is_discrete and not unmasked
+    return policy_of(name, **changed), states(num_actions=NUM_ACTIONS if is_masked else None)
+
+
+def compiled(policy: Policy, rows: Rows) -> tuple[Program, ExportedProgram]:
+    program = Program(policy, has_mask=rows.mask is not None, noise_seed=None)
+    return program, traced(program)
+
+
+def check(policy: Policy, rows: Rows, program: Program, graph: ExportedProgram, kind: str, path: Path) -> None:
+    for package in FORMATS[kind].packages:
+        pytest.importorskip(package)
     FORMATS[kind].write(graph, program.inputs, program.outputs, path)
     expected, inputs = own_actions(policy, rows)
     found = FORMATS[kind].load(path)(inputs)
@@ -56,25 +69,26 @@ def check(policy: Policy, program: Program, rows: Rows, kind: str, path: Path) -
     np.testing.assert_allclose(found[0], expected, rtol=0, atol=0 if policy.action_map.is_discrete else TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "changed"), CASES, ids=[" ".join([name, *changed]) for name, changed in CASES])
+@pytest.mark.parametrize(("name", "changed"), CASES, ids=NAMES)
 def test_a_file_acts_as_the_policy_does(name: str, changed: dict[str, Any], tmp_path: Path) -> None:
-    own = {key: value for key, value in changed.items() if key != "unmasked"}
-    policy, is_masked = policy_of(name, **own), REGISTRY[name].is_discrete and "unmasked" not in changed
-    rows = states(num_actions=NUM_ACTIONS if is_masked else None)
-    program = Program(policy, has_mask=is_masked, noise_seed=None)
-    check(policy, program, rows, "torch", tmp_path / "policy.pt2")
-    form = tuple(str(node.target) for node in traced(program).graph.nodes if node.op == "call_function")
-    if form not in seen_by_onnx:
-        for package in FORMATS["onnx"].packages:
-            pytest.importorskip(package)
-        check(policy, program, rows, "onnx", tmp_path / "policy.onnx")
-        seen_by_onnx.add(form)
+    policy, rows = case(name, **changed)
+    program, graph = compiled(policy, rows)
+    check(policy, rows, program, graph, "torch", tmp_path / "policy.pt2")
+    operations = {str(node.target) for node in graph.graph.nodes if node.op == "call_function"}
+    if not operations <= seen_in_onnx:
+        check(policy, rows, program, graph, "onnx", tmp_path / "policy.onnx")
+        seen_in_onnx.update(operations)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "changed"), CASES, ids=NAMES)
+def test_an_onnx_file_acts_as_the_policy_does(name: str, changed: dict[str, Any], tmp_path: Path) -> None:
+    policy, rows = case(name, **changed)
+    check(policy, rows, *compiled(policy, rows), "onnx", tmp_path / "policy.onnx")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_images_are_bytes_and_actions_begin_where_their_space_does(kind: str, tmp_path: Path) -> None:
-    for package in FORMATS[kind].packages:
-        pytest.importorskip(package)
     shape = (1, 36, 36)
     network = NatureCNNConfig(name="x", kind="nature_cnn", hidden_sizes=[16], **tiny.INITIAL)
     definition, cfg, sizes = REGISTRY["discrete_bcq"], tiny.config("discrete_bcq"), Sizes(shape, 4, 1.0)
@@ -90,6 +104,6 @@ def test_images_are_bytes_and_actions_begin_where_their_space_does(kind: str, tm
     rng = np.random.default_rng(0)
     rows = Rows(rng.integers(256, size=(1000, *shape), dtype=np.uint8), rng.random((1000, 4)) < 0.5)
     rows.mask[:, 1] = True
-    program = Program(policy, has_mask=True, noise_seed=None)
+    program, graph = compiled(policy, rows)
     assert (program.inputs[0].dtype, program.outputs[0].meaning) == ("uint8", "one of the actions 10 to 13")
-    check(policy, program, rows, kind, tmp_path / "policy")
+    check(policy, rows, program, graph, kind, tmp_path / "policy")

@@ -29,7 +29,6 @@ class TorchExport(PolicyFormat):
         with path.open("rb") as file:
             module = torch.export.load(file).module()
 
-        @torch.no_grad()
         def run(inputs: Arrays) -> Arrays:
             found: Any = module(*(torch.as_tensor(value) for value in inputs))
             return [value.numpy() for value in found]
