@@ -10,7 +10,7 @@ from bcq_exp.policies.acting import Acting
 from bcq_exp.policy_files.agreement import Agreement, Rows, compare, drawn, recorded, with_masks
 from bcq_exp.policy_files.formats.form import PolicyFormat
 from bcq_exp.policy_files.program import Program, traced
-from bcq_exp.policy_files.request import DATASET, ExportConfig
+from bcq_exp.policy_files.request import DATASET, SPACE, ExportConfig
 from bcq_exp.policy_files.sidecar import account, check_vacant_or_same, sidecar_of
 
 
@@ -88,11 +88,14 @@ def rows_of(settings: ExportConfig, run: TrainedRun) -> Rows:
     """The states in which file and policy are compared, with masks where the dataset has them and is read.
 
     Raises:
-        ValueError: the dataset cannot be used, or it alone could tell whether there are masks.
+        ValueError: the dataset is not there or cannot be used, or it alone could tell whether there are masks.
         OSError: it cannot be read.
     """
     if settings.rows == DATASET:
-        return recorded(run.cfg)
+        try:
+            return recorded(run.cfg)
+        except FileNotFoundError as error:
+            raise ValueError(f"{error}; give rows={SPACE} to compare without the dataset") from None
     if run.cfg.dataset.env is None:
         raise ValueError(
             f"rows={settings.rows}: without an environment only the dataset tells whether actions are masked; give"

@@ -165,6 +165,11 @@ def test_what_cannot_be_exported_is_named(runs: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="nowhere: there is no such directory"):
         export(asked(f"run={tmp_path}/nowhere", *torch_format))
     bare = copied(runs, tmp_path, "discrete")
+    config = bare / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("discrete.h5", "gone.h5"))
+    with pytest.raises(ValueError, match=r"gone\.h5: no such file; give rows=space to compare without the dataset"):
+        export(asked(f"run={bare}", "format=torch"))
+    assert export(asked(f"run={bare}", *torch_format)).agreement.num_rows == 1000
     shutil.rmtree(bare / "checkpoints")
     with pytest.raises(ValueError, match="has no checkpoint, so there is no policy in it"):
         export(asked(f"run={bare}", *torch_format))
