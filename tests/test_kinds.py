@@ -15,6 +15,7 @@ from bcq_exp.engine.optim import DECAYS, OPTIMIZERS
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.networks import NETWORKS
 from bcq_exp.ope.estimators import ESTIMATORS
+from bcq_exp.policy_files.formats import FORMATS
 from bcq_exp.search.objectives import OBJECTIVES
 from bcq_exp.search.pruning import PRUNINGS
 from bcq_exp.search.samplers import SAMPLERS
@@ -48,6 +49,11 @@ KINDS = {
     "network": Kinds("networks/__init__.py:NETWORKS", frozenset(NETWORKS), frozenset(NETWORKS.values())),
     "logger": Kinds("io/loggers/__init__.py:LOGGERS", frozenset(LOGGERS), frozenset(LOGGERS.values())),
     "estimator": Kinds("ope/estimators/__init__.py:ESTIMATORS", frozenset(ESTIMATORS), frozenset(ESTIMATORS.values())),
+    "policy file": Kinds(
+        "policy_files/formats/__init__.py:FORMATS",
+        frozenset(FORMATS) - {"torch"},  # a package's name, too
+        frozenset(FORMATS.values()),
+    ),
     "optimizer": Kinds("engine/optim.py:OPTIMIZERS", frozenset(OPTIMIZERS), frozenset(OPTIMIZERS.values())),
     "decay": Kinds("engine/optim.py:DECAYS", frozenset(DECAYS)),
     "executor": Kinds("sweeps/executors/__init__.py:EXECUTORS", frozenset(EXECUTORS), frozenset(EXECUTORS.values())),

@@ -16,6 +16,7 @@ from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.algorithms.td3 import CRITICS, twin_critics, twin_regression
 from bcq_exp.fields import within
 from bcq_exp.networks import Decoder, Encoder, MLPNetworkConfig, Perturbation, Sizes
+from bcq_exp.ops.discrete import take_candidate
 from bcq_exp.ops.gaussian import kl_to_standard_normal
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 
@@ -93,7 +94,7 @@ def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Te
     act_ = nets["actor"](obs, nets["decoder"](obs, noise["latent"].flatten(0, 1)))  # (B N, A)
     best_B = nets["critic1"](obs, act_).view(-1, num_samples).argmax(-1)
     act_BNA = act_.view(-1, num_samples, act_.shape[-1])
-    return {"act": act_BNA.take_along_dim(best_B[:, None, None], 1).squeeze(1)}
+    return {"act": take_candidate(act_BNA, best_B)}
 
 
 def diagnose_vae(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:

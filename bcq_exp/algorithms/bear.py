@@ -27,6 +27,7 @@ from bcq_exp.algorithms.form import Algorithm, Draw, Nets, Stage, Target, Tensor
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of, within
 from bcq_exp.networks import Critic, DualVariable, Encoder, MLPNetworkConfig, RawDecoder, Sizes
+from bcq_exp.ops.discrete import take_candidate
 from bcq_exp.ops.mmd import KERNELS, squared_mmd
 from bcq_exp.ops.td import n_step_target, soft_clipped_double_q
 
@@ -136,7 +137,7 @@ def from_config(cfg: BEARConfig, sizes: Sizes) -> Algorithm:
         """argmax_n Q_1(s, a_n) over samples of the policy    (published code)."""
         act_BNA = max_action * torch.tanh(sample(nets["policy"], batch["obs"], noise["eps"]))
         best_B = values(nets, critics[:1], batch["obs"], act_BNA)[0].argmax(-1)
-        return {"act": act_BNA.take_along_dim(best_B[:, None, None], 1).squeeze(1)}
+        return {"act": take_candidate(act_BNA, best_B)}
 
     critic_values = diagnostics.of_critics(act, critics)
 

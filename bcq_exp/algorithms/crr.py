@@ -28,7 +28,7 @@ from bcq_exp.algorithms.form import Act, Algorithm, Draw, Nets, Stage, Target, T
 from bcq_exp.algorithms.schema import ContinuousConfig
 from bcq_exp.fields import one_of, within
 from bcq_exp.networks import Critic, MLPNetworkConfig, Sizes
-from bcq_exp.ops.discrete import draw_action
+from bcq_exp.ops.discrete import draw_action, take_candidate
 from bcq_exp.ops.gaussian import sample
 from bcq_exp.ops.td import mean_of_known, n_step_target
 
@@ -88,7 +88,7 @@ def critic_weighted_act(max_action: float) -> Act:
     def act(nets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> dict[str, Tensor]:
         act_BNA, q_BN = sampled(nets, batch["obs"], noise["eps"], max_action)
         chosen_B = draw_action((q_BN / hp["beta"]).softmax(-1), noise["choice"])
-        return {"act": act_BNA.take_along_dim(chosen_B[:, None, None], 1).squeeze(1)}
+        return {"act": take_candidate(act_BNA, chosen_B)}
 
     return act
 

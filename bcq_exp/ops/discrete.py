@@ -1,7 +1,7 @@
 """Choices among discrete actions.
 
-Shape suffixes: B batch, A number of actions. `available_BA` is a bool mask of the actions available in a state; None:
-all are.
+Shape suffixes: B batch, A number of actions, N candidates for a continuous one. `available_BA` is a bool mask of the
+actions available in a state; None: all are.
 """
 
 import torch
@@ -39,6 +39,14 @@ def masked_argmax(value_BA: Tensor, mask_BA: Tensor | None) -> Tensor:
 def take_action(value_BA: Tensor, act_B: Tensor) -> Tensor:
     """The value (B,) of one action a row, or several values (*, B) out of (*, B, A)."""
     return value_BA.gather(-1, act_B.expand(value_BA.shape[:-1]).unsqueeze(-1)).squeeze(-1)
+
+
+def take_candidate(act_BNA: Tensor, index_B: Tensor) -> Tensor:
+    """The continuous action (B, A) of one candidate a row out of N.
+
+    By `gather`, since torch.export (2.13) takes the number of rows for a constant in `take_along_dim`.
+    """
+    return act_BNA.gather(1, index_B[:, None, None].expand(-1, 1, act_BNA.shape[-1])).squeeze(1)
 
 
 def action_probabilities(logits_BA: Tensor, available_BA: Tensor | None) -> Tensor:

@@ -4,10 +4,13 @@ Shape suffixes: B batch, A number of actions.
 """
 
 import math
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 BOUND_METHODS = ("clip", "tanh", None)
 TANH_LIMIT = 1 - 2.0**-20  # largest |tanh(x)| that the inverse maps back: keeps it finite and exact in float32
@@ -82,14 +85,25 @@ class ActionMap:
         """Convert policy units (*, A), or indices (*), to environment units of the same shape."""
         if self.is_discrete:
             return np.asarray(act) + self.start
-        act = np.asarray(act, dtype=self.low.dtype)
+        return np.asarray(self._in_box(np, np.asarray(act, dtype=self.low.dtype), self.low, self.high))
+
+    def map_tensor(self, act: Tensor) -> Tensor:
+        """`map_action` for tensors; its result has the type of the space's bounds."""
+        if self.is_discrete:
+            return act + self.start
+        low, high = (torch.as_tensor(bound, device=act.device) for bound in (self.low, self.high))
+        mapped: Tensor = self._in_box(torch, act.to(low.dtype), low, high)
+        return mapped
+
+    def _in_box(self, library: Any, act: Any, low: Any, high: Any) -> Any:
+        """Actions in the Box; `library` is numpy or torch, of which all the values are."""
         if self.action_bound_method == "clip":
-            act = np.clip(act, -1, 1)
+            act = library.clip(act, -1, 1)
         elif self.action_bound_method == "tanh":
-            act = np.tanh(act)
+            act = library.tanh(act)
         if self.action_scaling:
-            act = self.low + (self.high - self.low) * (act + 1) / 2
-        return act.clip(self.low, self.high)
+            act = low + (high - low) * (act + 1) / 2
+        return library.clip(act, low, high)
 
     def map_action_inverse(self, act: NDArray[np.generic]) -> NDArray[np.generic]:
         """Convert environment units to policy units, of the same shape, as `learn` takes them."""

@@ -5,6 +5,8 @@ import platform
 import shlex
 import socket
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
@@ -32,7 +34,7 @@ def process_account(device: torch.device, num_threads: int) -> dict[str, Any]:
         "source_sha256": source_digest(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name)) is not None},
+        "packages": versions(PACKAGES),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type,
         "num_threads": num_threads,
     }
@@ -54,8 +56,10 @@ def dataset_account(transitions: Transitions, sha256: str) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

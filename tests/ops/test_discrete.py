@@ -13,6 +13,7 @@ from bcq_exp.ops.discrete import (
     likely_actions,
     masked_argmax,
     take_action,
+    take_candidate,
 )
 
 LOGITS = tensor([0.5, 0.2, 0.2, 0.1]).log()[None]  # relative to the largest: 1, 0.4, 0.4, 0.2
@@ -108,3 +109,8 @@ def test_drawn_actions_have_their_probabilities() -> None:
     uniform_B = (torch.arange(1000) + 0.5) / 1000
     drawn = draw_action(probs.expand(1000, -1), uniform_B).bincount() / 1000
     torch.testing.assert_close(drawn, probs, atol=1e-3, rtol=0)
+
+
+def test_a_candidate_is_taken_whole() -> None:
+    act_BNA = torch.arange(12.0).view(2, 3, 2)
+    assert take_candidate(act_BNA, tensor([2, 0])).tolist() == [[4.0, 5.0], [6.0, 7.0]]

@@ -3,6 +3,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 from bcq_exp.policies.actions import TANH_LIMIT, ActionMap
 
@@ -31,7 +32,11 @@ def action_map(space: Any, scaling: bool, method: str | None) -> ActionMap:
     ],
 )
 def test_map_action_by_hand(space: Any, scaling: bool, method: str | None, act: Any, mapped: Any) -> None:
-    np.testing.assert_allclose(action_map(space, scaling, method).map_action(np.array(act)), mapped, atol=1e-6)
+    both = action_map(space, scaling, method)
+    found, tensor = both.map_action(np.array(act)), both.map_tensor(torch.tensor(act))
+    np.testing.assert_allclose(found, mapped, atol=1e-6)
+    np.testing.assert_allclose(tensor.numpy(), found, atol=1e-6)
+    assert tensor.numpy().dtype == found.dtype
 
 
 @pytest.mark.parametrize(

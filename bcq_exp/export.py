@@ -1,0 +1,35 @@
+"""Export of a trained policy as one file that runs without this package: `python -m bcq_exp.export run=DIR`."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from bcq_exp.io.endings import in_one_line, refuse_pickles
+from bcq_exp.policy_files.export import export
+from bcq_exp.policy_files.request import checked_export
+from bcq_exp.training.config import CONF_DIR
+
+
+def main() -> None:
+    """Export as the command line says."""
+    refuse_pickles(sys.argv[1:])
+    run()
+
+
+@hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="export")
+def run(cfg: DictConfig) -> None:
+    """Check the composed configuration, export, and print how to run the file."""
+    try:
+        with in_one_line():
+            done = export(checked_export(cfg))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {error}") from None
+    compared = done.agreement
+    excused = f", in {compared.num_by_rounding} of them but for rounding" if compared.num_by_rounding else ""
+    print(f"{done.file}: acts as the policy in {compared.num_rows} rows{excused}; {done.sidecar.name} describes it")
+    print("\n".join(["", *(f"    {line}" for line in done.usage)]))
+
+
+if __name__ == "__main__":
+    main()
