@@ -5,7 +5,7 @@ ones) is their form: two drugs in five levels, vital signs every four hours, and
 """
 
 import math
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import gymnasium as gym
 import numpy as np
@@ -94,7 +94,7 @@ class Patient(NamedTuple):
         """The doses that the ward's rules allow, (25,): see `LARGEST_STEP` and `OVERLOADED`."""
         fluid, vasopressor = np.divmod(np.arange(NUM_DOSES), LEVELS)
         is_slow = np.abs(vasopressor - self.vasopressor) <= LARGEST_STEP
-        return is_slow & ((self.overload <= OVERLOADED) | (fluid <= OVERLOADED_FLUID))
+        return np.asarray(is_slow & ((self.overload <= OVERLOADED) | (fluid <= OVERLOADED_FLUID)))
 
     @property
     def vitals(self) -> NDArray[np.float32]:
@@ -117,8 +117,6 @@ class Treatment(gym.Env[NDArray[np.float32], np.int64]):
     reward is 1 in the last step of a patient who lives to its end, and 0 in every other, so a policy's return is the
     share of patients who live. Death ends the episode. `info["action_mask"]` has the doses that are available.
     """
-
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(self) -> None:
         high = np.array([85, 10, 1, 1, LEVELS - 1, HOURS * NUM_STEPS], np.float32)

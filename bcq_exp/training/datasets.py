@@ -14,6 +14,7 @@ from bcq_exp.data.formats.atari_replay import AtariReplayDatasetConfig
 from bcq_exp.data.formats.d4rl import D4RLDatasetConfig
 from bcq_exp.data.formats.minari import MinariDatasetConfig, minari_name
 from bcq_exp.data.formats.readers import H5DatasetConfig
+from bcq_exp.data.formats.tables.table import TableDatasetConfig
 from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.envs.environments import foreign_module, spaces
 from bcq_exp.training.sections import MISSING, chosen_type, plain, typed_section
@@ -22,6 +23,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "collected": CollectedDatasetConfig,
     "replay": ReplayDatasetConfig,
     "h5": H5DatasetConfig,
+    "table": TableDatasetConfig,
     "d4rl": D4RLDatasetConfig,
     "minari": MinariDatasetConfig,
     "atari_replay": AtariReplayDatasetConfig,
