@@ -61,6 +61,10 @@ class Transitions:
     def __len__(self) -> int:
         return len(self.rew)
 
+    def called(self, act: int) -> str:
+        """The name of a discrete action, or its number where actions have none."""
+        return str(act) if self.action_names is None else self.action_names[act]
+
     @classmethod
     def from_columns(
         cls,

@@ -8,6 +8,7 @@ import sys
 from importlib import metadata
 from typing import Any
 
+import numpy as np
 import torch
 
 from bcq_exp.data import Transitions
@@ -51,7 +52,16 @@ def dataset_account(transitions: Transitions, sha256: str) -> dict[str, Any]:
         "num_transitions": len(transitions),
         "num_episodes": len(transitions.episode_returns),
         "behaviour_return": float(transitions.episode_returns.mean()),
+        **_actions_account(transitions),
     }
+
+
+def _actions_account(transitions: Transitions) -> dict[str, Any]:
+    """The names of discrete actions and how often each was taken, where they have names."""
+    names = transitions.action_names
+    if names is None:
+        return {}
+    return {"action_names": list(names), "action_counts": np.bincount(transitions.act, minlength=len(names)).tolist()}
 
 
 def _version(package: str) -> str | None:
