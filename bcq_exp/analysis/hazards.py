@@ -51,8 +51,8 @@ def flags_twice(transitions: Transitions, flags: Mapping[str, Array], lengths: A
         twice = transitions.terminated[1:] & transitions.terminated[:-1]
         if twice.any():
             warnings.append(
-                f"terminals set twice: {twice.sum():,} episodes of one row terminate right behind a terminated one, first"
-                f" in row {twice.argmax() + 1}; set them in an episode's last row only"
+                f"terminals set twice: {twice.sum():,} episodes of one row terminate right behind a terminated one, "
+                f"first in row {twice.argmax() + 1}; set them in an episode's last row only"
             )
     both = terminals & flags["timeouts"] if "timeouts" in flags else transitions.terminated & transitions.truncated
     if both.any():
