@@ -126,6 +126,11 @@ def test_names_may_be_stated_and_numbers_be_names(tmp_path: Path) -> None:
     assert_columns(found, act=[2, 3, 4, 0])
 
 
+def test_numbers_in_names_count_by_their_value(tmp_path: Path) -> None:
+    text = WARD.replace("high", "dose 10").replace("low", "dose 9").replace("none", "dose 09")
+    assert read(written(tmp_path, text)).action_names == ("dose 09", "dose 9", "dose 10")
+
+
 MASKED = """\
 id,x,dose,level,r,may high,may none,may low,mask_1,mask_0
 1,0,low,0,0,0,1,1,0,1
