@@ -1,4 +1,4 @@
-"""Trains behaviour agents, `behaviour=NAME`; makes datasets, `dataset=NAME`; `inspect PATH`, `convert PATH OUT.h5`."""
+"""Trains behaviour agents, `behaviour=NAME`; makes datasets, `dataset=NAME`; `inspect`, `convert` and `treatment`."""
 
 import sys
 from pathlib import Path
@@ -11,18 +11,20 @@ from rich.table import Column, Table
 
 from bcq_exp.analysis import convert, inspection
 from bcq_exp.behaviours import training as agents
+from bcq_exp.behaviours import treatment
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.masking import masked_words
 from bcq_exp.training.config import CONF_DIR, checked_training
-from bcq_exp.training.datasets import checked_dataset, with_absolute_paths
+from bcq_exp.training.datasets import checked_dataset, recorded, with_absolute_paths
 
-COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; all else is an override
+# Of files; all else is an override.
+COMMANDS = {"inspect": inspection.main, "convert": convert.main, "treatment": treatment.main}
 
 
 def make_dataset(config: DictConfig) -> None:
     """Make the configured dataset unless the cache has it, and print its path and a summary."""
     dataset = checked_dataset(with_absolute_paths(config, Path.cwd()))
-    transitions = dataset.read(allow_code_change=config.allow_code_change)
+    transitions = recorded(dataset, allow_code_change=config.allow_code_change)
     returns, facts = transitions.episode_returns, dataset.account(transitions)
     facts |= {"num_transitions": len(transitions), "num_episodes": len(returns), "return_mean": returns.mean()}
     table = Table("", Column(transitions.source, overflow="fold"), title=config.dataset.name)

@@ -18,9 +18,9 @@ from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import evaluate
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.progress import PLAIN_PERIOD, Board, episodes
-from bcq_exp.ope.estimation import by_dataset, judge
-from bcq_exp.ope.request import Request, checked_request
 from bcq_exp.ope.schema import EvaluationConfig
+from bcq_exp.selection.estimation import by_dataset, judge
+from bcq_exp.selection.request import Request, checked_request
 from bcq_exp.training.config import CONF_DIR
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ def returns_table(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Tab
     for number, run in enumerate(runs, start=1):
         log.info("%d of %d: %s", number, len(runs), run.directory)
         data = run.cfg.dataset
+        assert data.env is not None
         with Board(PLAIN_PERIOD) as board:
             played = evaluate(
                 load_policy(run), data.env, settings.episodes, settings.seed, max_steps=settings.eval_max_steps,
@@ -53,6 +54,10 @@ def answer(request: Request) -> None:
     prepare_process(settings.num_threads)
     runs = trained_runs(directory, settings.device, allow_modules=settings.allow_modules)
     if not request.estimators:
+        if without := [str(run.directory) for run in runs if run.cfg.dataset.env is None]:
+            raise ValueError(
+                f"{', '.join(without)}: no environment to play in; give ope=fqe, an estimate from the data"
+            )
         Console().print(returns_table(runs, settings))
         return
     groups = by_dataset(runs)

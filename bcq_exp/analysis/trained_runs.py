@@ -12,7 +12,9 @@ from bcq_exp.analysis.results import grouped, read_results
 from bcq_exp.io.checkpoint import common_checkpoints, load_checkpoint
 from bcq_exp.policies import Policy
 from bcq_exp.training.config import RunConfig, check
+from bcq_exp.training.directories import read_manifest
 from bcq_exp.training.experiment import blank_policy
+from bcq_exp.training.manifest import spaces_in
 from bcq_exp.training.saved import ModuleNotAllowed, saved_config
 
 log = logging.getLogger(__name__)
@@ -27,14 +29,14 @@ class TrainedRun:
         directory: of the run.
         cfg: its checked configuration.
         checkpoint: its last one.
-        online_return: mean undiscounted return of the last evaluation in training.
+        online_return: mean undiscounted return of the last evaluation in training; None without an environment.
     """
 
     label: str
     directory: Path
     cfg: RunConfig
     checkpoint: Path
-    online_return: float
+    online_return: float | None
 
 
 def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str] = ()) -> list[TrainedRun]:
@@ -102,7 +104,7 @@ def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
     OmegaConf.update(cfg, "allow_code_change", False, force_add=True)
     cfg.setdefault("eval_max_steps", 1)
     try:
-        return check(cfg)
+        return check(cfg, spaces_in(read_manifest(directory)))
     except ValueError as error:
         raise ValueError(f"{directory}: its configuration cannot be used\n{error}") from None
 

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from bcq_exp.analysis.trained_runs import TrainedRun, trained_runs
-from bcq_exp.ope.estimation import by_dataset, estimate
+from bcq_exp.selection.estimation import by_dataset, estimate
 from cases import checked
-from ope.quick import request_of
+from quick import request_of
 from trained import on_file, train_run
 
 
