@@ -18,8 +18,8 @@ FLOORS = [
     {"engine"},
     {"training"},
     {"analysis"},
-    {"ope", "sweeps", "search"},
-    {"train", "collect", "evaluate", "report"},
+    {"ope", "sweeps", "search", "dashboards"},
+    {"train", "collect", "evaluate", "report", "dashboard"},
 ]
 ENTRY_POINTS = FLOORS[-1]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -72,7 +72,8 @@ def test_a_file_imports_from_its_own_floor_or_below(path: Path):
 
 def test_heavy_and_framework_packages_stay_in_their_rooms():
     allowed = {
-        "wandb": {"io"},
+        "wandb": {"io", "dashboards"},
+        "wandb_workspaces": {"dashboards"},
         "hydra": {"train", "collect", "evaluate"},
         "omegaconf": {"training", "analysis", "ope", "train", "collect", "evaluate"},
         "stable_baselines3": {"behaviours"},
