@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from bcq_exp.io.overrides import own_settings, short_names
-from bcq_exp.io.summary import SUMMARY, read_summary
-
-LAST = 10  # evaluations whose mean is reported beside the last one
+from bcq_exp.io.summary import LAST, SUMMARY, read_summary
 
 log = logging.getLogger(__name__)
 

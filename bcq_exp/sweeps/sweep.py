@@ -20,12 +20,11 @@ from bcq_exp.sweeps.group import FOLDER, Group, describe, name_of, train_group
 from bcq_exp.sweeps.grouping import plan
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.training.config import digest
-from bcq_exp.training.directories import MANIFEST, check_vacant_or_same, make_new, read_manifest, remove_empty
+from bcq_exp.training.directories import ACCOUNT, MANIFEST, check_vacant_or_same, make_new, read_manifest, remove_empty
 from bcq_exp.training.identity import Identity
 from bcq_exp.training.job import SWEEP_REMEDY, Job
 from bcq_exp.training.trainer import Stopping
 
-ACCOUNT = "sweep.json"
 START_LOCK = f"{FOLDER}/start.lock"
 EXECUTORS_FOLDERS = {kind.folder for kind in EXECUTORS.values() if kind.folder}
 WRITERS = 8  # threads that write jobs' directories: each file waits for the disk, which takes many at a time

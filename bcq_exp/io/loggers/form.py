@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 
 class Logger(Protocol):
@@ -42,18 +42,25 @@ class LoggedRun:
         run_dir: its directory, in which the logger keeps its files.
         name: the name shown: algorithm, dataset, seed and what was typed.
         group: the runs that it is compared with: its sweep, or those of its algorithm and dataset.
+        kind: its algorithm.
         config: its whole configuration as plain values, secrets masked.
+        manifest: what its `manifest.json` says of data, code and machine; empty where it has none yet.
     """
 
     run_dir: Path
     name: str
     group: str
-    config: Mapping[str, Any]
+    kind: str
+    config: dict[str, Any]
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
 class LoggerConfig(ABC):
     """The schema of a kind of logger; each has its own keys."""
+
+    # Values of the keys that came since configurations were saved, which these lack.
+    later_keys: ClassVar[Mapping[str, Any]] = {}
 
     name: str
 

@@ -1,18 +1,21 @@
 """Weights & Biases."""
 
 import os
+import secrets
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from bcq_exp.io.files import read_json, write_json
 from bcq_exp.io.loggers.form import LoggedRun, LoggerConfig
+from bcq_exp.io.loggers.wandb_file import Labels
 from bcq_exp.io.masking import masked_words
 
 KEPT = "wandb.json"  # in a run directory: the W&B run that a resumed run continues
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"  # of a run's id
 MAX_NAME = 128  # characters that W&B's server takes
 
 
@@ -105,27 +108,47 @@ def wandb_mode() -> Literal["online", "offline"] | None:
 
 @dataclass(kw_only=True)
 class WandbLoggerConfig(LoggerConfig):
-    """The names under which W&B files a run; the group defaults to `LoggedRun.group`."""
+    """The names under which W&B files a run; the group defaults to `LoggedRun.group`, the job type to its kind."""
 
+    later_keys: ClassVar[Mapping[str, Any]] = {"entity": None, "mode": None}
+
+    mode: str | None
+    entity: str | None
     project: str
     group: str | None
     tags: list[str]
-    job_type: str
+    job_type: str | None
+
+    def labels(self, run: LoggedRun) -> Labels:
+        """What W&B files a run under; its id, its group and its beginning are kept in its directory from now on."""
+        path = run.run_dir / KEPT
+        kept = read_json(path, "remove it, and the run begins anew in W&B") if path.exists() else {}
+        content = {
+            "run_id": kept.get("run_id") or "".join(secrets.choice(LETTERS) for _ in range(8)),
+            "group": self.group or kept.get("group") or run.group,
+            "began": kept.get("began") or int((run.run_dir / ".hydra").stat().st_mtime),
+        }
+        if kept != content:
+            write_json(path, content)
+        return Labels(
+            **content,
+            entity=self.entity,
+            project=self.project,
+            job_type=self.job_type or run.kind,
+            name=run.name[:MAX_NAME],
+            tags=tuple(self.tags),
+        )
 
     def begin(self, run: LoggedRun) -> WandbLogger:
         """Begin a W&B run; a resumed run continues its own, in its group."""
-        kept = run.run_dir / KEPT
-        begun = read_json(kept, "remove it, and the run begins anew in W&B") if kept.exists() else {}
-        group = self.group or begun.get("group") or run.group
-        logger = WandbLogger(
+        labels = self.labels(run)
+        return WandbLogger(
             run.run_dir,
             run.config,
             project=self.project,
-            group=group,
+            group=labels.group,
             tags=self.tags,
-            job_type=self.job_type,
-            name=run.name,
-            run_id=begun.get("run_id"),
+            job_type=labels.job_type,
+            name=labels.name,
+            run_id=labels.run_id,
         )
-        write_json(kept, {"run_id": logger.run_id, "group": group})
-        return logger
