@@ -141,7 +141,9 @@ def _counts(outcomes: Sequence[Outcome]) -> str:
 
 def table(outcomes: Sequence[Outcome]) -> Table:
     """The counts, and a row a run that is not there."""
-    table = Table("run", "", "reason", title=_counts(outcomes), box=box.SIMPLE_HEAD, show_header=False)
+    table = Table(title=_counts(outcomes), box=box.SIMPLE_HEAD, show_header=False)
+    for _ in ("run", "kind", "reason"):
+        table.add_column(overflow="fold")
     for outcome in outcomes:
         if outcome.kind in (FAILED, TRAINING):
             table.add_row(str(outcome.run_dir), outcome.kind, outcome.reason)
