@@ -62,7 +62,7 @@ class Server:
         self.is_left = threading.Event()
         self._lock, self._refusal = threading.Lock(), CommError
         try:
-            wandb.setup(settings=wandb.Settings(silent=True))
+            wandb.setup(settings=wandb.Settings(silent=True, mode="online"))  # WANDB_MODE is of runs
             if not wandb.login(prompt=False, verify=False):
                 raise NoAnswer(LOGIN)
             self._api = wandb.Api(timeout=30)

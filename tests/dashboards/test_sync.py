@@ -27,7 +27,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, discrete_file: Path) -> Pa
 
 @pytest.fixture(autouse=True)
 def impatient(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """W&B's client gives up soon, and tables are wide."""
+    """W&B's client gives up soon, runs are offline (they are uploaded all the same), and tables are wide."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("COLUMNS", "400")
     for name in LIMITS:
         monkeypatch.setenv(name, next(value for end, value in SOON.items() if name.endswith(end)))
