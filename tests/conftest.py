@@ -1,5 +1,7 @@
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 from bcq_exp.data import write_h5
 from cases import random_walk
+from wandb_server import WandbServer, environment, serving
 
 os.environ["WANDB_MODE"] = "offline"
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -41,3 +44,16 @@ def continuous_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "continuous.h5"
     write_h5(path, random_walk(20, is_discrete=False), "Pendulum-v1", {})
     return path
+
+
+@pytest.fixture
+def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A stand-in for W&B's server, to which W&B's client here and in processes that the test starts is logged in."""
+    with serving() as server:
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            monkeypatch.delenv(name)
+        for name, value in environment(server, tmp_path / "home").items():
+            monkeypatch.setenv(name, value)
+        yield server
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].teardown()

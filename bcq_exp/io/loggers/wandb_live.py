@@ -37,8 +37,8 @@ class WandbLive(Logger):
     A run that is resumed continues its W&B run: rows that the server has already are not sent again. Where the server
     has a row after the checkpoint that the run resumes from, it keeps the one that it has.
 
-    A server that does not answer is asked again each ten minutes. Where it does not have all when the run ends, or has not
-    in time, the whole run is written to an offline file, as by `write_offline_run`, and a line says so.
+    A server that does not answer is asked again each ten minutes. Where it does not have all in time when the run ends,
+    the whole run is written to an offline file, as by `write_offline_run`, and a line says so.
 
     Args:
         run: the run.
@@ -51,7 +51,6 @@ class WandbLive(Logger):
         self._address, self._reason, self._is_whole = "", "the server did not take all in time", False
         self._is_ending = threading.Event()
         sys.argv = masked_words(sys.argv)  # W&B writes the command line to the run's files
-        self._keep()
         self._thread = threading.Thread(target=self._work, name=f"wandb-{labels.run_id}", daemon=True)
         self._thread.start()
 
@@ -67,7 +66,9 @@ class WandbLive(Logger):
     def wait(self, deadline: float) -> None:
         """Wait until the server has all, or write the offline file."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        self._keep()
+        if self._address:
+            kept = self._run.run_dir / KEPT
+            write_json(kept, {**read_json(kept), "address": self._address})
         if self._is_whole:
             set_aside(self._run.run_dir, self._labels.run_id)
             return
@@ -128,11 +129,6 @@ class WandbLive(Logger):
         begun.summary.update(final_figures(self._run, read_rows(self._run.run_dir / "metrics.csv"), item))
         begun.finish(exit_code=exit_code(item))
         self._is_whole = True
-
-    def _keep(self) -> None:
-        """Keep in the directory whether the server has all rows, and the run's address."""
-        path = self._run.run_dir / KEPT
-        write_json(path, {**read_json(path), "address": self._address, "is_uploaded": self._is_whole})
 
 
 def quiet_client() -> Any:
