@@ -55,9 +55,8 @@ class Server:
     def __init__(self) -> None:
         for key, value in LIMITS.items():
             os.environ.setdefault(key, value)
-        from wandb.errors import CommError
-
         import wandb  # takes a second
+        from wandb.errors import CommError
 
         self.is_left = threading.Event()
         self._lock, self._refusal = threading.Lock(), CommError
