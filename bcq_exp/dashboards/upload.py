@@ -56,9 +56,8 @@ class Server:
     def __init__(self) -> None:
         for key, value in LIMITS.items():
             os.environ.setdefault(key, value)
-        from wandb.errors import CommError
-
         import wandb  # takes a second
+        from wandb.errors import CommError
 
         self.is_left, self.projects = threading.Event(), set[str]()
         self._lock, self._refusal = threading.Lock(), CommError
@@ -233,6 +232,7 @@ def _only_upload(path: Path, server: Server) -> Iterator[TextIO]:
 def _call(path: Path, output: TextIO, server: Server) -> None:
     """Have `wandb sync` upload one file."""
     env = {key: value for key, value in os.environ.items() if key not in ("WANDB_MODE", "WANDB_SERVICE")}
+    env["WANDB_DIR"] = str(path.parents[1])  # of its own log, which would be in the current folder
     command = [sys.executable, "-m", "wandb", "sync", str(path)]
     with subprocess.Popen(command, stdin=output, stdout=output, stderr=output, env=env, start_new_session=True) as call:
         while call.poll() is None:
