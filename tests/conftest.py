@@ -1,5 +1,7 @@
 import os
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from bcq_exp.analysis.trained_runs import TrainedRun, trained_runs
 from bcq_exp.data import write_h5
 from cases import random_walk
 from trained import on_file, train_run
+from wandb_server import WandbServer, environment, serving
 
 os.environ["WANDB_MODE"] = "offline"
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -51,3 +54,16 @@ def discrete_runs(tmp_path_factory: pytest.TempPathFactory, discrete_file: Path)
     train_run(path / "a", "algorithm=dqn", "dataset.reward_scale=10", *on_file(discrete_file))
     train_run(path / "b", "algorithm.eval_eps=1.0", "dataset.fraction=0.5", *on_file(discrete_file))
     return sorted(trained_runs(path, "cpu"), key=lambda run: run.directory)
+
+
+@pytest.fixture
+def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A stand-in for W&B's server, to which W&B's client here and in processes that the test starts is logged in."""
+    with serving() as server:
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            monkeypatch.delenv(name)
+        for name, value in environment(server, tmp_path / "home").items():
+            monkeypatch.setenv(name, value)
+        yield server
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].teardown()

@@ -18,8 +18,8 @@ FLOORS = [
     {"engine"},
     {"training", "ope"},
     {"analysis"},
-    {"selection", "sweeps", "search", "policy_files"},
-    {"train", "collect", "evaluate", "report", "export"},
+    {"selection", "sweeps", "search", "policy_files", "dashboards"},
+    {"train", "collect", "evaluate", "report", "export", "dashboard"},
 ]
 ENTRY_POINTS = FLOORS[-1]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -72,7 +72,8 @@ def test_a_file_imports_from_its_own_floor_or_below(path: Path):
 
 def test_heavy_and_framework_packages_stay_in_their_rooms():
     allowed = {
-        "wandb": {"io"},
+        "wandb": {"io", "dashboards"},
+        "wandb_workspaces": {"dashboards"},
         "hydra": {"train", "collect", "evaluate", "export"},
         "omegaconf": {"training", "analysis", "selection", "policy_files", "train", "collect", "evaluate", "export"},
         "stable_baselines3": {"behaviours"},

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from bcq_exp.analysis import figures, tables
 from bcq_exp.analysis.comparison import Comparison
 from bcq_exp.analysis.grid import Grid
-from bcq_exp.analysis.results import LAST
 from bcq_exp.analysis.sweeps import swept
 from bcq_exp.io.files import read_json
+from bcq_exp.io.summary import LAST
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ import numpy as np
 
 from bcq_exp.analysis.comparison import Comparison, Row, scores_by_row
 from bcq_exp.analysis.grid import Grid
-from bcq_exp.analysis.results import LAST, NOTHING
+from bcq_exp.analysis.results import NOTHING
 from bcq_exp.analysis.statistics import (
     Estimate,
     interval,
@@ -15,6 +15,7 @@ from bcq_exp.analysis.statistics import (
     paired_difference,
     probability_of_improvement,
 )
+from bcq_exp.io.summary import LAST
 
 NOTE = "stratified bootstrap over seeds; better: the probability that a run is better than one of the first row"
 

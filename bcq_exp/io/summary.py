@@ -8,6 +8,7 @@ from typing import Any
 from bcq_exp.io.files import read_json
 
 SUMMARY = "summary.json"
+LAST = 10  # evaluations whose mean return is reported beside the last one
 Number = int | float
 # Keys of every summary, with their types.
 KEYS: dict[str, Any] = {

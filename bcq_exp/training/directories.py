@@ -24,6 +24,7 @@ from bcq_exp.training.saved import later_keys
 MANIFEST = "manifest.json"
 BEGIN_ANEW = "choose another directory to begin anew: hydra.run.dir=DIR"
 LOCK = "run.lock"
+ACCOUNT = "sweep.json"  # of a sweep, in the directory that its runs' lie in
 # Files of a run; where they stand without a manifest, they are not ours.
 WRITTEN = ("metrics.csv", "summary.json", "checkpoints", "train.log", "wandb.json", ".hydra")
 FILES_OF_A_RUN = 4  # open as long as it trains: its lock, its metrics, and those of a logger

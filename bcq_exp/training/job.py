@@ -7,11 +7,10 @@ from typing import Any
 
 from bcq_exp.engine.machine import should_compile
 from bcq_exp.io.loggers.form import LoggedRun
-from bcq_exp.io.masking import masked, masked_words
-from bcq_exp.io.overrides import own_settings
 from bcq_exp.training.config import RunConfig
 from bcq_exp.training.directories import BEGIN_ANEW, Kept
 from bcq_exp.training.identity import Identity
+from bcq_exp.training.logged import logged_run
 
 SWEEP_REMEDY = "resume=false puts the sweep aside and begins anew"
 
@@ -43,15 +42,8 @@ class Job:
 
     @property
     def logged(self) -> LoggedRun:
-        """The run, as its logger is told of it."""
-        kind = f"{self.cfg.algorithm.name}-{self.cfg.dataset.name}"
-        settings = own_settings(masked_words(self.overrides))
-        return LoggedRun(
-            run_dir=self.run_dir,
-            name=" ".join([f"{kind}-seed{self.cfg.schedule.seed}", *settings]),
-            group=self.sweep or kind,
-            config=masked(self.resolved),
-        )
+        """The run, as its logger is told of it; once its directory has its manifest."""
+        return logged_run(self.run_dir, self.resolved, self.overrides, self.sweep)
 
     def identity(self, dataset_sha256: str) -> Identity:
         """The run's identity on data of this digest."""

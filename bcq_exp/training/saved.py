@@ -79,8 +79,8 @@ def saved_config(run_dir: Path, *, allow_modules: Collection[str] | None = ()) -
 def later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that came since a configuration was saved.
 
-    They have the values that they had where the kind of dataset or the algorithm states them (`later_keys`); others of
-    algorithm, network and optimizer have those of `conf/`.
+    They have the values that they had where the kind of dataset, of logger or the algorithm states them (`later_keys`);
+    others of algorithm, network and optimizer have those of `conf/`.
 
     Args:
         saved: values by dotted name.
@@ -88,8 +88,10 @@ def later_keys(saved: Mapping[str, Any]) -> dict[str, Any]:
     kind, definition = DATASETS.get(str(saved.get("dataset.format"))), REGISTRY.get(str(saved.get("algorithm.name")))
     later: dict[str, Any] = {}
     for group in NAMED_GROUPS:
-        later |= _choice(group, str(saved.get(f"{group}.name")))
+        later |= choice(group, str(saved.get(f"{group}.name")))
     later |= {f"dataset.{key}": value for key, value in (kind.later_keys if kind else {}).items()}
+    logger = LOGGERS.get(str(saved.get("logger.name")))
+    later |= {f"logger.{key}": value for key, value in (logger.later_keys if logger else {}).items()}
     later |= {f"algorithm.{key}": value for key, value in (definition.config.later_keys if definition else {}).items()}
     return {key: value for key, value in later.items() if not _has(saved, key)}
 
@@ -101,7 +103,7 @@ def _has(saved: Mapping[str, Any], key: str) -> bool:
 
 
 @cache
-def _choice(group: str, name: str) -> dict[str, Any]:
+def choice(group: str, name: str) -> dict[str, Any]:
     """The values of a choice by dotted name; none where `conf/` has no such choice."""
     path = Path(CONF_DIR) / group / f"{name}.yaml"
     is_there = NAME.fullmatch(name) and path.exists()

@@ -1,0 +1,1 @@
+"""Runs in Weights & Biases: a file a command of `bcq-dashboard`, in which alone, beside `io/`, `wandb` is imported."""
