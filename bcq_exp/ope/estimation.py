@@ -1,21 +1,60 @@
-"""Off-policy evaluation of trained runs: estimates, written beside each run, and a comparison with online returns."""
+"""Off-policy evaluation of trained runs: estimates, written beside each run, a comparison with online returns, and the
+choice among the runs.
+
+Shape suffixes: R resamples.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from bcq_exp.analysis.trained_runs import TrainedRun, load_policy
 from bcq_exp.io.files import write_json
-from bcq_exp.ope import selection
+from bcq_exp.ope import choice, selection
 from bcq_exp.ope.candidate import candidates
+from bcq_exp.ope.estimators.base import Array, Statistic
 from bcq_exp.ope.recording import Recording
 from bcq_exp.ope.request import Request, check_fit
 from bcq_exp.training.config import RunConfig
 
 # Keys that do not change an estimate.
-NOT_KEPT = ("run", "ope", "episodes", "eval_max_steps", "allow_modules")
+NOT_KEPT = ("run", "ope", "select", "min_ess", "num_resamples", "episodes", "eval_max_steps", "allow_modules")
+
+SELECTION = "selection.json"
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """Estimates of one policy.
+
+    Args:
+        recording: the dataset.
+        statistics: by estimator.
+        diagnostics: by name.
+    """
+
+    recording: Recording
+    statistics: Mapping[str, Statistic]
+    diagnostics: Mapping[str, float]
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Estimates by estimator, then diagnostics (`ess`); NaN where there is none."""
+        once_1E = np.ones((1, len(self.recording.episodes.lengths_E)))
+        estimates = {name: float(statistic(once_1E)[0]) for name, statistic in self.statistics.items()}
+        return {**estimates, **self.diagnostics}
+
+    def resamples(self) -> dict[str, Array]:
+        """Estimates from draws of the episodes, (R,) by estimator; the same draws for every policy."""
+        settings, found = self.recording.settings, dict[str, list[Array]]()
+        for counts_RE in self.recording.episodes.draws(settings.num_resamples, settings.seed):
+            for name, statistic in self.statistics.items():
+                found.setdefault(name, []).append(statistic(counts_RE))
+        return {name: np.concatenate(blocks) for name, blocks in found.items()}
 
 
 def by_dataset(runs: Sequence[TrainedRun]) -> list[list[TrainedRun]]:
@@ -31,6 +70,14 @@ def estimate(runs: Sequence[TrainedRun], request: Request) -> list[dict[str, flo
 
     NaN stands where a loss did not stay finite, or where the policy can make none of the recorded episodes.
 
+    Arguments and errors are those of `assessments`.
+    """
+    return [assessment.numbers for assessment in assessments(runs, request)]
+
+
+def assessments(runs: Sequence[TrainedRun], request: Request) -> Iterator[Assessment]:
+    """Assess each run's policy.
+
     Args:
         runs: of one dataset.
         request: the estimators, and how networks are fitted.
@@ -42,13 +89,12 @@ def estimate(runs: Sequence[TrainedRun], request: Request) -> list[dict[str, flo
     """
     check_fit(request, runs[0].cfg)
     recording = recording_of(runs[0].cfg, request)
-    estimates = []
     for candidate in candidates(recording, [load_policy(run) for run in runs]):
-        numbers = {name: estimator.estimate(candidate) for name, estimator in request.estimators.items()}
+        diagnostics: dict[str, float] = {}
         for estimator in request.estimators.values():
-            numbers |= estimator.diagnostics(candidate)
-        estimates.append(numbers)
-    return estimates
+            diagnostics |= estimator.diagnostics(candidate)
+        statistics = {name: estimator.statistic(candidate) for name, estimator in request.estimators.items()}
+        yield Assessment(recording, statistics, diagnostics)
 
 
 def recording_of(cfg: RunConfig, request: Request) -> Recording:
@@ -61,7 +107,12 @@ def judge(runs: Sequence[TrainedRun], request: Request, picture: Path) -> None:
 
     With three runs or more, also judge how well the estimates choose among them, and plot that.
     """
-    estimates, console = estimate(runs, request), Console()
+    show(runs, estimate(runs, request), request, picture)
+
+
+def show(runs: Sequence[TrainedRun], estimates: Sequence[Mapping[str, float]], request: Request, picture: Path) -> None:
+    """Write and print the estimates, as `judge` says."""
+    console = Console()
     settings = {key: value for key, value in vars(request.settings).items() if key not in NOT_KEPT}
     for estimator in request.estimators.values():
         settings |= vars(estimator)
@@ -78,3 +129,78 @@ def judge(runs: Sequence[TrainedRun], request: Request, picture: Path) -> None:
         console.print(selection.rankings_table(judged, returns, seed=request.settings.seed))
         selection.plot(judged, returns, picture)
         console.print(f"plot: {picture}", soft_wrap=True)
+
+
+def select(runs: Sequence[TrainedRun], omissions: Sequence[str], request: Request, directory: Path) -> None:
+    """Judge the runs of a sweep, choose one of them, print the choice and write `selection.json` in the directory.
+
+    Args:
+        runs: all that can be estimated.
+        omissions: why others cannot, a line each.
+        request: what `judge` takes.
+        directory: of the sweep.
+
+    Raises:
+        ValueError: they learned from several datasets, there is one only, or no estimator is worth something; the file
+            then says so.
+    """
+    if len(names := [group[0].cfg.dataset.name for group in by_dataset(runs)]) > 1:
+        raise ValueError(
+            f"select=true: the runs below {directory} learned from {len(names)} recordings ({', '.join(names)}), and"
+            " estimates of different ones cannot be compared; give the folder of one"
+        )
+    if len(runs) == 1:
+        raise ValueError(f"select=true: {runs[0].directory} is the only run below {directory} that can be chosen")
+    settings, members, bounds = request.settings, [], (math.nan, math.nan)
+    for run, assessment in zip(runs, assessments(runs, request), strict=True):
+        bounds = choice.possible_returns(assessment.recording.data.rew, settings.gamma)
+        numbers, resamples = assessment.numbers, assessment.resamples()
+        members.append(choice.Member(run, numbers, resamples, objections(numbers, resamples, request, bounds)))
+    show(runs, [member.numbers for member in members], request, directory / "ope.png")
+    made = choice.choose(members, list(request.estimators), settings.seed)
+    facts = {
+        "dataset": runs[0].cfg.dataset.name,
+        "possible_returns": [bound if math.isfinite(bound) else None for bound in bounds],
+        "num_episodes": len(assessment.recording.episodes.lengths_E),
+        "settings_of_estimates": {key: value for key, value in vars(settings).items() if key not in ("run", "ope")},
+    }
+    write_json(directory / SELECTION, choice.account(made, directory, omissions, facts))
+    console = Console()
+    console.print(
+        choice.settings_table(made, f"{runs[0].cfg.dataset.name}: choice among {len(made.settings)} settings")
+    )
+    for name in made.estimators:
+        console.print(f"{name}: {made.verdict(name)}", soft_wrap=True)
+    if made.member is None or made.chosen is None:
+        raise ValueError(
+            f"no estimator of {', '.join(made.estimators)} is worth something for more than half of the"
+            f" {len(made.settings)} settings ({directory / SELECTION} says why); give ope others, or use more data"
+        )
+    console.print(f"chosen: {made.chosen.name}, its run {made.member.run.directory}", soft_wrap=True)
+    console.print(f"not told apart from it: {', '.join(made.close()) or 'none'}", soft_wrap=True)
+
+
+def objections(
+    numbers: Mapping[str, float], resamples: Mapping[str, Array], request: Request, bounds: tuple[float, float]
+) -> dict[str, str]:
+    """Why an estimate is worthless, by estimator; those without an objection are left out.
+
+    Args:
+        numbers: estimates and diagnostics of a run.
+        resamples: by estimator, (R,) each.
+        request: the estimators and their limit.
+        bounds: of returns that are possible.
+    """
+    low, high = bounds
+    found = {}
+    for name, estimator in request.estimators.items():
+        objection = estimator.objection(numbers, request.settings.min_ess)
+        if not low <= numbers[name] <= high:
+            objection = f"{numbers[name]:.4g} is outside [{low:.4g}, {high:.4g}], what recorded rewards can add up to"
+        elif np.isnan(resamples[name]).any():
+            objection = objection or "some draws of episodes hold none that the policy can make"
+        if math.isnan(numbers[name]):
+            objection = "a loss did not stay finite, or the policy can make none of the recorded episodes"
+        if objection:
+            found[name] = objection
+    return found

@@ -45,6 +45,8 @@ def checked_request(cfg: DictConfig) -> Request:
     _raise(errors)
     asked = settings.ope if isinstance(settings.ope, list) else [] if settings.ope is None else [settings.ope]
     _raise([f"ope={name} is none of {', '.join(ESTIMATORS)}" for name in asked if name not in [*ESTIMATORS]])
+    if settings.select and not asked:
+        errors.append(f"select=true chooses by estimates; give ope={next(iter(ESTIMATORS))}, or a list of estimators")
     errors += device_errors(settings.device) + betas_errors(optimizer, "optimizer.")
     for key, unset in (("policy_last_layer_scale", None), ("dropout", 0.0)):
         if (value := getattr(network, key)) != unset:

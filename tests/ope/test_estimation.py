@@ -12,12 +12,12 @@ from trained import on_file, train_run
 
 def test_runs_of_one_recording_are_judged_together_however_they_learned_from_it(discrete_file: Path, tmp_path: Path):
     def run(name: str, *typed: str) -> TrainedRun:
-        return TrainedRun(name, tmp_path, checked(*typed), tmp_path, 0.0)
+        return TrainedRun(name, 0, tmp_path, checked(*typed), tmp_path, 0.0)
 
     file, other = on_file(discrete_file), on_file(tmp_path / "other.h5")
     runs = [run("a", *file), run("b", *other), run("c", *file, "dataset.fraction=0.5", "dataset.reward_scale=2",
                                                    "dataset.normalize_obs=true", "algorithm=dqn")]  # fmt: skip
-    assert [[each.label for each in group] for group in by_dataset(runs)] == [["a", "c"], ["b"]]
+    assert [[each.setting for each in group] for group in by_dataset(runs)] == [["a", "c"], ["b"]]
 
 
 def test_runs_of_two_algorithms_are_estimated_as_one_population(discrete_runs: list[TrainedRun]):
