@@ -235,7 +235,7 @@ def _run_row(member: Member, sweep: Path, estimators: Sequence[str]) -> dict[str
 
 
 def _numbers(estimate: Estimate) -> dict[str, float | None]:
-    return {key: _finite(value) for key, value in estimate._asdict().items()}
+    return {"value": _finite(estimate.value), "low": _finite(estimate.low), "high": _finite(estimate.high)}
 
 
 def _finite(value: float) -> float | None:
@@ -244,17 +244,21 @@ def _finite(value: float) -> float | None:
 
 def settings_table(choice: Choice, title: str) -> Table:
     """Make a table with a row a setting, the chosen one on top, those that cannot be chosen at the end."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, caption=f"95 % intervals over episodes and seeds; {RULE}")
+    table = Table(title=title, box=box.SIMPLE_HEAD, caption="intervals over episodes and seeds; in brackets: worthless")
     table.add_column("setting", overflow="fold")
     diagnostics = [name for name in choice.settings[0].members[0].numbers if name not in choice.estimators]
     columns = ["seeds", *(f"{name} [95 %]" for name in choice.estimators), *(f"least {name}" for name in diagnostics)]
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for setting in [*choice.ranked, *(each for each in choice.settings if each not in choice.ranked)]:
-        cells = [
-            f"{with_ends(setting.estimate(name))}{' worthless' if setting.objections(name) else ''}"
-            for name in choice.estimators
-        ]
+        cells = [_cell(setting, name) for name in choice.estimators]
         least = [one_decimal(min(member.numbers[name] for member in setting.members)) for name in diagnostics]
         table.add_row(setting.name, str(len(setting.members)), *cells, *least)
     return table
+
+
+def _cell(setting: Setting, name: str) -> str:
+    estimate = setting.estimate(name)
+    if not setting.objections(name):
+        return with_ends(estimate)
+    return "-" if math.isnan(estimate.value) else f"({estimate.value:.4g})"

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -113,9 +114,7 @@ def judge(runs: Sequence[TrainedRun], request: Request, picture: Path) -> None:
 def show(runs: Sequence[TrainedRun], estimates: Sequence[Mapping[str, float]], request: Request, picture: Path) -> None:
     """Write and print the estimates, as `judge` says."""
     console = Console()
-    settings = {key: value for key, value in vars(request.settings).items() if key not in NOT_KEPT}
-    for estimator in request.estimators.values():
-        settings |= vars(estimator)
+    settings = settings_of(request)
     for run, numbers in zip(runs, estimates, strict=True):
         kept = {name: None if math.isnan(value) else value for name, value in numbers.items()}
         facts = {"checkpoint": run.checkpoint.name, "online_return": run.online_return, "num_members": len(runs)}
@@ -129,6 +128,15 @@ def show(runs: Sequence[TrainedRun], estimates: Sequence[Mapping[str, float]], r
         console.print(selection.rankings_table(judged, returns, seed=request.settings.seed))
         selection.plot(judged, returns, picture)
         console.print(f"plot: {picture}", soft_wrap=True)
+
+
+def settings_of(request: Request) -> dict[str, Any]:
+    """All keys that change an estimate, with their values."""
+    common = {key: value for key, value in vars(request.settings).items() if key not in NOT_KEPT}
+    own: dict[str, Any] = {}
+    for estimator in request.estimators.values():
+        own |= vars(estimator)
+    return common | own
 
 
 def select(runs: Sequence[TrainedRun], omissions: Sequence[str], request: Request, directory: Path) -> None:
@@ -162,7 +170,9 @@ def select(runs: Sequence[TrainedRun], omissions: Sequence[str], request: Reques
         "dataset": runs[0].cfg.dataset.name,
         "possible_returns": [bound if math.isfinite(bound) else None for bound in bounds],
         "num_episodes": len(assessment.recording.episodes.lengths_E),
-        "settings_of_estimates": {key: value for key, value in vars(settings).items() if key not in ("run", "ope")},
+        "settings_of_estimates": settings_of(request),
+        "min_ess": settings.min_ess,
+        "num_resamples": settings.num_resamples,
     }
     write_json(directory / SELECTION, choice.account(made, directory, omissions, facts))
     console = Console()

@@ -71,7 +71,7 @@ class WeightingEstimator(Estimator):
         """Name an effective sample size below the limit."""
         size = diagnostics["ess"]
         return (
-            None if size >= min_ess else f"its effective sample size is {size:.1f} episodes, below min_ess={min_ess:g}"
+            None if size >= min_ess else f"its effective sample size is {size:.3g} episodes, below min_ess={min_ess:g}"
         )
 
     def of_whole(self, candidate: Candidate, statistic: Statistic) -> Statistic:
