@@ -32,9 +32,9 @@ from bcq_exp.analysis.trained_runs import TrainedRun
 Array = NDArray[np.float64]
 
 RULE = (
-    "The first of the estimators that is worth something for more than half of the settings decides. It is worthless"
-    " for a setting where it is so for one of its runs. Chosen is the setting with the highest lower end of its"
-    " interval, and of its runs the one with the highest lower end."
+    "The first of the estimators that is worth something for two settings, or for the only one, decides among these. It"
+    " is worthless for a setting where it is so for one of its runs. Chosen is the setting with the highest lower end of"
+    " its interval, and of its runs the one with the highest lower end."
 )
 
 
@@ -109,7 +109,7 @@ class Choice:
     @cached_property
     def decider(self) -> str | None:
         """The estimator that decides; None where all are worthless."""
-        return next((name for name in self.estimators if 2 * len(self.sound(name)) > len(self.settings)), None)
+        return next((name for name in self.estimators if self._is_enough(name)), None)
 
     @cached_property
     def ranked(self) -> list[Setting]:
@@ -141,11 +141,14 @@ class Choice:
         """Say whether an estimator decides, or why not."""
         if name == self.decider:
             return "decides"
-        num, total = len(self.sound(name)), len(self.settings)
-        if 2 * num > total:
+        if self._is_enough(name):
             return "worth something, after the one that decides"
         example = next(line for setting in self.settings for line in setting.objections(name))
+        num, total = len(self.sound(name)), len(self.settings)
         return f"worthless for {total - num} of {total} settings, such as {example}"
+
+    def _is_enough(self, name: str) -> bool:
+        return len(self.sound(name)) >= min(2, len(self.settings))
 
 
 def choose(members: Sequence[Member], estimators: Sequence[str], seed: int) -> Choice:

@@ -183,7 +183,7 @@ def select(runs: Sequence[TrainedRun], omissions: Sequence[str], request: Reques
         console.print(f"{name}: {made.verdict(name)}", soft_wrap=True)
     if made.member is None or made.chosen is None:
         raise ValueError(
-            f"no estimator of {', '.join(made.estimators)} is worth something for more than half of the"
+            f"no estimator of {', '.join(made.estimators)} is worth something for two of the"
             f" {len(made.settings)} settings ({directory / SELECTION} says why); give ope others, or use more data"
         )
     console.print(f"chosen: {made.chosen.name}, its run {made.member.run.directory}", soft_wrap=True)

@@ -1,6 +1,6 @@
 """What a choice by estimates is worth where the environment is known: `python -m experiments.offline_choice.known`.
 
-Two studies, of five recordings each: discrete BCQ's threshold and BCQ's `lmbda` and `phi`. On each recording a sweep is
+Two studies, of four recordings each: discrete BCQ's threshold and BCQ's `lmbda` and `phi`. On each recording a sweep is
 trained, `bcq-evaluate select=true` chooses from the recording alone, and the last evaluation in training says what the
 choice was worth. The same command goes on where this program was stopped.
 """
@@ -23,7 +23,7 @@ from bcq_exp.ope.selection import spearman
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-DATASET_SEEDS = range(10, 15)
+DATASET_SEEDS = range(20, 24)
 COMMON = (
     "dataset.num_transitions=20000", "network.hidden_sizes=[64,64]", "eval_episodes=50", "compile=always", "seed=0,1",
     "num_threads=1",
@@ -56,7 +56,7 @@ STUDIES = {
     "pendulum": Study(
         ("algorithm=bcq", "dataset=pendulum-noisy", "network.vae_hidden_sizes=[64,64]",
          "algorithm.forward_sampled_times=20", "algorithm.lmbda=0.5,0.75,1", "algorithm.phi=0.05,0.2,0.5"),
-        3000, ("ope=[fqe]", "num_updates=6000"), "bcq lmbda=0.75 phi=0.05",
+        2000, ("ope=[fqe]", "num_updates=5000"), "bcq lmbda=0.75 phi=0.05",
     ),
 }  # fmt: skip
 DECIDER = "fqe"
