@@ -33,8 +33,8 @@ Array = NDArray[np.float64]
 
 RULE = (
     "The first of the estimators that is worth something for two settings, or for the only one, decides among these. It"
-    " is worthless for a setting where it is so for one of its runs. Chosen is the setting with the highest lower end of"
-    " its interval, and of its runs the one with the highest lower end."
+    " is worthless for a setting where it is so for one of its runs. Chosen is the setting with the highest lower end"
+    " of its interval, and of its runs the one with the highest lower end."
 )
 
 
@@ -248,7 +248,8 @@ def _finite(value: float) -> float | None:
 def settings_table(choice: Choice, title: str) -> Table:
     """Make a table with a row a setting, the chosen one on top, those that cannot be chosen at the end."""
     table = Table(title=title, box=box.SIMPLE_HEAD, caption="intervals over episodes and seeds; in brackets: worthless")
-    table.add_column("setting", overflow="fold")
+    longest = max(len(word) for setting in choice.settings for word in setting.name.split())
+    table.add_column("setting", min_width=longest)
     diagnostics = [name for name in choice.settings[0].members[0].numbers if name not in choice.estimators]
     columns = ["seeds", *(f"{name} [95 %]" for name in choice.estimators), *(f"least {name}" for name in diagnostics)]
     for column in columns:
