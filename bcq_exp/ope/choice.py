@@ -247,11 +247,13 @@ def _finite(value: float) -> float | None:
 
 def settings_table(choice: Choice, title: str) -> Table:
     """Make a table with a row a setting, the chosen one on top, those that cannot be chosen at the end."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, caption="intervals over episodes and seeds; in brackets: worthless")
+    table = Table(
+        title=title, box=box.SIMPLE_HEAD, caption="95 % intervals over episodes and seeds; in brackets: worthless"
+    )
     longest = max(len(word) for setting in choice.settings for word in setting.name.split())
     table.add_column("setting", min_width=longest)
     diagnostics = [name for name in choice.settings[0].members[0].numbers if name not in choice.estimators]
-    columns = ["seeds", *(f"{name} [95 %]" for name in choice.estimators), *(f"least {name}" for name in diagnostics)]
+    columns = ["seeds", *choice.estimators, *(f"least {name}" for name in diagnostics)]
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for setting in [*choice.ranked, *(each for each in choice.settings if each not in choice.ranked)]:
