@@ -35,6 +35,7 @@ def returns_table(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Tab
     for number, run in enumerate(runs, start=1):
         log.info("%d of %d: %s", number, len(runs), run.directory)
         data = run.cfg.dataset
+        assert data.env is not None
         with Board(PLAIN_PERIOD) as board:
             played = evaluate(
                 load_policy(run), data.env, settings.episodes, settings.seed, max_steps=settings.eval_max_steps,
@@ -57,6 +58,10 @@ def answer(request: Request) -> None:
         return
     runs = trained_runs(directory, settings.device, allow_modules=settings.allow_modules)
     if not request.estimators:
+        if without := [str(run.directory) for run in runs if run.cfg.dataset.env is None]:
+            raise ValueError(
+                f"{', '.join(without)}: no environment to play in; give ope=fqe, an estimate from the data"
+            )
         Console().print(returns_table(runs, settings))
         return
     groups = by_dataset(runs)

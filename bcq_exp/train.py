@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.files import HeldLog
+from bcq_exp.io.summary import final_figure
 from bcq_exp.training.config import CONF_DIR, check
 from bcq_exp.training.datasets import with_absolute_paths
 from bcq_exp.training.experiment import build
@@ -60,7 +61,7 @@ def parsed(argument: str) -> Override | None:
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")
 def train(cfg: DictConfig) -> float | None:
-    """One run; returns the final mean return, for sweepers that optimise it."""
+    """One run; returns what `final_figure` finds, for sweepers that optimise it."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     with in_one_line(f"python -m bcq_exp.train resume={run_dir}"), HeldLog() as held:
         try:
@@ -71,9 +72,12 @@ def train(cfg: DictConfig) -> float | None:
         (summary,) = trainer.run()
         if summary["status"] == "failed":
             raise SystemExit(f"error: the loss is not finite at update {summary['failed_at']}; see {run_dir}")
-        final_return: float = summary["final_return"]
-        log.info("final return %.1f in %s", final_return, run_dir)
-    return final_return
+        found = final_figure(summary)
+        if found is None:
+            log.info("no return is known; the run is in %s", run_dir)
+        else:
+            log.info("final %s %.1f in %s", *found, run_dir)
+    return found and found[1]
 
 
 def prepare(cfg: DictConfig, run_dir: Path) -> Trainer:

@@ -94,7 +94,7 @@ class PopulationLauncher(Launcher):
         """Compose and check every job, then run them group by group.
 
         Returns:
-            For each job its final return; None where it diverged.
+            For each job its final return, or estimate; None where it diverged or has neither.
 
         Raises:
             SystemExit: with one message for all errors of all jobs, before any of them has started.
@@ -191,10 +191,13 @@ class PopulationLauncher(Launcher):
 
 def job_return(job: "Job", summary: dict[str, Any]) -> JobReturn:
     """The result of a job, for Hydra's sweepers; its configuration is in its directory."""
+    from bcq_exp.io.summary import final_figure
+
     assert job.hydra is not None
     returned = JobReturn(overrides=job.hydra["overrides"]["task"], status=JobStatus.COMPLETED)
     returned.working_dir, returned.task_name = str(job.run_dir), job.hydra["job"]["name"]
-    returned.return_value = None if summary["status"] == "failed" else summary["final_return"]
+    found = None if summary["status"] == "failed" else final_figure(summary)
+    returned.return_value = found and found[1]
     return returned
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from bcq_exp.io.overrides import own_settings, short_names
 from bcq_exp.io.summary import SUMMARY, read_summary
+from bcq_exp.training.member import ESTIMATE, RETURN
 
 LAST = 10  # evaluations whose mean is reported beside the last one
 
@@ -69,7 +70,8 @@ def read_results(directories: Iterable[Path]) -> list[Result]:
 
 
 def read_evaluations(path: Path) -> list[tuple[int, float]]:
-    """Read the update and the mean return of each evaluation from a run's `metrics.csv`.
+    """Read the update and the mean return of each evaluation from a run's `metrics.csv`; its estimate where the run has
+    no environment, and none where neither was logged.
 
     Raises:
         ValueError: it is damaged.
@@ -77,7 +79,9 @@ def read_evaluations(path: Path) -> list[tuple[int, float]]:
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [(int(row["update"]), row["eval/return"]) for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            column = next((name for name in (RETURN, ESTIMATE) if name in (reader.fieldnames or ())), None)
+            rows = [(int(row["update"]), "" if column is None else row[column]) for row in reader]
         return [(update, float(value)) for update, value in rows if value]
     except (ValueError, KeyError, TypeError, csv.Error):
         raise ValueError(

@@ -12,8 +12,9 @@ from bcq_exp.analysis.results import grouped, read_results
 from bcq_exp.io.checkpoint import common_checkpoints, load_checkpoint
 from bcq_exp.policies import Policy
 from bcq_exp.training.config import RunConfig, check
-from bcq_exp.training.directories import MANIFEST
+from bcq_exp.training.directories import MANIFEST, read_manifest
 from bcq_exp.training.experiment import blank_policy
+from bcq_exp.training.manifest import spaces_in
 from bcq_exp.training.saved import ModuleNotAllowed, saved_config
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class TrainedRun:
         directory: of the run.
         cfg: its checked configuration.
         checkpoint: its last one.
-        online_return: mean undiscounted return of the last evaluation in training.
+        online_return: mean undiscounted return of the last evaluation in training; None without an environment.
     """
 
     setting: str
@@ -37,7 +38,7 @@ class TrainedRun:
     directory: Path
     cfg: RunConfig
     checkpoint: Path
-    online_return: float
+    online_return: float | None
 
     @property
     def label(self) -> str:
@@ -127,7 +128,7 @@ def _checked(cfg: DictConfig, directory: Path, device: str) -> RunConfig:
     OmegaConf.update(cfg, "allow_code_change", False, force_add=True)
     cfg.setdefault("eval_max_steps", 1)
     try:
-        return check(cfg)
+        return check(cfg, spaces_in(read_manifest(directory)))
     except ValueError as error:
         raise ValueError(f"{directory}: its configuration cannot be used\n{error}") from None
 

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 class CachedDatasetConfig(DatasetConfig):
     """A dataset that is made on first use, as `cached` does."""
 
+    env: str  # where it is recorded
     num_transitions: int = within(1)
 
     def account(self, transitions: Transitions) -> dict[str, Any]:

@@ -55,10 +55,10 @@ class ReplayDatasetConfig(CachedDatasetConfig):
     def errors(self) -> list[str]:
         """See `DatasetConfig.errors`; a wrong growth, and one of a preprocessed dataset, are errors, too."""
         errors = super().errors() + raised(lambda: self.growth)
-        is_whole = self.fraction == self.top_return_fraction == 1 and not self.normalize_obs
+        is_whole = (self.holdout, self.fraction, self.top_return_fraction) == (0, 1, 1) and not self.normalize_obs
         if not errors and self.growth and not is_whole:
             errors.append(
-                "rows_per_update is for whole datasets in the order of their recording; give fraction=1 and "
+                "rows_per_update is for whole datasets in the order of their recording; give holdout=0, fraction=1 and "
                 "top_return_fraction=1, and normalize_obs=false, whose statistics would be of rows to come"
             )
         return errors

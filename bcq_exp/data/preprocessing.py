@@ -1,4 +1,4 @@
-"""Preprocessing of a dataset: episodes left out, rewards in other units, statistics of observations.
+"""Preprocessing of a dataset: episodes held out and left out, rewards in other units, statistics of observations.
 
 Shape suffixes: N transitions, E episodes, S an observation.
 """
@@ -12,6 +12,33 @@ from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.steps import episode_sums
 from bcq_exp.data.storage import chunks, room, taken
 from bcq_exp.data.transitions import OPTIONAL, REQUIRED, Array, Transitions
+
+
+def held_out(transitions: Transitions, *, fraction: float, seed: int) -> tuple[Transitions, Transitions]:
+    """Divide a dataset into whole episodes to learn from and others that are held out, each in recorded order.
+
+    Leading episodes of a random order are held out, until their transitions would exceed the fraction, one at least.
+
+    Args:
+        transitions: as recorded.
+        fraction: of all transitions, in (0, 1).
+        seed: of the random order, at least 0.
+
+    Returns:
+        The part to learn from, and the one that is held out.
+
+    Raises:
+        ValueError: no episode would be left to learn from.
+    """
+    lengths_E = episode_lengths(transitions)
+    order = np.random.default_rng(seed).permutation(len(lengths_E))
+    is_held_E = np.isin(np.arange(len(lengths_E)), leading(order, lengths_E, fraction))
+    if is_held_E.all():
+        raise ValueError(
+            f"{transitions.source}: dataset.holdout={fraction:g} leaves none of {len(lengths_E)} episodes to learn"
+            " from; give less, or 0"
+        )
+    return _episodes(transitions, ~is_held_E), _episodes(transitions, is_held_E)
 
 
 def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_fraction: float) -> Transitions:
@@ -34,7 +61,12 @@ def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_f
     shuffled = np.random.default_rng(seed).permutation(len(lengths_E))
     chosen = np.sort(leading(shuffled, lengths_E, fraction))
     chosen = leading(chosen[np.argsort(-returns_E[chosen], kind="stable")], lengths_E, top_return_fraction)
-    is_kept_E = np.isin(np.arange(len(lengths_E)), chosen)
+    return _episodes(transitions, np.isin(np.arange(len(lengths_E)), chosen))
+
+
+def _episodes(transitions: Transitions, is_kept_E: Array) -> Transitions:
+    """The flagged episodes, in their order; flags are of the episodes that have transitions."""
+    lengths_E, returns_E = episode_lengths(transitions), episode_returns(transitions)
     rows = np.flatnonzero(np.repeat(is_kept_E, lengths_E))
     columns = {name: getattr(transitions, name) for name in REQUIRED + OPTIONAL}
     taken: dict[str, Any] = {name: _taken(column, rows) for name, column in columns.items() if column is not None}

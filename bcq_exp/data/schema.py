@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 from bcq_exp.data.growth import Growth
+from bcq_exp.data.recorded_spaces import recorded_spaces
 from bcq_exp.data.transitions import Transitions
 from bcq_exp.envs.environments import normalized_score
-from bcq_exp.fields import named, within
+from bcq_exp.fields import is_number, named, within
 
 
 @dataclass(kw_only=True)
@@ -23,13 +24,21 @@ class DatasetConfig(ABC):
 
     is_reward_clipped: ClassVar[bool] = False  # in the recording: its returns are in other units than evaluation's
     file_keys: ClassVar[tuple[str, ...]] = ("path",)  # name files, which may be relative to where a command is given
-    later_keys: ClassVar[Mapping[str, Any]] = {"return_range": None}  # that older runs lack, with their values
+    later_keys: ClassVar[Mapping[str, Any]] = {  # that older runs lack, with their values
+        "return_range": None, "num_actions": None, "action_low": None, "action_high": None, "holdout": 0.0,
+        "holdout_seed": 0,
+    }  # fmt: skip
 
     name: str = named()
     format: str
-    env: str
+    env: str | None
+    num_actions: int | None = within(1)
+    action_low: Any
+    action_high: Any
     ref_min: float | None
     ref_max: float | None
+    holdout: float = within(0, 1)
+    holdout_seed: int = within(0)
     fraction: float = within(0, 1, is_low_open=True)
     fraction_seed: int = within(0)
     top_return_fraction: float = within(0, 1, is_low_open=True)
@@ -82,14 +91,41 @@ class DatasetConfig(ABC):
         errors, clip = raised(lambda: normalized_score(0, self.ref_min, self.ref_max)), self.reward_clip
         if clip is not None and not (len(clip) == 2 and all(map(math.isfinite, clip)) and clip[0] < clip[1]):
             errors.append(f"reward_clip={list(clip)}; allowed: null, or two finite numbers, the lower one first")
+        if self.holdout == 1:
+            errors.append("holdout=1 leaves nothing to learn from; allowed: 0 to less than 1")
+        return errors + (self._errors_in_env() if self.env is not None else self._errors_without_env())
+
+    def _errors_in_env(self) -> list[str]:
+        keys = ("num_actions", "action_low", "action_high")
+        return [
+            f"{key}={value} is of a dataset without environment, and {self.env} says which actions there are; give null"
+            for key in keys
+            if (value := getattr(self, key)) is not None
+        ]
+
+    def _errors_without_env(self) -> list[str]:
+        errors = [
+            f"{key}={value} is a return in an environment, and env=null plays in none; give null"
+            for key in ("ref_min", "ref_max")
+            if (value := getattr(self, key)) is not None
+        ]
+        for key in ("action_low", "action_high"):
+            value = getattr(self, key)
+            numbers = value if isinstance(value, list) else [] if value is None else [value]
+            if value == [] or not all(is_number(number, float) and math.isfinite(number) for number in numbers):
+                errors.append(f"{key}={value}; allowed: null, a finite number, or a list of them, one a dimension")
         return errors
 
+    def spaces(self, transitions: Transitions) -> tuple[gym.Space[Any], gym.Space[Any]]:
+        """The observation and the action space of a dataset without environment; see `recorded_spaces`."""
+        return recorded_spaces(transitions, num_actions=self.num_actions, low=self.action_low, high=self.action_high)
+
     def observation_errors(self, space: gym.Space[Any]) -> list[str]:
-        """A sentence where the environment's observations cannot be preprocessed as the keys say."""
+        """A sentence where observations cannot be preprocessed as the keys say."""
         if not self.normalize_obs or (isinstance(space, gym.spaces.Box) and len(space.shape) == 1):
             return []
         return [
-            f"dataset.normalize_obs=true is for observations of one axis, the environment has {space};"
+            f"dataset.normalize_obs=true is for observations of one axis, not {space};"
             " give dataset.normalize_obs=false: networks on images scale bytes themselves"
         ]
 

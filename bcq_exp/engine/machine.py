@@ -4,6 +4,7 @@ import ctypes
 import logging
 import math
 import os
+import re
 import shutil
 import sys
 from functools import cache
@@ -16,10 +17,23 @@ from bcq_exp.engine.waiting import watch
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
+MAX_THREADS = 1024
+DEVICE = re.compile(r"(?!cpu:)[a-z]+(:\d{1,3})?", re.ASCII)
 LONE_THREADS = 2  # of a product: those of networks as large as the papers' gain nothing from more
 COMPILE_FROM = 5_000  # updates from which compiling pays: it takes about 10 s and saves 2 ms an update
 # mallopt options: M_TRIM_THRESHOLD, keep up to 1 GiB at the heap's end; M_MMAP_THRESHOLD, use mmap only above 32 MiB.
 MALLOC_OPTIONS = {-1: 2**30, -3: 2**25}
+
+
+def device_errors(device: str) -> list[str]:
+    """Why torch cannot compute on a device."""
+    if DEVICE.fullmatch(device) is None:
+        return [f"device={device} cannot be used: it is no device's name, such as cpu, cuda or cuda:1"]
+    try:
+        (torch.ones(1, device=device) + 1).item()  # there are devices that take a tensor and cannot compute
+    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
+        return [f"device={device} cannot be used: {next(iter(str(error).splitlines()), type(error).__name__)}"]
+    return []
 
 
 def num_cores() -> int:

@@ -98,7 +98,7 @@ class Progress:
             update: updates of the whole run so far, those before `start` included.
             metrics: those whose names end in `loss` are shown.
             evaluations: the last evaluation of each member that has not failed, empty before the first. The normalised
-                score is shown where each has one, else the return.
+                score is shown where each has one, else the return, else the estimate.
             num_failed: members that have failed.
             compile_seconds: spent on compiling since entering; left out of speed and time left.
         """
@@ -108,15 +108,10 @@ class Progress:
             self._bar.update(self._task, completed=update)
         self._show(self._facts(update, metrics, evaluations, num_failed, now - self._started - compile_seconds), now)
 
-    def evaluating(self, num_ended: int, num_steps: int) -> None:
-        """Show the progress of an evaluation, until the next `advance`.
-
-        Args:
-            num_ended: episodes of all members that have ended.
-            num_steps: environment steps of all their episodes so far.
-        """
+    def evaluating(self, line: str) -> None:
+        """Show the progress of an evaluation, such as `episodes` words it, until the next `advance`."""
         whose = f"{self._num_members} members: " if self._num_members > 1 else ""
-        self._show(f"evaluating {whose}{episodes(num_ended, num_steps)}", monotonic())
+        self._show(f"evaluating {whose}{line}", monotonic())
 
     def _show(self, facts: str, now: float) -> None:
         if self._bar:
@@ -137,9 +132,12 @@ class Progress:
         seconds: float,
     ) -> str:
         ended = [evaluation for evaluation in evaluations if evaluation]
-        is_scored = all("eval/normalized_score" in evaluation for evaluation in ended)
-        label, key = ("score", "eval/normalized_score") if is_scored else ("return", "eval/return")
-        values = [evaluation[key] for evaluation in ended]
+        shown = {"score": "eval/normalized_score", "return": "eval/return", "estimate": "eval/estimate"}
+        known = [label for label, key in shown.items() if all(key in evaluation for evaluation in ended)]
+        label, values = "", list[float]()
+        if known:
+            label = known[0]
+            values = [evaluation[shown[label]] for evaluation in ended]
         if self._num_members == 1:
             losses = {name.removeprefix("train/"): value for name, value in metrics.items() if name.endswith("loss")}
             facts = [f"{name} {value:.4g}" for name, value in losses.items()]

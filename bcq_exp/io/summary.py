@@ -1,6 +1,7 @@
 """`summary.json`, a run's final figures; a run has ended when this file is there and whole."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ Number = int | float
 KEYS: dict[str, Any] = {
     "algorithm": str,
     "dataset": str,
-    "env": str,
+    "env": str | None,
     "seed": int,
     "overrides": list,
     "behaviour_return": Number,
@@ -49,6 +50,22 @@ def checked_summary(summary: dict[str, Any], source: str) -> dict[str, Any]:
         pairs = ", ".join(f"{key}={summary[key]!r}" for key in wrong)
         raise Damaged(f"{source} holds {pairs}")
     return summary
+
+
+def final_figure(summary: Mapping[str, Any]) -> tuple[str, float] | None:
+    """What a run is ranked by, in a word and a number: its final return, or the final estimate where it has none.
+
+    Args:
+        summary: of a run, be it of an earlier version.
+
+    Returns:
+        `return` or the estimator's name, and the figure; None where there is neither.
+    """
+    if summary["final_return"] is not None:
+        return "return", float(summary["final_return"])
+    if summary.get("final_estimate") is not None:
+        return str(summary["final_estimator"]), float(summary["final_estimate"])
+    return None
 
 
 def read_summary(run_dir: Path) -> dict[str, Any]:

@@ -106,7 +106,8 @@ def recording_of(cfg: RunConfig, request: Request) -> Recording:
 def judge(runs: Sequence[TrainedRun], request: Request, picture: Path) -> None:
     """Estimate, write `ope.json` into each run's directory and print a table.
 
-    With three runs or more, also judge how well the estimates choose among them, and plot that.
+    With three runs or more whose online returns are known, also judge how well the estimates choose among them, and
+    plot that.
     """
     show(runs, estimate(runs, request), request, picture)
 
@@ -119,11 +120,12 @@ def show(runs: Sequence[TrainedRun], estimates: Sequence[Mapping[str, float]], r
         kept = {name: None if math.isnan(value) else value for name, value in numbers.items()}
         facts = {"checkpoint": run.checkpoint.name, "online_return": run.online_return, "num_members": len(runs)}
         write_json(run.directory / "ope.json", {"estimates": kept, **facts, "settings": settings})
-    dataset, returns = runs[0].cfg.dataset.name, [run.online_return for run in runs]
+    dataset = runs[0].cfg.dataset.name
+    returns = [math.nan if run.online_return is None else run.online_return for run in runs]
     columns = {name: [numbers[name] for numbers in estimates] for name in estimates[0]}
     title = f"{dataset}: estimated returns, discounted by {request.settings.gamma:g}"
     console.print(selection.estimates_table([run.label for run in runs], columns, returns, title))
-    if len(runs) > 2:  # the order of two is right or wrong
+    if len(runs) > 2 and not any(map(math.isnan, returns)):  # the order of two is right or wrong
         judged = {name: columns[name] for name in request.estimators}
         console.print(selection.rankings_table(judged, returns, seed=request.settings.seed))
         selection.plot(judged, returns, picture)

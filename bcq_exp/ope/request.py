@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields
 import gymnasium as gym
 from omegaconf import DictConfig
 
+from bcq_exp.engine.machine import device_errors
 from bcq_exp.engine.optim import OptimizerConfig, betas_errors
 from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.ope.estimators import ESTIMATORS
 from bcq_exp.ope.estimators.base import Estimator
 from bcq_exp.ope.schema import EvaluationConfig
-from bcq_exp.training.config import RunConfig, device_errors, network_errors
+from bcq_exp.training.config import RunConfig, network_errors
 from bcq_exp.training.sections import chosen_type, plain, typed_section
 
 

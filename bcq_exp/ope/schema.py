@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from bcq_exp.engine.machine import MAX_THREADS
 from bcq_exp.fields import one_of, within
-from bcq_exp.training.config import MAX_THREADS
 
 LAST_SEED = 2**63 - 1  # the largest that both torch and numpy take
 

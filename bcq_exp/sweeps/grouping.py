@@ -8,15 +8,16 @@ from itertools import pairwise
 from pathlib import Path
 
 from bcq_exp.algorithms import REGISTRY
-from bcq_exp.data import Transitions, check_against
+from bcq_exp.data import Transitions
 from bcq_exp.engine.machine import num_threads_of
 from bcq_exp.io.differences import flatten
 from bcq_exp.sweeps.group import Group, name_of
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.sweeps.memory import need
+from bcq_exp.training.datasets import load_parts
 from bcq_exp.training.directories import most_runs
-from bcq_exp.training.experiment import load_transitions
-from bcq_exp.training.identity import Identity, dataset_digest
+from bcq_exp.training.experiment import checked_parts
+from bcq_exp.training.identity import Identity
 from bcq_exp.training.job import Job
 
 # Members may differ in these, and in swept.
@@ -45,25 +46,25 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Gro
     """
     planned: dict[int, list[Group]] = {}
     identities: dict[str, Identity] = {}
-    dataset, transitions, sha256 = None, None, ""
+    dataset, parts, sha256 = None, None, ""
     for number, members in by_dataset(groups(jobs)):
         cfg, device = members[0].cfg, members[0].resolved["device"]
         if launch.chosen.has_processes and device not in ("cpu", "cuda"):
             raise ValueError(
                 f"device={device}: hydra.launcher.executor={launch.executor} deals the GPUs itself; give device=cuda"
             )
-        if transitions is None or members[0].resolved["dataset"] != dataset:
+        if parts is None or members[0].resolved["dataset"] != dataset:
             dataset = members[0].resolved["dataset"]
-            transitions = load_transitions(cfg.dataset, allow_code_change=cfg.schedule.allow_code_change)
+            parts = load_parts(cfg.dataset, allow_code_change=cfg.schedule.allow_code_change)
             sha256 = ""
-        checked = check_against(transitions, cfg.observation_space, cfg.action_space, cfg.schedule.batch_size)
-        sha256 = sha256 or dataset_digest(checked)
+        checked = checked_parts(cfg, parts)
+        sha256 = sha256 or checked.sha256
         identities |= {name_of(job, sweep_dir): job.identity(sha256) for job in members}
         size = min(launch.max_members or len(members), most_runs())
         at_hand = launch.chosen.bytes_at_hand(cfg.schedule.num_threads, device)
         max_threads = launch.chosen.max_threads(cfg.schedule.num_threads, device)
         if at_hand is not None and min(size, len(members)) > 1:
-            size = min(size, fitting(members, checked, at_hand, max_threads))
+            size = min(size, fitting(members, checked.learned, at_hand, max_threads))
         planned[number] = [Group.of(part, sweep_dir, max_threads=max_threads) for part in split(members, size)]
     return [group for _, parts in sorted(planned.items()) for group in parts], identities
 

@@ -6,14 +6,12 @@ Values stand in `conf/`; here are types, ranges and the rules that tie one key t
 import difflib
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -22,7 +20,7 @@ from bcq_exp.algorithms.schema import AlgorithmConfig
 from bcq_exp.behaviours.training import BehaviourConfig, Seeds
 from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.data.storage import STORAGES
-from bcq_exp.engine.machine import AUTO
+from bcq_exp.engine.machine import AUTO, MAX_THREADS, device_errors
 from bcq_exp.engine.optim import OptimizerConfig, RoleConfig, betas_errors
 from bcq_exp.engine.streams import BLOCK
 from bcq_exp.fields import file_name, one_of, within
@@ -30,16 +28,13 @@ from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.loggers.form import LoggerConfig
 from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.policies.actions import ActionMap
-from bcq_exp.training.datasets import DATASETS, checked_spaces, completed, dataset_errors
+from bcq_exp.training.datasets import DATASETS, Spaces, checked_spaces, completed, dataset_errors, spaces_of
 from bcq_exp.training.identity import FREE
 from bcq_exp.training.roles import PREFIX, explain_unknown_role, idle_roles, role_configs
-from bcq_exp.training.sections import MISSING, Answers, chosen_type, first_line, plain, typed, typed_section
+from bcq_exp.training.sections import MISSING, Answers, chosen_type, plain, typed, typed_section
 
 _PACKAGED = Path(__file__).parents[1] / "conf"
 CONF_DIR = str(_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf")
-
-MAX_THREADS = 1024
-DEVICE = re.compile(r"(?!cpu:)[a-z]+(:\d{1,3})?", re.ASCII)
 
 # Words of the papers and of other code for keys that go by another name here.
 NEAREST = {
@@ -148,18 +143,21 @@ class RunConfig:
         return self.optimizer if role is None else self.optimizer.of_role(self.roles[role])
 
 
-def check(cfg: DictConfig) -> RunConfig:
-    """The typed configuration; raises ValueError as `checked`."""
-    return checked(plain(cfg), Answers(), is_here=True)
+def check(cfg: DictConfig, known_spaces: Spaces | None = None) -> RunConfig:
+    """The typed configuration; arguments and errors as for `checked`."""
+    return checked(plain(cfg), Answers(), is_here=True, known_spaces=known_spaces)
 
 
-def checked(values: Mapping[str, Any], answers: Answers, *, is_here: bool) -> RunConfig:
+def checked(
+    values: Mapping[str, Any], answers: Answers, *, is_here: bool, known_spaces: Spaces | None = None
+) -> RunConfig:
     """The typed configuration.
 
     Args:
         values: as `plain` returns them.
         answers: of the configurations that were checked before; equal sections are one object.
         is_here: whether it will run on this machine, so that its device must be there.
+        known_spaces: of a dataset without environment, which is then not read.
 
     Raises:
         ValueError: with all that is wrong, a line each: unknown, missing and mistyped keys, numbers out of range, and
@@ -197,7 +195,10 @@ def checked(values: Mapping[str, Any], answers: Answers, *, is_here: bool) -> Ru
         raise ValueError("\n".join(errors))
     errors += answers.of(dataset_errors, parts["dataset"]) + betas_errors(parts["optimizer"], "optimizer.")
     errors += parts["logger"].errors()
-    found_spaces = checked_spaces(parts["dataset"].env, errors)
+    found_spaces = known_spaces
+    if known_spaces is None and (parts["dataset"].env is not None or not errors):
+        found_spaces, found = answers.of(spaces_of, parts["dataset"])
+        errors += found
     errors += device_errors(parts["schedule"].device) if is_here else []
     if found_spaces is not None:
         errors += _contradictions(parts["algorithm"], parts["schedule"], found_spaces[1])
@@ -247,8 +248,8 @@ def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action
     if is_discrete != isinstance(action_space, gym.spaces.Discrete):
         kinds = [name for name, entry in REGISTRY.items() if entry.is_discrete != is_discrete]
         errors.append(
-            f"algorithm={algorithm.name} is for {'discrete' if is_discrete else 'continuous'} actions, the environment"
-            f" has {action_space}; choose one of {', '.join(kinds)}"
+            f"algorithm={algorithm.name} is for {'discrete' if is_discrete else 'continuous'} actions, not"
+            f" {action_space}; choose one of {', '.join(kinds)}"
         )
     else:
         try:
@@ -269,19 +270,8 @@ def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action
     return errors
 
 
-def device_errors(device: str) -> list[str]:
-    """Why torch cannot compute on a device."""
-    if DEVICE.fullmatch(device) is None:
-        return [f"device={device} cannot be used: it is no device's name, such as cpu, cuda or cuda:1"]
-    try:
-        (torch.ones(1, device=device) + 1).item()  # there are devices that take a tensor and cannot compute
-    except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
-        return [f"device={device} cannot be used: {first_line(error)}"]
-    return []
-
-
 def network_errors(network: NetworkConfig, algorithm: AlgorithmConfig, space: gym.Space[Any]) -> list[str]:
-    """Why the network cannot serve the algorithm or take the environment's observations."""
+    """Why the network cannot serve the algorithm or take the observations."""
     chosen, is_discrete = f"network={network.name}", REGISTRY[algorithm.name].is_discrete
     fitting = [
         kind for kind, schema in NETWORKS.items() if schema.fits(space) and (is_discrete or schema.is_for_continuous)
@@ -291,5 +281,5 @@ def network_errors(network: NetworkConfig, algorithm: AlgorithmConfig, space: gy
     if not is_discrete and not network.is_for_continuous:
         errors.append(f"{chosen} is for discrete actions, algorithm={algorithm.name} for continuous ones{remedy}")
     if not network.fits(space):
-        errors.append(f"{chosen} takes {network.observations}, the environment has {space}{remedy}")
+        errors.append(f"{chosen} takes {network.observations}, not {space}{remedy}")
     return errors

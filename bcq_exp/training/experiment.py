@@ -1,7 +1,7 @@
 """Runs, put together from their checked configurations."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -15,8 +15,7 @@ from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.form import rare_copies
 from bcq_exp.data import ReplayBuffer, Transitions, check_against
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
-from bcq_exp.data.preprocessing import observation_statistics, range_of_returns, subset, transform_rewards
-from bcq_exp.data.schema import DatasetConfig
+from bcq_exp.data.preprocessing import observation_statistics
 from bcq_exp.engine.acting import ActingPopulation
 from bcq_exp.engine.launches import updates_per_launch_of
 from bcq_exp.engine.machine import (
@@ -29,7 +28,6 @@ from bcq_exp.engine.machine import (
 from bcq_exp.engine.population import Population
 from bcq_exp.engine.stacking import Stack
 from bcq_exp.envs.environments import normalized_score
-from bcq_exp.envs.evaluation import Evaluation, evaluate_together
 from bcq_exp.envs.masks import check_masks
 from bcq_exp.io.checkpoint import remove_end
 from bcq_exp.io.masking import masked_words
@@ -38,10 +36,12 @@ from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.policies.diagnosis import Diagnosis
 from bcq_exp.policies.factory import make_policy
+from bcq_exp.policies.imitation import Imitation
 from bcq_exp.policies.normalization import normalize_observations
 from bcq_exp.training.config import RunConfig
+from bcq_exp.training.datasets import Parts, load_parts
 from bcq_exp.training.directories import Claim, claim
-from bcq_exp.training.identity import dataset_digest
+from bcq_exp.training.evaluating import Evaluators, Playing
 from bcq_exp.training.job import Job
 from bcq_exp.training.manifest import dataset_account, process_account
 from bcq_exp.training.member import Member
@@ -67,27 +67,27 @@ def build(jobs: Sequence[Job], stopping: Stopping | None = None) -> Trainer:
     cfg = jobs[0].cfg
     schedule = cfg.schedule
     num_threads = prepare_for(schedule.num_threads, len(jobs))
-    transitions = check_against(
-        load_transitions(cfg.dataset, allow_code_change=schedule.allow_code_change),
-        cfg.observation_space,
-        cfg.action_space,
-        schedule.batch_size,
-    )
-    check_masks(cfg.dataset.env, transitions.source, has_masks=transitions.mask is not None)
+    parts = checked_parts(cfg, load_parts(cfg.dataset, allow_code_change=schedule.allow_code_change))
+    transitions = parts.learned
+    if cfg.dataset.env is None:
+        log.info("no environment: no episodes are played, %s tell what policies are worth", parts.name)
+    else:
+        check_masks(cfg.dataset.env, transitions.source, has_masks=transitions.mask is not None)
     population = make_population([job.cfg for job in jobs], transitions)
     # A device trains while the processor evaluates. On a processor both would share its cores: with an evaluation each
     # 300 updates 3,000 of BCQ take 57 s in place of 45, on two cores.
     evaluates_beside = population.device.type != "cpu"
     for line in rare_copies(population.algorithm, population.hp, schedule.num_updates):
         log.warning(line)
-    sha256 = dataset_digest(transitions)
+    sha256 = parts.sha256
     claims = claim(
         {job.run_dir: job.identity(sha256) for job in jobs},
         allow_code_change=schedule.allow_code_change,
         remedy=jobs[0].remedy,
     )
+    spaces = (cfg.observation_space, cfg.action_space) if cfg.dataset.env is None else None
     process = process_account(torch.device(schedule.device), num_threads)
-    account = {"dataset": dataset_account(transitions, sha256), **process}
+    account = {"dataset": dataset_account(parts, spaces), **process}
     for claimed, job in zip(claims, jobs, strict=True):
         if (end := claimed.shorter) is not None:
             remove_end(job.run_dir, end, (schedule.log_freq, schedule.eval_freq))
@@ -95,13 +95,15 @@ def build(jobs: Sequence[Job], stopping: Stopping | None = None) -> Trainer:
     acting = population.policies
     if evaluates_beside:
         acting = [blank_policy(job.cfg, torch.device("cpu")) for job in jobs]
+    evaluators = _evaluators([job.cfg for job in jobs], population, acting)
     trainer = Trainer(
         population,
         [
-            _member(job, population, index, evaluated, transitions, claimed)
+            _member(job, population, index, evaluated, parts, claimed)
             for index, (job, evaluated, claimed) in enumerate(zip(jobs, acting, claims, strict=True))
         ],
-        _evaluation([job.cfg for job in jobs], population, acting),
+        evaluators,
+        eval_names=evaluators.names,
         num_updates=schedule.num_updates,
         eval_freq=schedule.eval_freq,
         log_freq=schedule.log_freq,
@@ -114,12 +116,22 @@ def build(jobs: Sequence[Job], stopping: Stopping | None = None) -> Trainer:
     return trainer
 
 
-def _member(
-    job: Job, population: Population, index: int, acting: Policy, transitions: Transitions, claimed: Claim
-) -> Member:
+def checked_parts(cfg: RunConfig, parts: Parts) -> Parts:
+    """The parts of a dataset, checked against the spaces of a run; without `judged` where nothing is judged on it."""
+    fits = partial(check_against, observation_space=cfg.observation_space, action_space=cfg.action_space)
+    learned = fits(parts.learned, batch_size=cfg.schedule.batch_size)
+    judged = parts.judged if parts.is_held_out or cfg.dataset.env is None else None
+    return replace(parts, learned=learned, judged=None if judged is None else fits(judged, batch_size=1))
+
+
+def _member(job: Job, population: Population, index: int, acting: Policy, parts: Parts, claimed: Claim) -> Member:
     cfg, policy = job.cfg, population.policies[index]
-    behaviour_return = float(transitions.episode_returns.mean())
+    behaviour_return = float(parts.learned.episode_returns.mean())
     score = partial(normalized_score, ref_min=cfg.dataset.ref_min, ref_max=cfg.dataset.ref_max)
+    diagnoses: dict[str, Diagnosis | Imitation] = {"diagnostics": diagnosis(cfg, policy, population.buffer)}
+    if parts.judged is not None:
+        seed = _streams(cfg.schedule.seed)["diagnosis"]
+        diagnoses["imitation"] = Imitation(policy, parts.judged.obs, parts.judged.act, parts.judged.mask, seed=seed)
     return Member(
         run_dir=job.run_dir,
         facts={
@@ -134,8 +146,7 @@ def _member(
         copy_weights=lambda: None if acting is policy else acting.load_state_dict(policy.state_dict()),
         weights=acting.state_dict,
         give_weights=acting.load_state_dict,
-        diagnosis=diagnosis(cfg, policy, population.buffer),
-        score=score,
+        diagnoses=diagnoses,
         logger=cfg.logger.begin(job.logged),
         release=claimed.release,
     )
@@ -148,39 +159,20 @@ def diagnosis(cfg: RunConfig, policy: Policy, buffer: ReplayBuffer) -> Diagnosis
     return Diagnosis(policy, buffer, num_rows=num_rows, seed=_streams(cfg.schedule.seed)["diagnosis"])
 
 
-def _evaluation(
-    cfgs: Sequence[RunConfig], population: Population, acting: Sequence[Policy]
-) -> Callable[[Sequence[int], Callable[[int, int], object]], dict[int, Evaluation]]:
-    """The function that plays the episodes of some members, with the policies of the population or copies of them."""
+def _evaluators(cfgs: Sequence[RunConfig], population: Population, acting: Sequence[Policy]) -> Evaluators:
+    """What evaluations measure with the policies of the population, or copies of them."""
     dataset, schedule = cfgs[0].dataset, cfgs[0].schedule
-    seeds = [_streams(cfg.schedule.seed)["evaluation"] for cfg in cfgs]
+    if dataset.env is None:
+        return Evaluators()
     copied = None if acting is population.policies else Stack([dict(policy.nets.items()) for policy in acting])
-
-    def evaluate(members: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
-        return evaluate_together(
-            ActingPopulation(acting, copied or population.nets),  # a checkpoint gives the population other nets
-            dataset.env,
-            schedule.eval_episodes,
-            {member: seeds[member] for member in members},
-            max_steps=schedule.eval_max_steps,
-            on_step=on_step,
-        )
-
-    return evaluate
-
-
-def load_transitions(cfg: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:
-    """The dataset that a configuration names, preprocessed; all but the rewards in environment units."""
-    whole = cfg.read(allow_code_change=allow_code_change)
-    kept = subset(whole, fraction=cfg.fraction, seed=cfg.fraction_seed, top_return_fraction=cfg.top_return_fraction)
-    if kept is not whole:
-        log.info("%d of %d transitions are left, %d episodes", len(kept), len(whole), len(kept.episode_returns))
-    scale = cfg.reward_scale
-    if cfg.return_range is not None:
-        ends = kept.terminated | kept.truncated
-        scale *= cfg.return_range / range_of_returns(kept.rew, ends, clip=cfg.reward_clip)
-    rew = transform_rewards(kept.rew, clip=cfg.reward_clip, scale=scale, shift=cfg.reward_shift)
-    return replace(kept, rew=rew)
+    playing = Playing(
+        lambda: ActingPopulation(acting, copied or population.nets),  # a checkpoint gives the population other nets
+        dataset,
+        num_episodes=schedule.eval_episodes,
+        max_steps=schedule.eval_max_steps,
+        seeds=[_streams(cfg.schedule.seed)["evaluation"] for cfg in cfgs],
+    )
+    return Evaluators(playing)
 
 
 def _streams(seed: int) -> dict[str, int]:

@@ -116,14 +116,15 @@ def is_free(key: str) -> bool:
     return key in FREE or key.partition(".")[0] == FREE_SECTION
 
 
-def dataset_digest(transitions: Transitions) -> str:
-    """Sha256 over all columns of a dataset, whatever its file; of stacked images, over frames and their places."""
+def dataset_digest(*parts: Transitions) -> str:
+    """Sha256 over all columns of a dataset's parts, whatever its file; of stacked images, over frames and places."""
     sha = hashlib.sha256()
     columns: list[Any] = []
-    for obs in (transitions.obs, transitions.obs_next):
-        columns += [obs.frames, obs.newest] if isinstance(obs, FrameStacks) else [obs]
-    columns += [transitions.act, transitions.rew, transitions.terminated, transitions.truncated]
-    columns += [column for name in OPTIONAL if (column := getattr(transitions, name)) is not None]
+    for transitions in parts:
+        for obs in (transitions.obs, transitions.obs_next):
+            columns += [obs.frames, obs.newest] if isinstance(obs, FrameStacks) else [obs]
+        columns += [transitions.act, transitions.rew, transitions.terminated, transitions.truncated]
+        columns += [column for name in OPTIONAL if (column := getattr(transitions, name)) is not None]
     digested: set[int] = set()
     for column in columns:
         if id(column) not in digested:  # both columns of stacks share their frames

@@ -5,16 +5,22 @@ import platform
 import shlex
 import socket
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import torch
 
 from bcq_exp.data import Transitions
 from bcq_exp.io.masking import masked_words
 from bcq_exp.io.source import git_revision, source_digest
+from bcq_exp.training.datasets import Parts, Spaces
+from bcq_exp.training.identity import dataset_digest
 
 PACKAGES = ("bcq_exp", "torch", "numpy", "gymnasium", "hydra-core", "omegaconf", "wandb", "h5py", "mujoco", "ale-py")
+SPACES = ("observation", "action")
 
 
 def process_account(device: torch.device, num_threads: int) -> dict[str, Any]:
@@ -38,20 +44,56 @@ def process_account(device: torch.device, num_threads: int) -> dict[str, Any]:
     }
 
 
-def dataset_account(transitions: Transitions, sha256: str) -> dict[str, Any]:
-    """A run's dataset: its source, digest and size.
+def dataset_account(parts: Parts, spaces: Spaces | None) -> dict[str, Any]:
+    """A run's dataset: its source, digest and size, and those of the part that is held out.
 
     Args:
-        transitions: the dataset, preprocessed.
-        sha256: as `identity.dataset_digest` returns it.
+        parts: of the dataset, checked.
+        spaces: of observations and actions where no environment says them, which a policy is loaded with.
     """
+    account = {"source": parts.learned.source, "sha256": parts.sha256, **_size(parts.learned)}
+    if parts.is_held_out and parts.judged is not None:
+        account["held_out"] = {"sha256": dataset_digest(parts.judged), **_size(parts.judged)}
+    if spaces is not None:
+        account["spaces"] = dict(zip(SPACES, map(plain_space, spaces), strict=True))
+    return account
+
+
+def _size(transitions: Transitions) -> dict[str, Any]:
     return {
-        "source": transitions.source,
-        "sha256": sha256,
         "num_transitions": len(transitions),
         "num_episodes": len(transitions.episode_returns),
         "behaviour_return": float(transitions.episode_returns.mean()),
     }
+
+
+def plain_space(space: gym.Space[Any]) -> dict[str, Any]:
+    """A space of `recorded_spaces` as JSON; bounds without an end are null."""
+    if isinstance(space, gym.spaces.Discrete):
+        return {"n": int(space.n)}
+    assert isinstance(space, gym.spaces.Box)
+    has_ends = bool(np.isfinite(space.low).all() and np.isfinite(space.high).all())
+    ends = {"low": space.low.tolist(), "high": space.high.tolist()} if has_ends and len(space.shape) == 1 else {}
+    return {"shape": list(space.shape), "dtype": str(space.dtype), **ends}
+
+
+def spaces_in(manifest: Mapping[str, Any] | None) -> Spaces | None:
+    """The spaces that a run's manifest keeps; None where an environment says them. Raises ValueError for damage."""
+    try:
+        kept = (manifest or {}).get("dataset", {}).get("spaces")
+        return None if kept is None else (_space(kept["observation"]), _space(kept["action"]))
+    except (AttributeError, KeyError, TypeError, ValueError, AssertionError) as error:
+        raise ValueError(f"its manifest holds no spaces that can be read ({error}); restore it from a copy") from None
+
+
+def _space(kept: Mapping[str, Any]) -> gym.Space[Any]:
+    if "n" in kept:
+        return gym.spaces.Discrete(kept["n"])
+    dtype = np.dtype(kept["dtype"]).type
+    if "low" in kept:
+        return gym.spaces.Box(np.array(kept["low"], dtype), np.array(kept["high"], dtype), dtype=dtype)
+    low, high = (0, 255) if dtype == np.uint8 else (-np.inf, np.inf)
+    return gym.spaces.Box(low, high, tuple(kept["shape"]), dtype)
 
 
 def _version(package: str) -> str | None:

@@ -1,18 +1,32 @@
 """A run as a member of a population: its directory, the weights under evaluation and its logger."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from bcq_exp.algorithms.form import Tensors
-from bcq_exp.envs.evaluation import Evaluation
 from bcq_exp.io.loggers.form import Logger
-from bcq_exp.policies.diagnosis import Diagnosis
 
-EVAL_METRICS = ("eval/return", "eval/return_std", "eval/length", "eval/normalized_score", "eval/cut_episodes")
+RETURN, ESTIMATE = "eval/return", "eval/estimate"
+
+
+class Diagnosis(Protocol):
+    """Diagnoses current weights on a fixed sample of rows."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Of what it finds."""
+
+    def __call__(self) -> Tensors:
+        """Figures by name, 0-d; does not wait for the device."""
+
+
+def judged_by(evaluation: Mapping[str, float]) -> float | None:
+    """What members are compared by: the mean return of an evaluation, or where none was played its estimate."""
+    return evaluation.get(RETURN, evaluation.get(ESTIMATE))
 
 
 @dataclass
@@ -25,8 +39,7 @@ class Member:
         copy_weights: copies the current weights to where evaluations read them.
         weights: reads the weights that are being evaluated, for a checkpoint.
         give_weights: restores such weights from a checkpoint.
-        diagnosis: of the current weights.
-        score: the normalised score of a return, in per cent; None where there are no reference returns.
+        diagnoses: of the current weights, by the first part of their figures' names.
         logger: sink of metrics besides `metrics.csv`.
         release: unlocks `run_dir`; called at the end.
         last_evaluation: metrics of the last evaluation, empty before the first.
@@ -39,8 +52,7 @@ class Member:
     copy_weights: Callable[[], object]
     weights: Callable[[], Mapping[str, Any]]
     give_weights: Callable[[Mapping[str, Any]], object]
-    diagnosis: Diagnosis
-    score: Callable[[float], float | None]
+    diagnoses: Mapping[str, Diagnosis]
     logger: Logger
     release: Callable[[], object]
     last_evaluation: dict[str, float] = field(default_factory=dict)
@@ -48,14 +60,16 @@ class Member:
     diagnosed: Tensors = field(default_factory=dict)
 
     @property
-    def eval_metrics(self) -> list[str]:
-        """Names of what an evaluation may log."""
-        return [*EVAL_METRICS, *(f"diagnostics/{name}" for name in self.diagnosis.names)]
+    def diagnosed_names(self) -> list[str]:
+        """Names of what the diagnoses find."""
+        return [f"{part}/{name}" for part, diagnosis in self.diagnoses.items() for name in diagnosis.names]
 
     def take_weights(self) -> None:
         """Take the current weights for an evaluation, and diagnose them; does not wait for the device."""
         self.copy_weights()
-        self.diagnosed = self.diagnosis()
+        self.diagnosed = {
+            f"{part}/{name}": value for part, diagnosis in self.diagnoses.items() for name, value in diagnosis().items()
+        }
 
     def under_evaluation(self) -> dict[str, Any]:
         """The weights that are being evaluated and their diagnostics, for a checkpoint."""
@@ -66,17 +80,11 @@ class Member:
         self.give_weights(state["weights"])
         self.diagnosed = state["diagnosed"]
 
-    def take_evaluation(self, evaluation: Evaluation) -> dict[str, float]:
-        """Keep an evaluation as the last one; its metrics, without a score or cut episodes where there are none, and
-        the diagnostics of the weights that it evaluated.
-        """
-        score, num_cut = self.score(evaluation.mean), evaluation.num_cut or None
-        figures = (evaluation.mean, evaluation.std, evaluation.mean_length, score, num_cut)
-        named = zip(EVAL_METRICS, figures, strict=True)
-        self.last_evaluation = {name: value for name, value in named if value is not None}
+    def take_evaluation(self, evaluation: Mapping[str, float]) -> dict[str, float]:
+        """Keep an evaluation as the last one; its metrics, and the diagnostics of the weights that it evaluated."""
+        self.last_evaluation = dict(evaluation)
         values = torch.stack(list(self.diagnosed.values())).tolist() if self.diagnosed else []
-        diagnosed = {f"diagnostics/{name}": value for name, value in zip(self.diagnosed, values, strict=True)}
-        return {**self.last_evaluation, **diagnosed}
+        return {**evaluation, **dict(zip(self.diagnosed, values, strict=True))}
 
     def summary(self, num_updates: int, failed_at: int | None) -> dict[str, Any]:
         """What identifies the run, how it ended and its last evaluation, for `summary.json`.
@@ -92,8 +100,9 @@ class Member:
             "failed_at": failed_at,
             **({"pruned_at": self.pruned_at} if is_pruned else {}),
             "num_updates": self.pruned_at if is_pruned else num_updates,
-            "final_return": self.last_evaluation.get("eval/return"),
+            "final_return": self.last_evaluation.get(RETURN),
             "final_return_std": self.last_evaluation.get("eval/return_std"),
             "final_normalized_score": self.last_evaluation.get("eval/normalized_score"),
             "final_cut_episodes": self.last_evaluation.get("eval/cut_episodes", 0),
+            "final_estimate": self.last_evaluation.get(ESTIMATE),
         }

@@ -105,7 +105,8 @@ def typed_section(section: Mapping[str, Any], schema: type[Any], prefix: str, er
             try:
                 typed[key] = value
             except (OmegaConfBaseException, TypeError, ValueError, OverflowError, RecursionError) as error:
-                errors.append(f"{prefix}{key}={value}: {first_line(error)}")
+                said = "must have a value" if value is None else first_line(error)
+                errors.append(f"{prefix}{key}={'null' if value is None else value}: {said}")
     errors += [f"{prefix}{key} has no value; give one: {prefix}{key}=..." for key in sorted(missing)]
     if len(errors) > num_errors:
         return None

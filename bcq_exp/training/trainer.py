@@ -8,14 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 from bcq_exp.engine.population import Population
-from bcq_exp.envs.evaluation import AtOnce, Evaluation
+from bcq_exp.envs.evaluation import AtOnce
 from bcq_exp.io.checkpoint import clear_partial_checkpoints, keep_checkpoints, newest_states, save_checkpoint
 from bcq_exp.io.files import clear_partials, write_json
 from bcq_exp.io.interruption import Watch, watching
 from bcq_exp.io.loggers.csv import CSVLogger
 from bcq_exp.io.loggers.form import Loggers
 from bcq_exp.io.progress import Progress
-from bcq_exp.training.member import Member
+from bcq_exp.training.evaluating import Metrics, Show
+from bcq_exp.training.member import Member, judged_by
 
 Stopping = Callable[[int, Sequence[float | None]], Collection[int]]
 """Chooses the members that end after an evaluation, from its number, counted from 1, and the members' mean returns;
@@ -44,8 +45,8 @@ class Trainer:
     Args:
         population: the policies and their updates.
         members: one for each policy of the population, in its order.
-        evaluate: plays episodes with the weights that the given members' `take_weights` took; the other argument is
-            `on_step` of `evaluate_together`.
+        evaluate: an `Evaluator`; measures the weights that the given members' `take_weights` took.
+        eval_names: of what it measures.
         num_updates: of the whole run.
         eval_freq, log_freq, checkpoint_freq: updates between two events of a kind.
         num_checkpoints: the newest checkpoints that are kept.
@@ -58,8 +59,9 @@ class Trainer:
         self,
         population: Population,
         members: Sequence[Member],
-        evaluate: Callable[[Sequence[int], Callable[[int, int], object]], Mapping[int, Evaluation]],
+        evaluate: Callable[[Sequence[int], Show], dict[int, Metrics]],
         *,
+        eval_names: Sequence[str],
         num_updates: int,
         eval_freq: int,
         log_freq: int,
@@ -71,7 +73,8 @@ class Trainer:
         self.population, self.members, self.evaluate = population, list(members), evaluate
         self.num_updates, self.num_checkpoints = num_updates, num_checkpoints
         self.freqs = {"log": log_freq, "eval": eval_freq, "checkpoint": checkpoint_freq}
-        columns = [f"train/{name}" for name in population.metric_names] + self.members[0].eval_metrics
+        columns = [f"train/{name}" for name in population.metric_names]
+        columns += [*eval_names, *self.members[0].diagnosed_names]
         self.csvs = [CSVLogger(member.run_dir / "metrics.csv", columns) for member in self.members]
         self.loggers = [Loggers(csv, member.logger) for csv, member in zip(self.csvs, self.members, strict=True)]
         self.failed_at: list[int | None] = population.failures()
@@ -79,7 +82,7 @@ class Trainer:
         self.seconds, self.saved_at = 0.0, 0
         self.evaluates_beside, self._watch, self._is_over = evaluates_beside, Watch(), False
         self._are_events_due = False  # at the current update
-        self._evaluation: Future[Mapping[int, Evaluation]] | None = None  # not yet settled
+        self._evaluation: Future[dict[int, Metrics]] | None = None  # not yet settled
         self._under_evaluation: list[int] = []  # its members
         self._held: list[tuple[int, list[dict[str, float]]]] = []  # updates and each member's metrics, not yet logged
         self._evaluated: list[Any] = [None for _ in members]  # under evaluation at the checkpoint
@@ -221,13 +224,13 @@ class Trainer:
     def _evaluate(self, indices: list[int], evaluator: Executor, progress: Progress) -> None:
         """Begin the evaluation of some members; it raises CancelledError once the run is over."""
 
-        def on_step(num_ended: int, num_steps: int) -> None:
+        def show(line: str) -> None:
             if self._is_over or self._watch.is_over():
                 raise CancelledError
             if not self.evaluates_beside:
-                progress.evaluating(num_ended, num_steps)
+                progress.evaluating(line)
 
-        self._evaluation, self._under_evaluation = evaluator.submit(self.evaluate, indices, on_step), indices
+        self._evaluation, self._under_evaluation = evaluator.submit(self.evaluate, indices, show), indices
 
     def _settle(self) -> None:
         """Wait for the running evaluation, then log the rows that were held back."""
@@ -248,7 +251,7 @@ class Trainer:
         if update == self.num_updates:
             return
         alive = self._alive()
-        latest = [member.last_evaluation.get("eval/return") for member in self.members]
+        latest = [judged_by(member.last_evaluation) for member in self.members]
         returns = [value if index in alive else None for index, value in enumerate(latest)]
         chosen = stopping(update // self.freqs["eval"], returns)
         self.population.stop(chosen)

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.io.checkpoint import load_checkpoint
 from bcq_exp.io.files import read_json, write_json
-from bcq_exp.training import experiment
+from bcq_exp.training.datasets import load_parts
 from trained import on_file, train_run
 
 
@@ -41,7 +41,7 @@ def test_a_policy_is_the_one_of_the_checkpoint_its_statistics_too(sweep: Path):
         assert found.keys() == saved.keys()
         assert all(torch.equal(found[name], saved[name]) for name in saved)
     dqn = next(run for run in trained_runs(sweep, "cpu") if run.cfg.algorithm.name == "dqn")
-    obs = np.asarray(experiment.load_transitions(dqn.cfg.dataset).obs)
+    obs = np.asarray(load_parts(dqn.cfg.dataset).learned.obs)
     assert load_policy(dqn).obs_mean.numpy() == pytest.approx(obs.mean(0), abs=1e-6)
 
 

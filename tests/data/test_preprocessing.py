@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bcq_exp.data import Transitions, observation_statistics, storage
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.mapping import in_files
-from bcq_exp.data.preprocessing import episode_returns, leading, range_of_returns, subset, transform_rewards
+from bcq_exp.data.preprocessing import episode_returns, held_out, leading, range_of_returns, subset, transform_rewards
 from bcq_exp.data.storage import is_mapped
 from bcq_exp.data.transitions import REQUIRED
 from cases import random_walk
@@ -186,3 +186,24 @@ def test_statistics_are_those_of_numpy_in_float64(monkeypatch: pytest.MonkeyPatc
     mean, std = observation_statistics(obs)
     np.testing.assert_allclose(mean, obs.astype(np.float64).mean(0), rtol=1e-12)
     np.testing.assert_allclose(std, obs.astype(np.float64).std(0), rtol=1e-9)
+
+
+def test_whole_episodes_are_held_out_and_none_is_in_both_parts():
+    data = random_walk(20, is_discrete=True)
+    rest, held = held_out(data, fraction=0.25, seed=3)
+    assert (len(rest.episode_returns), len(held.episode_returns)) == (15, 5)
+    assert sorted([*rest.rows, *held.rows]) == list(range(len(data)))
+    assert {*(rest.rows // 20)}.isdisjoint({*(held.rows // 20)})
+    assert sorted([*rest.episode_returns, *held.episode_returns]) == sorted(data.episode_returns)
+    np.testing.assert_array_equal(held.obs, data.obs[held.rows])
+
+
+def test_the_seed_decides_which_episodes_are_held_out():
+    data = random_walk(20, is_discrete=True)
+    drawn = [tuple(held_out(data, fraction=0.25, seed=seed)[1].rows) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_a_part_that_leaves_no_episode_to_learn_from_is_refused():
+    with pytest.raises(ValueError, match=r"dataset.holdout=0.2 leaves none of 1 episodes to learn from; give less"):
+        held_out(random_walk(1, is_discrete=True), fraction=0.2, seed=0)

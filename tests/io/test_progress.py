@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.io.progress import Board, Progress
+from bcq_exp.io.progress import Board, Progress, episodes
 
 
 def returned(*returns: float) -> list[dict[str, float]]:
@@ -130,7 +130,7 @@ def test_an_evaluation_is_shown_until_the_next_updates(caplog: pytest.LogCapture
         progress.advance(4, {}, [], num_failed=0)
         for seconds, steps in ((9.0, 8_000), (1.0, 12_500), (9.0, 20_000)):
             clock.now += seconds
-            progress.evaluating(4, steps)
+            progress.evaluating(episodes(4, steps))
         progress.advance(5, {}, returned(2.0), num_failed=0)
     # 12,500 steps are the first to be ten seconds after the beginning; what comes later is overtaken by an update.
     assert messages(caplog) == [

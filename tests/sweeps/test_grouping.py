@@ -10,6 +10,7 @@ from bcq_exp.sweeps import grouping, memory
 from bcq_exp.sweeps.grouping import groups, plan, program, split
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.sweeps.memory import SHARE, need
+from bcq_exp.training import datasets
 from sweeps.sweep_jobs import HERE, job, jobs_on
 
 IQL = ("algorithm=iql", "dataset=pendulum-noisy")
@@ -74,12 +75,12 @@ def test_each_dataset_is_read_and_hashed_once_and_groups_keep_their_order(
         for path in data
     ]
     calls = []
-    for name in ("load_transitions", "dataset_digest"):
-        own = getattr(grouping, name)
+    for place, name in ((grouping, "load_parts"), (datasets, "dataset_digest")):
+        own = getattr(place, name)
         noted = lambda *args, name=name, own=own, **keys: calls.append(name) or own(*args, **keys)  # noqa: E731
-        monkeypatch.setattr(grouping, name, noted)
+        monkeypatch.setattr(place, name, noted)
     planned, identities = plan(jobs, tmp_path, HERE)
-    assert calls == ["load_transitions", "dataset_digest"] * 2
+    assert calls == ["load_parts", "dataset_digest"] * 2
     names = [each.run_dir.name for each in jobs]
     assert [list(group.runs) for group in planned] == [[names[first], names[first + 2]] for first in (0, 1, 4, 5, 8, 9)]
     assert identities.keys() == {*names}

@@ -13,8 +13,7 @@ import pixels
 from bcq_exp.data import check_against
 from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.training.config import CONF_DIR
-from bcq_exp.training.datasets import completed
-from bcq_exp.training.experiment import load_transitions
+from bcq_exp.training.datasets import completed, load_parts
 from bcq_exp.training.sections import plain
 from cases import checked, composed
 
@@ -65,10 +64,12 @@ def test_the_name_is_the_id_without_folders(folder: Path) -> None:
     assert checked(*ID).dataset.name == composed(*ID).dataset.name == "tests-small-v0"
 
 
-def test_an_environment_that_nobody_names_has_to_be_typed(folder: Path) -> None:
+def test_an_environment_that_nobody_names_is_none_and_so_is_the_word(folder: Path) -> None:
+    """Its references go with it."""
+    section = plain(composed(*ID, "dataset.env=none"))["dataset"]
+    assert [completed(section)[key] for key in ("env", "ref_min", "ref_max")] == [None, None, None]
     describe(folder)
-    with pytest.raises(ValueError, match=r"dataset\.env is null .*; give one: dataset\.env=ID"):
-        checked(*ID)
+    assert completed(section | {"env": None})["env"] is None
     dataset = checked(*ID, "dataset.env=CartPole-v1").dataset
     assert (dataset.env, dataset.ref_min) == ("CartPole-v1", None)
 
@@ -125,7 +126,7 @@ def test_an_environment_with_states_by_number_fits_its_dataset(tmp_path: Path, m
         )
     minari.create_dataset_from_buffers("tests/small-v0", recorded, env="FrozenLake-v1")
     cfg = checked(*ID)
-    transitions = check_against(load_transitions(cfg.dataset), cfg.observation_space, cfg.action_space, batch_size=2)
+    transitions = check_against(load_parts(cfg.dataset).learned, cfg.observation_space, cfg.action_space, batch_size=2)
     assert cfg.dataset.env == "FrozenLake-v1"
     np.testing.assert_array_equal(transitions.obs.sum(axis=1), 1)
     assert transitions.obs[0].argmax() == 0

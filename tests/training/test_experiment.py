@@ -9,8 +9,9 @@ from bcq_exp.data import read_transitions
 from bcq_exp.envs.evaluation import evaluate
 from bcq_exp.io.files import read_json
 from bcq_exp.training import experiment
+from bcq_exp.training.datasets import load_parts
 from bcq_exp.training.directories import claim
-from bcq_exp.training.experiment import build, load_transitions, make_population
+from bcq_exp.training.experiment import build, make_population
 from cases import checked, job, random_walk
 
 SMALL = ("network.hidden_sizes=[8]", "network.vae_hidden_sizes=[8]", "batch_size=16", "compile=never")
@@ -58,7 +59,7 @@ def test_a_dataset_is_learned_from_as_its_configuration_says(discrete_file: Path
              "reward_shift=-2")  # fmt: skip
     cfg = checked(*on_file(discrete_file), *(f"dataset.{key}" for key in typed))
     with caplog.at_level(logging.INFO):
-        found = load_transitions(cfg.dataset)
+        found = load_parts(cfg.dataset).learned
     assert "80 of 400 transitions are left, 4 episodes" in caplog.text
     rew, returns = whole.rew.reshape(20, 20), whole.episode_returns
     half = np.random.default_rng(1).permutation(20)[:10]
@@ -66,7 +67,7 @@ def test_a_dataset_is_learned_from_as_its_configuration_says(discrete_file: Path
     assert found.rew == pytest.approx(10 * rew[best].clip(-1, 1).ravel() - 2)
     assert found.episode_returns == pytest.approx(returns[best])
     np.testing.assert_array_equal(found.obs, whole.obs.reshape(20, 20, 4)[best].reshape(80, 4))
-    np.testing.assert_array_equal(load_transitions(cfg.dataset).obs, found.obs)
+    np.testing.assert_array_equal(load_parts(cfg.dataset).learned.obs, found.obs)
 
 
 def test_a_range_of_returns_scales_what_is_clipped_before_the_shift(discrete_file: Path):
@@ -74,7 +75,7 @@ def test_a_range_of_returns_scales_what_is_clipped_before_the_shift(discrete_fil
     scale = 1000 / np.ptp(clipped.reshape(20, 20).sum(1))  # of 20 episodes
     typed = ("return_range=1000", "reward_clip=[-1,1]", "reward_scale=10", "reward_shift=-2")
     cfg = checked(*on_file(discrete_file), *(f"dataset.{key}" for key in typed))
-    assert load_transitions(cfg.dataset).rew == pytest.approx(10 * scale * clipped - 2, rel=1e-4)
+    assert load_parts(cfg.dataset).learned.rew == pytest.approx(10 * scale * clipped - 2, rel=1e-4)
 
 
 def test_returns_stay_in_the_environments_units_whatever_rewards_are_learned_from(tmp_path: Path, discrete_file: Path):
@@ -92,7 +93,7 @@ def test_returns_stay_in_the_environments_units_whatever_rewards_are_learned_fro
 def test_policies_that_normalise_have_the_statistics_of_what_is_left(discrete_file: Path):
     typed = (*SMALL, *on_file(discrete_file), "dataset.fraction=0.3")
     cfg = checked(*typed, "dataset.normalize_obs=true", "dataset.obs_eps=0.5")
-    left = load_transitions(cfg.dataset)
+    left = load_parts(cfg.dataset).learned
     assert len(left) == 120
     (policy,) = make_population([cfg], left).policies
     assert policy.obs_mean.numpy() == pytest.approx(left.obs.mean(0), abs=1e-6)
@@ -108,7 +109,7 @@ def test_build_gives_a_run_that_goes_on_from_its_checkpoint(tmp_path: Path, disc
     assert read_json(tmp_path / "manifest.json")["dataset"]["num_transitions"] == 400
     (summary,) = trainer.run()
     assert summary["overrides"] == list(typed)
-    assert summary["behaviour_return"] == pytest.approx(load_transitions(made.cfg.dataset).episode_returns.mean())
+    assert summary["behaviour_return"] == pytest.approx(load_parts(made.cfg.dataset).learned.episode_returns.mean())
     assert build([made]).population.num_updates == 30
 
 
@@ -116,35 +117,36 @@ def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were
     tmp_path: Path, discrete_file: Path
 ):
     made = job(tmp_path, *SMALL, *on_file(discrete_file), "dataset.normalize_obs=true", "optimizer.lr=0.01")
-    transitions = load_transitions(made.cfg.dataset)
-    population = make_population([made.cfg], transitions)
+    parts = load_parts(made.cfg.dataset)
+    population = make_population([made.cfg], parts.learned)
     (claimed,) = claim({tmp_path: made.identity("")}, allow_code_change=False, remedy="")
     copy = experiment.blank_policy(made.cfg, torch.device("cpu"))
     between, beside = (
-        experiment._evaluation([made.cfg], population, acting) for acting in (population.policies, [copy])
+        experiment._evaluators([made.cfg], population, acting) for acting in (population.policies, [copy])
     )
     population.advance(50)
-    taken = between([0], lambda *_: None)[0].returns
-    experiment._member(made, population, 0, copy, transitions, claimed).take_weights()
+    taken = between([0], lambda *_: None)[0]
+    experiment._member(made, population, 0, copy, parts, claimed).take_weights()
     population.advance(50)
-    assert beside([0], lambda *_: None)[0].returns.tolist() == taken.tolist()
-    assert between([0], lambda *_: None)[0].returns.tolist() != taken.tolist()
+    assert beside([0], lambda *_: None)[0] == taken
+    assert between([0], lambda *_: None)[0] != taken
 
 
 @pytest.mark.parametrize("are_copies", [False, True])
 def test_members_are_evaluated_each_on_the_episodes_of_its_own_seed(discrete_file: Path, are_copies: bool):
     typed = (*SMALL, *on_file(discrete_file), "eval_episodes=3", "algorithm.eval_eps=0.5")
     cfgs = [checked(*typed, f"seed={seed}") for seed in range(7)]
-    population = make_population(cfgs, load_transitions(cfgs[0].dataset))
+    population = make_population(cfgs, load_parts(cfgs[0].dataset).learned)
     acting = population.policies
     if are_copies:
         acting = [experiment.blank_policy(cfg, torch.device("cpu")) for cfg in cfgs]
-    found = experiment._evaluation(cfgs, population, acting)([1, 2, 3, 4, 5, 6], lambda *_: None)
+    found = experiment._evaluators(cfgs, population, acting)([1, 2, 3, 4, 5, 6], lambda *_: None)
     assert set(found) == {1, 2, 3, 4, 5, 6}
-    for member, evaluation in found.items():
+    for member, metrics in found.items():
         seed = experiment._streams(member)["evaluation"]
         alone = evaluate(population.policies[member], "CartPole-v1", 3, seed, max_steps=1000)
-        assert evaluation.returns.tolist() == alone.returns.tolist()
+        figures = (metrics["eval/return"], metrics["eval/return_std"], metrics["eval/length"])
+        assert figures == (alone.mean, alone.std, alone.mean_length)
 
 
 def test_members_are_diagnosed_each_on_rows_of_its_own_seed_with_its_own_gamma():

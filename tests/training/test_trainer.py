@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 import torch
 from torch.utils._pytree import tree_leaves
 
 from bcq_exp.engine.population import Population
-from bcq_exp.envs.evaluation import Evaluation
 from bcq_exp.io.checkpoint import common_checkpoints, load_checkpoint, save_checkpoint
 from bcq_exp.io.files import read_json
 from bcq_exp.io.interruption import Interrupted
@@ -28,6 +26,7 @@ from bcq_exp.training.member import Member
 from bcq_exp.training.trainer import Stopping, Trainer
 from cases import checked, random_walk
 
+EVAL_NAMES = ("eval/return", "eval/return_std", "eval/length")
 SMALL = ("network.hidden_sizes=[8]", "batch_size=16", "algorithm.target_update_freq=7", "compile=never")
 
 
@@ -67,16 +66,16 @@ def trainer_of(
         **schedule,
     }
 
-    def evaluate(indices: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
-        on_step(1, 8)
+    def evaluate(indices: Sequence[int], show: Callable[[str], object]) -> dict[int, dict[str, float]]:
+        show("1")
         taken, deadline = recorders[indices[0]].evaluated[-1], time.monotonic() + 60
         has_checkpoint = taken % periods["checkpoint_freq"] == 0 or taken == periods["num_updates"]
         while evaluates_beside and stopping is None and not has_checkpoint and population.num_updates == taken:
             assert time.monotonic() < deadline, "no update was made meanwhile"
             time.sleep(0.001)
-            on_step(1, 9)
-        returns = {index: [float(recorders[index].evaluated[-1]), 0.0] for index in indices}
-        return {index: Evaluation(np.array(pair), np.array([3, 5])) for index, pair in returns.items()}
+            show("2")
+        means = {index: recorders[index].evaluated[-1] / 2 for index in indices}
+        return {index: dict(zip(EVAL_NAMES, (mean, mean, 4.0), strict=True)) for index, mean in means.items()}
 
     members = [
         Member(
@@ -85,14 +84,21 @@ def trainer_of(
             copy_weights=lambda recorder=recorder: recorder.evaluated.append(population.num_updates),
             weights=lambda recorder=recorder: {"taken": recorder.evaluated[-1]},
             give_weights=lambda weights, recorder=recorder: recorder.evaluated.append(weights["taken"]),
-            diagnosis=diagnosis(cfgs[seed], population.policies[seed], population.buffer),
-            score=lambda value: None,
+            diagnoses={"diagnostics": diagnosis(cfgs[seed], population.policies[seed], population.buffer)},
             logger=recorder,
             release=lambda: None,
         )
         for seed, (run_dir, recorder) in enumerate(zip(run_dirs, recorders, strict=True))
     ]
-    return Trainer(population, members, evaluate, **periods, evaluates_beside=evaluates_beside, stopping=stopping)
+    return Trainer(
+        population,
+        members,
+        evaluate,
+        eval_names=EVAL_NAMES,
+        evaluates_beside=evaluates_beside,
+        stopping=stopping,
+        **periods,
+    )
 
 
 def rows(run_dir: Path) -> list[dict[str, str]]:
@@ -215,7 +221,7 @@ def test_evaluations_beside_the_updates_leave_what_evaluations_between_them_leav
 def test_an_evaluation_that_fails_beside_the_updates_ends_the_run(tmp_path: Path):
     trainer = trainer_of([tmp_path], [Recorder()], evaluates_beside=True)
 
-    def fall(indices: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
+    def fall(indices: Sequence[int], show: Callable[[str], object]) -> dict[int, dict[str, float]]:
         raise Stopped
 
     trainer.evaluate = fall
@@ -226,10 +232,10 @@ def test_an_evaluation_that_fails_beside_the_updates_ends_the_run(tmp_path: Path
 def test_a_run_that_ends_early_ends_the_evaluation_beside_it(tmp_path: Path):
     trainer, ended = trainer_of([tmp_path], [Recorder()], evaluates_beside=True), []
 
-    def without_end(indices: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
+    def without_end(indices: Sequence[int], show: Callable[[str], object]) -> dict[int, dict[str, float]]:
         try:
             while True:
-                on_step(0, 1)
+                show("")
         except CancelledError:
             ended.append(True)
             raise
@@ -383,11 +389,11 @@ def stop_in_evaluation(trainer: Trainer, update: int) -> None:
     """A signal comes in the evaluation after that update."""
     evaluate = trainer.evaluate
 
-    def interrupted(indices: Sequence[int], on_step: Callable[[int, int], object]) -> dict[int, Evaluation]:
+    def interrupted(indices: Sequence[int], show: Callable[[str], object]) -> dict[int, dict[str, float]]:
         if trainer.population.num_updates == update:
             send(signal.SIGUSR1)
-            on_step(0, 1)
-        return evaluate(indices, on_step)
+            show("")
+        return evaluate(indices, show)
 
     trainer.evaluate = interrupted
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcq_exp.training.experiment import load_transitions
+from bcq_exp.training.datasets import load_parts
 from experiments.benchmark.cases import composed, typed
 from experiments.benchmark.peers.arena import ROOT, Contestant, ContestantFailed, Worker
 from experiments.benchmark.peers.protocol import WARM_UP, save
@@ -62,7 +62,7 @@ def sweep(
     """
     config = composed(*OVERRIDES, f"device={device}")
     cfg = typed(config)
-    transitions = load_transitions(cfg.dataset)
+    transitions = load_parts(cfg.dataset).learned
     rows = [of_ours(num_updates, device, num_threads)]
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data.npz"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from bcq_exp.data import read_transitions
 from bcq_exp.data.formats import d4rl
 from bcq_exp.data.formats.d4rl import catalogue, load_d4rl, read_d4rl
-from bcq_exp.training.experiment import load_transitions
+from bcq_exp.training.datasets import load_parts
 from cases import checked, read_cut, write_datasets
 
 FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -384,9 +384,9 @@ def test_configuration_takes_references_from_the_table(tmp_path: Path) -> None:
     choice = ("algorithm=bcq", "dataset=d4rl", "dataset.env=Pendulum-v1", f"dataset.path={path}")
     cfg = checked(*choice, "dataset.id=walker2d-medium-v2").dataset
     assert (cfg.name, cfg.env, cfg.ref_min, cfg.ref_max) == ("walker2d-medium-v2", "Pendulum-v1", 1.629008, 4592.3)
-    assert len(load_transitions(cfg)) == 7
+    assert len(load_parts(cfg).learned) == 7
     longer = checked(*choice, "dataset.id=walker2d-medium-v2", "dataset.terminate_on_end=true", "dataset.ref_min=0")
-    assert (len(load_transitions(longer.dataset)), longer.dataset.ref_min) == (9, 0)
+    assert (len(load_parts(longer.dataset).learned), longer.dataset.ref_min) == (9, 0)
     assert checked(*choice, "dataset.id=carla-town-full-v0").dataset.ref_max is None
 
 
