@@ -1,4 +1,4 @@
-"""Trains behaviour agents, `behaviour=NAME`; makes datasets, `dataset=NAME`; `inspect PATH`, `convert PATH OUT.h5`."""
+"""Trains behaviour agents, `behaviour=NAME`; makes datasets, `dataset=NAME`; `inspect`, `convert` and `treatment`."""
 
 import sys
 from pathlib import Path
@@ -11,12 +11,14 @@ from rich.table import Column, Table
 
 from bcq_exp.analysis import convert, inspection
 from bcq_exp.behaviours import training as agents
+from bcq_exp.behaviours import treatment
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.masking import masked_words
 from bcq_exp.training.config import CONF_DIR, checked_training
 from bcq_exp.training.datasets import checked_dataset, recording_of, with_absolute_paths
 
-COMMANDS = {"inspect": inspection.main, "convert": convert.main}  # of files; all else is an override
+# Of files; all else is an override.
+COMMANDS = {"inspect": inspection.main, "convert": convert.main, "treatment": treatment.main}
 
 
 def make_dataset(config: DictConfig) -> None:

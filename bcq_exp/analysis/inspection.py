@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bcq_exp.analysis.convert import LIMIT_HELP
-from bcq_exp.data import Transitions, read_transitions
+from bcq_exp.analysis.hazards import hazards
+from bcq_exp.analysis.sources import Source, add_flags
+from bcq_exp.data import Transitions
 from bcq_exp.data.columns import Array
 from bcq_exp.data.formats import layouts, readers
 from bcq_exp.data.frames import distinct
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FLAGS = ("terminals", "timeouts", "episode_terminals")  # of a file, before a reader has interpreted them
-SHOWN = 8  # dimensions of actions that are shown, and of observations that a warning names
+SHOWN = 8  # dimensions of actions that are shown
 SAMPLED = 10_000_000  # numbers behind means and deviations of observations, in evenly spaced rows
-SHARED = 0.01  # warn from this share of episodes or rewards at one extreme
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,12 @@ def inspect(transitions: Transitions, flags: Mapping[str, Array]) -> Inspection:
         "return": f"{spread(returns)}; of {len(returns):,} episodes",
         "reward": spread(rew),
         "observation": f"{obs.dtype} {obs.shape[1:]}, {values.min():g} to {values.max():g}",
-        **_action_facts(transitions.act),
+        **_action_facts(transitions),
         "duplicates": f"{num_duplicates:,} rows ({num_duplicates / num:.1%})",
     }
     if transitions.mask is not None:
         facts["mask"] = f"{transitions.mask.mean():.1%} of actions available"
-    warnings = [
-        *_flag_warnings(transitions, flags, lengths),
-        *_limit_warnings(transitions, lengths),
-        *_constant_warnings(values),
-        *_reward_warnings(rew),
-        *_action_warnings(transitions.act),
-    ]
-    return Inspection(facts, warnings)
+    return Inspection(facts, hazards(transitions, flags, lengths, num_duplicates))
 
 
 def read_flags(path: Path) -> dict[str, Array]:
@@ -97,10 +90,13 @@ def spread(values: Array) -> str:
     return f"{mean:.4g} ± {std:.3g}; {low:.4g} to {high:.4g}, quartiles {first:.4g}, {middle:.4g}, {third:.4g}"
 
 
-def _action_facts(act: Array) -> dict[str, str]:
+def _action_facts(transitions: Transitions) -> dict[str, str]:
+    act = transitions.act
     if act.ndim == 1:
         values, counts = np.unique(act, return_counts=True)
-        shares = [f"{value}: {count / len(act):.1%}" for value, count in zip(values, counts, strict=True)]
+        shares = [
+            f"{transitions.called(value)}: {count / len(act):.1%}" for value, count in zip(values, counts, strict=True)
+        ]
         more = f" and {len(shares) - 4 * SHOWN} more" if len(shares) > 4 * SHOWN else ""
         return {"actions": f"discrete, {len(values)} taken; " + ", ".join(shares[: 4 * SHOWN]) + more}
     low, high = act.min(axis=0), act.max(axis=0)
@@ -109,73 +105,6 @@ def _action_facts(act: Array) -> dict[str, str]:
         at_ends = (np.abs(act[:, i] - (low[i] + high[i]) / 2) >= 0.49 * (high[i] - low[i])).mean()
         facts[f"action[{i}]"] = f"{spread(act[:, i])}; {at_ends:.1%} in the outer hundredths of that range"
     return facts
-
-
-def _flag_warnings(transitions: Transitions, flags: Mapping[str, Array], lengths: Array) -> list[str]:
-    """Terminal flags that are set twice for one end."""
-    warnings = []
-    terminals = flags.get("terminals", transitions.terminated)
-    if "episode_terminals" in flags:
-        early = terminals & ~flags["episode_terminals"]
-        if early.any():
-            warnings.append(
-                f"terminals set twice: they are 1 in {early.sum():,} rows that do not end an episode, first in row "
-                f"{early.argmax()}; the reader here goes by episode_terminals, one that does not would cut episodes"
-            )
-    elif (twice := (transitions.terminated[1:] & transitions.terminated[:-1])).any() and lengths.max() > 1:
-        warnings.append(
-            f"terminals set twice: {twice.sum():,} episodes of one row terminate right behind a terminated one, first "
-            f"in row {twice.argmax() + 1}"
-        )
-    both = terminals & flags["timeouts"] if "timeouts" in flags else transitions.terminated & transitions.truncated
-    if both.any():
-        warnings.append(
-            f"{both.sum():,} rows are both terminal and a time limit, first row {both.argmax()}; they count as terminal"
-        )
-    return warnings
-
-
-def _limit_warnings(transitions: Transitions, lengths: Array) -> list[str]:
-    """A time limit that is marked as terminal: more than a few episodes terminate after the same, longest time."""
-    is_failed = transitions.terminated[np.cumsum(lengths) - 1]
-    at_limit = int((is_failed & (lengths == lengths.max())).sum())
-    if at_limit < 2 or at_limit < SHARED * len(lengths) or lengths.max() == 1:
-        return []
-    return [
-        f"a time limit marked as terminal? {at_limit:,} of {len(lengths):,} episodes terminate after {lengths.max():,} "
-        "steps, and none is longer; targets would not bootstrap there"
-    ]
-
-
-def _constant_warnings(obs: Array) -> list[str]:
-    flat = obs.reshape(len(obs), -1)
-    constant = np.flatnonzero(flat.min(axis=0) == flat.max(axis=0))
-    if not constant.size or len(obs) == 1 or (obs.dtype == np.uint8 and constant.size < flat.shape[1]):
-        return []  # the borders of images may well be constant
-    named = ", ".join(map(str, constant[:SHOWN])) + (", ..." if constant.size > SHOWN else "")
-    return [f"constant observations: {constant.size} of {flat.shape[1]} dimensions never change ({named})"]
-
-
-def _reward_warnings(rew: Array) -> list[str]:
-    """Rewards that look clipped: all in -1, 0 and 1, or many at an extreme of an else continuous distribution."""
-    values, counts = np.unique(rew, return_counts=True)
-    if values.tolist() == [-1, 0, 1]:
-        return ["rewards that look clipped: all are -1, 0 or 1"]
-    if len(values) < 20:
-        return []
-    return [
-        f"rewards that look clipped: {counts[i] / len(rew):.1%} are {values[i]:g}, the {name} that there is"
-        for i, name in ((0, "lowest"), (-1, "highest"))
-        if counts[i] > 1 and counts[i] >= SHARED * len(rew)
-    ]
-
-
-def _action_warnings(act: Array) -> list[str]:
-    if act.ndim == 1:
-        missing = sorted(set(range(int(act.min()), int(act.max()))) - set(act.tolist()))
-        return [f"actions that are never taken: {', '.join(map(str, missing[:SHOWN]))}"] if missing else []
-    constant = np.flatnonzero(act.min(axis=0) == act.max(axis=0))
-    return [f"constant actions: dimensions {', '.join(map(str, constant[:SHOWN]))}"] if constant.size else []
 
 
 def plot(transitions: Transitions, path: Path) -> None:
@@ -193,9 +122,12 @@ def plot(transitions: Transitions, path: Path) -> None:
     histogram(next(panels), transitions.rew, "reward", "transitions")
     axes = next(panels)
     if act.ndim == 1:
-        axes.bar(*np.unique(act, return_counts=True))
+        taken, counts = np.unique(act, return_counts=True)
+        axes.bar(taken, counts)
         axes.set(xlabel="action", ylabel="transitions")
         axes.locator_params(axis="x", integer=True)
+        if transitions.action_names is not None:
+            axes.set_xticks(taken, [transitions.called(value) for value in taken], rotation=90, fontsize="small")
     else:
         for i in range(min(act.shape[1], SHOWN)):
             axes.hist(act[:, i], bins=50, histtype="step", label=f"dimension {i}")
@@ -251,10 +183,9 @@ def print_layouts() -> None:
 def main(arguments: Sequence[str]) -> None:
     """Print what is in a dataset, and draw it into a PNG."""
     parser = argparse.ArgumentParser(prog="bcq-collect inspect", description=__doc__)
-    parser.add_argument("path", type=Path, metavar="PATH", nargs="?", help="a dataset of any known layout")
+    add_flags(parser, nargs="?")
     parser.add_argument("--layouts", action="store_true", help="print the columns of each layout, and no dataset")
     parser.add_argument("--png", type=Path, metavar="FILE", help="default: outputs/inspect/NAME.png")
-    parser.add_argument("--max-episode-steps", type=int, metavar="N", help=LIMIT_HELP)
     options = parser.parse_args(arguments)
     if options.layouts:
         print_layouts()
@@ -263,8 +194,8 @@ def main(arguments: Sequence[str]) -> None:
         parser.error("give PATH, or --layouts")
     png = options.png or Path("outputs", "inspect", f"{options.path.stem}.png")
     try:
-        transitions = read_transitions(options.path, options.max_episode_steps)
-        inspection = inspect(transitions, read_flags(options.path))
+        transitions = Source.of(options).read()
+        inspection = inspect(transitions, {} if options.columns else read_flags(options.path))
         png.parent.mkdir(parents=True, exist_ok=True)
         plot(transitions, png)
     except (ValueError, OSError) as error:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -79,7 +79,9 @@ def section(comparison: Comparison, anchor: str) -> Iterable[str]:
         yield html_table(grid)
     yield folded("Settings that differ", html_table(settings(comparison)))
     yield folded("Every run", html_table(tables.single_runs(comparison)))
-    if facts := manifest(comparison):
+    if (grid := actions(comparison, facts := manifest(comparison))) is not None:
+        yield folded("Actions", html_table(grid))
+    if facts:
         yield folded("Manifest of the first run", f"<pre>{escape(json.dumps(facts, indent=1))}</pre>")
 
 
@@ -115,6 +117,23 @@ def manifest(comparison: Comparison) -> dict[str, Any]:
             continue
         return {"run": str(directory), **facts}
     return {}
+
+
+def actions(comparison: Comparison, facts: Mapping[str, Any]) -> Grid | None:
+    """A row for each discrete action of a dataset that names them; None where it does not.
+
+    Args:
+        comparison: of runs on the dataset.
+        facts: as `manifest` returns them.
+    """
+    match facts.get("dataset"):
+        case {"action_names": list(names), "action_counts": list(counts)} if sum(counts):
+            rows = [
+                (str(number), str(name), str(count), f"{count / sum(counts):.1%}")
+                for number, (name, count) in enumerate(zip(names, counts, strict=True))
+            ]
+            return Grid(f"{comparison.dataset}: actions", ("number", "action", "rows", "share"), rows)
+    return None
 
 
 def html_table(grid: Grid) -> str:

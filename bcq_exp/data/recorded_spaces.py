@@ -19,8 +19,8 @@ def recorded_spaces(
     """The observation space and the action space of recorded transitions.
 
     Observations: images of bytes are a Box of bytes, all others one without bounds. Actions that were recorded as
-    integers, one a row, are Discrete, numbered from 0; there are as many as masks have columns, or as the largest
-    action says. All others are a Box, whose bounds are the data's extremes.
+    integers, one a row, are Discrete, numbered from 0; there are as many as have names, as masks have columns,
+    or as the largest action says. All others are a Box, whose bounds are the data's extremes.
 
     Args:
         transitions: as recorded.
@@ -56,7 +56,7 @@ def _discrete(transitions: Transitions, num_actions: int | None) -> gym.spaces.D
     if least < 0:
         raise ValueError(f"{where} has the action {least}; discrete actions are numbered from 0: store {key} - {least}")
     width = None if transitions.mask is None else transitions.mask.shape[1]
-    num = num_actions or width or largest + 1
+    num = num_actions or len(transitions.action_names or ()) or width or largest + 1
     if num <= largest:
         counted = f"num_actions={num}" if num_actions else f"{transitions.keys.get('mask', 'mask')} of {num} columns"
         raise ValueError(

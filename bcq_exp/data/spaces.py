@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from bcq_exp.data.columns import Array, as_index, converted, reject_rows
+from bcq_exp.data.columns import Array, as_index, converted, reject_rows, shown
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.storage import chunks, is_large, is_mapped, new_mapped, room
 from bcq_exp.data.transitions import MASKS, Transitions
@@ -136,6 +136,11 @@ def _discrete(transitions: Transitions, space: gym.spaces.Discrete) -> Transitio
             f"{source}: {key} is continuous, shape {act.shape}; the environment's actions are {space}{remedy}"
         )
     low, high = int(space.start), int(space.start + space.n) - 1
+    if (names := transitions.action_names) is not None and (len(names) != space.n or low != 0):
+        raise ValueError(
+            f"{source}: {key} has {len(names)} names, {shown(names)}; the environment's actions are {space}; give a "
+            "name for each, from 0 on: dataset.action_names=[...]"
+        )
     allowed = f"{low} to {high}, from {space}"
     reject_rows(lambda part: (part < low) | (part > high), act, key, source, allowed, transitions.rows)
     for name in MASKS:
@@ -165,9 +170,11 @@ def _check_mask(transitions: Transitions, name: str, space: gym.spaces.Discrete)
     if (bad := np.flatnonzero(~is_taken)).size:
         row = bad[0] if transitions.rows is None else transitions.rows[bad[0]]
         choice = (np.flatnonzero(mask[bad[0]]) + int(space.start)).tolist()
+        act = transitions.called(transitions.act[bad[0]])
         raise ValueError(
-            f"{source}: {transitions.keys.get('act', 'act')} row {row} is {transitions.act[bad[0]]}, which {key} "
-            f"excludes there; allowed: {', '.join(map(str, choice))} (bad rows in all: {bad.size})"
+            f"{source}: {transitions.keys.get('act', 'act')} row {row} is {act}, which {key} "
+            f"excludes there; allowed: {', '.join(map(transitions.called, choice))} "
+            f"(bad rows in all: {bad.size})"
         )
 
 

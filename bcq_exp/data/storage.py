@@ -6,6 +6,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,14 +59,56 @@ def new_mapped(shape: tuple[int, ...], dtype: DTypeLike) -> Array:
     Raises:
         ValueError: the folder cannot be written, or its disk has too little room.
     """
-    folder, num_bytes = cache_folder(), math.prod(shape) * np.dtype(dtype).itemsize
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    num_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    with _in_cache() as folder:
         if num_bytes > (free := shutil.disk_usage(folder).free):
             raise OSError(f"{num_bytes / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free")
         with tempfile.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, num_bytes)  # a disk that is full when pages are written would kill us
             return np.memmap(file, dtype, "r+", shape=shape)
+
+
+class Pieces:
+    """A column that comes piece by piece, of a number of rows that nobody knows before.
+
+    Args:
+        is_mapped: whether it lies in a nameless file of the cache folder, like one of `new_mapped`.
+    """
+
+    def __init__(self, *, is_mapped: bool) -> None:
+        self.held: list[Array] = []
+        self.file: Any = None
+        self.num_rows = 0
+        if is_mapped:
+            with _in_cache() as folder:
+                self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (`joined` closes it)
+
+    def append(self, piece: Array) -> None:
+        """Add rows, of the type and shape that all pieces have; raises ValueError where the disk is full."""
+        self.num_rows += len(piece)
+        if self.file is None or not self.held:
+            self.held.append(piece)
+        if self.file is not None:
+            with _in_cache():
+                piece.tofile(self.file)
+
+    def joined(self) -> Array:
+        """The whole column; at least one row must have come."""
+        if self.file is None:
+            return np.concatenate(self.held)
+        self.file.flush()
+        first = self.held[0]
+        with self.file:
+            return np.memmap(self.file, first.dtype, "r+", shape=(self.num_rows, *first.shape[1:]))
+
+
+@contextmanager
+def _in_cache() -> Iterator[Path]:
+    """The folder of mapped files; an error of the disk inside the block says what to do."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
     except OSError as error:
         raise ValueError(f"cache folder {folder}: {error}; set BCQ_EXP_CACHE to a folder with room") from None
 

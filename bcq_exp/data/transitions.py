@@ -40,6 +40,7 @@ class Transitions:
         source: file or name that error messages begin with.
         rows: row in the file of each transition, (N,) int64, or None where it is the transition's own index.
         keys: key in the file of each column, where it differs from the column's name.
+        action_names: the names of discrete actions, the first one's first, or None where they have none.
     """
 
     obs: Array | FrameStacks
@@ -55,9 +56,14 @@ class Transitions:
     source: str
     rows: Array | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
+    action_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.rew)
+
+    def called(self, act: int) -> str:
+        """The name of a discrete action, or its number where actions have none."""
+        return str(act) if self.action_names is None else self.action_names[act]
 
     @classmethod
     def from_columns(

@@ -23,6 +23,8 @@ ENV_ID = re.compile(
 )
 MAX_ID = 200  # characters
 
+gym.register("bcq_exp/Treatment-v0", "bcq_exp.envs.treatment:Treatment")  # which ends its episodes itself
+
 
 def foreign_module(env_id: str) -> str | None:
     """The module that making `env_id` would import: `module` of `module:id`; None where it is imported already.

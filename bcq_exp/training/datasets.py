@@ -17,6 +17,7 @@ from bcq_exp.data.formats.atari_replay import AtariReplayDatasetConfig
 from bcq_exp.data.formats.d4rl import D4RLDatasetConfig
 from bcq_exp.data.formats.minari import MinariDatasetConfig, minari_name
 from bcq_exp.data.formats.readers import H5DatasetConfig
+from bcq_exp.data.formats.tables.table import TableDatasetConfig
 from bcq_exp.data.preprocessing import held_out, range_of_returns, subset, transform_rewards
 from bcq_exp.data.schema import DatasetConfig
 from bcq_exp.data.transitions import Transitions
@@ -28,6 +29,7 @@ DATASETS: dict[str, type[DatasetConfig]] = {
     "collected": CollectedDatasetConfig,
     "replay": ReplayDatasetConfig,
     "h5": H5DatasetConfig,
+    "table": TableDatasetConfig,
     "d4rl": D4RLDatasetConfig,
     "minari": MinariDatasetConfig,
     "atari_replay": AtariReplayDatasetConfig,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bcq_exp.analysis.convert import convert, main
+from bcq_exp.analysis.sources import Source
 from bcq_exp.data import Transitions, read_h5, read_manifest, read_transitions, write_h5
 from cases import random_walk
 
@@ -32,7 +33,7 @@ def archive(path: Path) -> Path:
 
 def test_a_converted_dataset_is_the_one_that_was_read(tmp_path: Path) -> None:
     path, out = archive(tmp_path / "in.npz"), tmp_path / "out.h5"
-    assert convert(path, out, "CartPole-v1") == 4
+    assert convert(Source(path), out, "CartPole-v1") == (4, {})
     found = read_h5(out)
     assert_same(found, read_transitions(path))
     np.testing.assert_array_equal(found.episode_returns, [3, 28])
@@ -46,22 +47,25 @@ def test_a_converted_dataset_is_the_one_that_was_read(tmp_path: Path) -> None:
 def test_the_environment_is_the_recorded_one_unless_typed(tmp_path: Path) -> None:
     write_h5(tmp_path / "in.h5", random_walk(2, is_discrete=True), "CartPole-v1", {})
     for number, (typed, expected) in enumerate([(None, "CartPole-v1"), ("Other-v0", "Other-v0")]):
-        convert(tmp_path / "in.h5", tmp_path / f"{number}.h5", typed)
+        convert(Source(tmp_path / "in.h5"), tmp_path / f"{number}.h5", typed)
         with h5py.File(tmp_path / f"{number}.h5") as file:
             assert file.attrs["env"] == expected
 
 
-def test_without_an_environment_nothing_is_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"in\.npz: the file names no environment; .*--env ID"):
-        convert(archive(tmp_path / "in.npz"), tmp_path / "out.h5", None)
-    assert not (tmp_path / "out.h5").exists()
+def test_without_an_environment_none_is_kept(tmp_path: Path) -> None:
+    convert(Source(archive(tmp_path / "in.npz")), tmp_path / "out.h5", None)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert "env" not in file.attrs
+    assert len(read_h5(tmp_path / "out.h5")) == 4
 
 
 @pytest.mark.parametrize("name", ["in.npz", "new.npz", "absent/out.h5", "old.h5"])
 def test_a_name_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path, name: str) -> None:
     (tmp_path / "old.h5").write_bytes(b"kept")
-    with pytest.raises(ValueError, match=f"{name}: give the name of a new .h5 file in a folder that exists"):
-        convert(tmp_path / "not read at all", tmp_path / name, "CartPole-v1")
+    with pytest.raises(
+        ValueError, match=f"{name}: give the name of a new .h5, .csv or .parquet file in a folder that exists"
+    ):
+        convert(Source(tmp_path / "not read at all"), tmp_path / name, "CartPole-v1")
     assert (tmp_path / "old.h5").read_bytes() == b"kept"
 
 

@@ -47,7 +47,7 @@ def test_discrete_actions_are_counted_and_those_never_taken_named() -> None:
     act = np.repeat([0, 1, 4], [100, 100, 200])
     found = inspect(made(act=act), {})
     assert found.facts["actions"] == "discrete, 3 taken; 0: 25.0%, 1: 25.0%, 4: 50.0%"
-    assert found.warnings == ["actions that are never taken: 2, 3"]
+    assert found.warnings == ["actions that are never taken: 2, 3; nothing can be learned about them"]
 
 
 def test_saturated_actions_are_counted() -> None:

@@ -4,12 +4,12 @@ import csv
 from pathlib import Path
 
 from bcq_exp.data.formats import hdf5, layouts
+from bcq_exp.data.formats.tables.arrow import PARQUET
 
 PICKLES = (".pkl", ".pickle", ".p", ".joblib", ".pt", ".pth")
 KINDS = {  # by how they begin
     b"\x93NUMPY": "an .npy file, which holds one array",
     b"\x1f\x8b": "a gzip'd file; unpack it",
-    b"PAR1": "a Parquet file",
     b"MATLAB 5.0": "a MATLAB file",
     b"SQLite format": "a database",
     b"{": "a JSON file",
@@ -18,6 +18,10 @@ KINDS = {  # by how they begin
 REMEDY = (
     "write its columns with numpy.savez('data.npz', observations=..., actions=..., rewards=..., terminals=..., "
     "next_observations=...); `bcq-collect inspect --layouts` prints what else is read"
+)
+TABLE_REMEDY = (
+    "name its columns: dataset=table 'dataset.columns={obs: ..., act: ..., rew: ...}', or --columns with inspect and"
+    " convert"
 )
 SNIFFED = 2**16  # bytes
 
@@ -50,11 +54,13 @@ def refuse(path: Path, begin: bytes) -> None:
         path: of the file.
         begin: its first bytes, as `head` gives them.
     """
+    if begin.startswith(PARQUET):
+        raise ValueError(f"{path}: a Parquet file; {TABLE_REMEDY}")
     for signature, kind in KINDS.items():
         if begin.startswith(signature):
             raise ValueError(f"{path}: {kind}; {REMEDY}")
     if fields := _fields(begin):
-        raise ValueError(layouts.unknown(str(path), "a text file with columns", fields) + f"; {REMEDY}")
+        raise ValueError(layouts.unknown(str(path), "a text file with columns", fields) + f"; or {TABLE_REMEDY}")
 
 
 def _fields(head: bytes) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bcq_exp.io.files import json_object, replacing
 
 FORMAT = "bcq_exp"
 VERSION = 1
+ACTION_NAMES = "action_names"  # a root attribute: JSON, in files whose actions have names
 
 
 class OwnHDF5(HDF5):
@@ -38,20 +40,26 @@ class OwnHDF5(HDF5):
         check_format(path)
         return super().names(path)
 
+    def read(self, path: Path, max_episode_steps: int | None) -> Transitions:
+        """See `ColumnsFile.read`; the names of actions are read, too."""
+        return replace(super().read(path, max_episode_steps), action_names=read_action_names(path))
 
-def write_h5(path: str | Path, transitions: Transitions, env: str, manifest: Mapping[str, Any]) -> None:
+
+def write_h5(path: str | Path, transitions: Transitions, env: str | None, manifest: Mapping[str, Any]) -> None:
     """Write transitions to a file that appears whole or not at all; equal content gives equal bytes.
 
     Args:
         path: file to write or to replace; its folder must exist.
         transitions: what `read_h5` gives back.
-        env: Gymnasium id of the environment.
+        env: Gymnasium id of the environment, or None where there is none.
         manifest: JSON-serialisable account of how the data came about.
     """
     columns = {key: column for key in COLUMNS if (column := getattr(transitions, key)) is not None}
+    known = {"env": env, ACTION_NAMES: transitions.action_names and json.dumps(transitions.action_names)}
+    stated = {name: value for name, value in known.items() if value is not None}
     num_bytes = sum(column.nbytes for column in columns.values())
     with replacing(Path(path)) as partial, created(partial, num_bytes) as file:
-        file.attrs.update(format=FORMAT, version=VERSION, env=env, manifest=json.dumps(manifest, sort_keys=True))
+        file.attrs.update(format=FORMAT, version=VERSION, manifest=json.dumps(manifest, sort_keys=True), **stated)
         for key, column in columns.items():
             dataset = file.create_dataset(
                 key,
@@ -93,7 +101,24 @@ def read_h5(path: str | Path) -> Transitions:
     """
     check_format(path)
     keys = layouts.keys(layouts.OWN, names(path), str(path))
-    return Transitions.from_columns(layouts.renamed(read_datasets(path, keys.values()), keys), str(path), keys)
+    read = Transitions.from_columns(layouts.renamed(read_datasets(path, keys.values()), keys), str(path), keys)
+    return replace(read, action_names=read_action_names(path))
+
+
+def read_action_names(path: str | Path) -> tuple[str, ...] | None:
+    """Read the names of the actions from a file in the project's layout; None where it has none.
+
+    Raises:
+        ValueError: they are damaged.
+    """
+    (text,) = read_attrs(path, ACTION_NAMES)
+    try:
+        names = json.loads(text) if isinstance(text, str) else text
+    except (ValueError, RecursionError):
+        names = text
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{path}: root attribute {ACTION_NAMES} is {str(text)[:100]!r}; allowed: a JSON list of names")
+    return None if names is None else tuple(names)
 
 
 def read_manifest(path: str | Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 
 from bcq_exp.data import Transitions, check_against, read_transitions
 from bcq_exp.data.formats.d4rl import read_d4rl
+from bcq_exp.data.formats.tables.arrow import SUFFIXES, TableFile, write
+from bcq_exp.data.formats.tables.roles import TableColumns
+from bcq_exp.data.formats.tables.table import read_table
 from bcq_exp.envs.observations import OneHot
 from cases import write_datasets
 
@@ -96,8 +100,39 @@ def d3rlpy_2(path: Path, columns: Columns) -> Path:
     return write_datasets(path / "v2.h5", named)
 
 
+def table(path: Path, columns: Columns, suffix: str) -> Path:
+    """A column a number, and an id for each episode, by which its last row is told."""
+    made = {"episode": np.repeat(["b", "d", "a", "c"], LENGTHS)}
+    for key, column in present(columns).items():
+        if key != "truncated":
+            rows = np.asarray(column).reshape(NUM, -1)
+            rows = rows.astype(np.uint8) if rows.dtype == np.bool_ else rows
+            made |= {f"{key} {place}": rows[:, place] for place in range(rows.shape[1])}
+    (path / f"table{suffix}").unlink(missing_ok=True)
+    write(path / f"table{suffix}", [made])
+    return path / f"table{suffix}"
+
+
+def csv_table(path: Path, columns: Columns) -> Path:
+    return table(path, columns, ".csv")
+
+
+def parquet_table(path: Path, columns: Columns) -> Path:
+    return table(path, columns, ".parquet")
+
+
+def read(path: Path) -> Transitions:
+    if path.suffix not in SUFFIXES:
+        return read_transitions(path)
+    roles = {role: f"{role} *" for role in ("obs", "act", "rew", "terminated", "mask", "obs_next", "mask_next")}
+    there = {role: word for role, word in roles.items() if any(n.startswith(word[:-1]) for n in TableFile(path).names)}
+    nothing: dict[str, Any] = dict.fromkeys((spec.name for spec in fields(TableColumns)), None)
+    return read_table(path, TableColumns(**{**nothing, **there, "episode": "episode"}))
+
+
 FILES: dict[str, Callable[[Path, Columns], Path]] = {
-    write.__name__: write for write in (own_npz, own_h5, d4rl_npz, d4rl_h5, d3rlpy_1, d3rlpy_2)
+    write.__name__: write
+    for write in (own_npz, own_h5, d4rl_npz, d4rl_h5, d3rlpy_1, d3rlpy_2, csv_table, parquet_table)
 }
 
 
@@ -196,7 +231,7 @@ def test_a_recording_is_the_same_dataset_in_every_layout(
         columns, typed = with_next(columns), with_next(typed)
     if has_next and "mask" in columns:
         columns, typed = with_next(columns, "mask"), with_next(typed, "mask")
-    found = check_against(read_transitions(FILES[layout](tmp_path, columns)), *spaces, batch_size=1)
+    found = check_against(read(FILES[layout](tmp_path, columns)), *spaces, batch_size=1)
     assert_same(found, expected(typed, has_successors=has_next))
 
 
@@ -204,7 +239,7 @@ def test_a_recording_is_the_same_dataset_in_every_layout(
 def test_a_row_whose_next_mask_is_not_known_has_no_successor(tmp_path: Path, layout: str) -> None:
     """One column of masks: the next row's are those that come next, whatever the next observations are."""
     columns = with_next(recording(mask=MASK))
-    found = read_transitions(FILES[layout](tmp_path, columns))
+    found = read(FILES[layout](tmp_path, columns))
     assert_same(found, expected(columns, has_successors=False))
 
 
@@ -286,9 +321,9 @@ def test_minari_has_the_same_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_logged_action_that_its_mask_excludes_is_named_with_its_row(tmp_path: Path, layout: str) -> None:
     mask = MASK.copy()
     mask[5] = [1, 1, 0]
-    found = read_transitions(FILES[layout](tmp_path, recording(mask=mask)))
+    found = read(FILES[layout](tmp_path, recording(mask=mask)))
     with pytest.raises(ValueError, match=r"row 5 is 2, which .*mask.* excludes there; allowed: 0, 1 "):
         check_against(found, PLANE, COIN, batch_size=1)
-    found = read_transitions(FILES[layout](tmp_path, recording(mask=np.ones((NUM, 4)))))
+    found = read(FILES[layout](tmp_path, recording(mask=np.ones((NUM, 4)))))
     with pytest.raises(ValueError, match=r"mask.* has 4 actions a row; the environment has Discrete\(3\)"):
         check_against(found, PLANE, COIN, batch_size=1)

@@ -1,0 +1,1 @@
+"""Tables of recorded steps in CSV and Parquet files."""
