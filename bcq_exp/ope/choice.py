@@ -119,6 +119,11 @@ class Choice:
         return sorted(self.sound(self.decider), key=lambda setting: -setting.estimate(str(self.decider)).low)
 
     @property
+    def ordered(self) -> list[Setting]:
+        """All settings, those that can be chosen in front, best first."""
+        return [*self.ranked, *(setting for setting in self.settings if setting not in self.ranked)]
+
+    @property
     def chosen(self) -> Setting | None:
         """The chosen setting; None where no estimator decides."""
         return self.ranked[0] if self.ranked else None
@@ -203,15 +208,14 @@ def account(choice: Choice, sweep: Path, omissions: Sequence[str], facts: Mappin
         "checkpoint": member.run.checkpoint.name,
         "close_settings": choice.close(),
     }  # fmt: skip
-    order = [*choice.ranked, *(each for each in choice.settings if each not in choice.ranked)]
     decided_on = name or choice.estimators[0]
-    left_out = [line for each in order if each not in choice.ranked for line in each.objections(decided_on)]
+    left_out = [line for each in choice.ordered if each not in choice.ranked for line in each.objections(decided_on)]
     return {
         "chosen": chosen or None,
         "decided_by": name,
         "rule": RULE,
         "estimators": {each: choice.verdict(each) for each in choice.estimators},
-        "settings": [_setting_row(each, sweep, choice.estimators) for each in order],
+        "settings": [_setting_row(each, sweep, choice.estimators) for each in choice.ordered],
         "left_out": [*left_out, *omissions],
         **facts,
     }
@@ -256,7 +260,7 @@ def settings_table(choice: Choice, title: str) -> Table:
     columns = ["seeds", *choice.estimators, *(f"least {name}" for name in diagnostics)]
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
-    for setting in [*choice.ranked, *(each for each in choice.settings if each not in choice.ranked)]:
+    for setting in choice.ordered:
         cells = [_cell(setting, name) for name in choice.estimators]
         least = [one_decimal(min(member.numbers[name] for member in setting.members)) for name in diagnostics]
         table.add_row(setting.name, str(len(setting.members)), *cells, *least)
@@ -266,5 +270,5 @@ def settings_table(choice: Choice, title: str) -> Table:
 def _cell(setting: Setting, name: str) -> str:
     estimate = setting.estimate(name)
     if not setting.objections(name):
-        return with_ends(estimate)
+        return with_ends(estimate, decimals=1 if abs(estimate.value) >= 10 else 3)
     return "-" if math.isnan(estimate.value) else f"({estimate.value:.4g})"

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 
-from bcq_exp.analysis.statistics import interval
+from bcq_exp.analysis.statistics import Estimate, interval
+from bcq_exp.analysis.tables import with_ends
 from bcq_exp.io.files import read_json
 from bcq_exp.ope.selection import spearman
 
@@ -129,10 +130,10 @@ def correlation(chosen: Mapping[str, Any]) -> float:
     return float(spearman(estimate_P, return_P))
 
 
-def with_interval(values: Sequence[float]) -> str:
+def with_interval(values: Sequence[float], decimals: int = 2) -> str:
     """A mean and its t interval over recordings."""
     mean, _, half = interval(values)
-    return f"{mean:.2f} [{mean - half:.2f}, {mean + half:.2f}]"
+    return with_ends(Estimate(mean, mean - half, mean + half), decimals)
 
 
 def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:

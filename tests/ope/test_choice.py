@@ -133,9 +133,9 @@ def text(made: Choice) -> str:
 def test_the_table_shows_worthless_estimates_in_brackets_and_below(run: TrainedRun):
     members = [
         member(run, "a", 0, "fqe", fqe=(2.5e8, 0.1)),
-        member(run, "b", 0, fqe=(2.0, 0.5)),
-        member(run, "c", 0, fqe=(7.0, 0.5)),
+        member(run, "b", 0, fqe=(0.2, 0.05)),
+        member(run, "c", 0, fqe=(70.0, 0.5)),
     ]
     rows = [line.split() for line in text(choose(members, ["fqe"], seed=0)).splitlines() if line.split()[1:2] == ["1"]]
-    assert rows == [["c", "1", "7.0", "[6.5,", "7.5]", "40.0"], ["b", "1", "2.0", "[1.5,", "2.5]", "40.0"],
+    assert rows == [["c", "1", "70.0", "[69.5,", "70.5]", "40.0"], ["b", "1", "0.200", "[0.150,", "0.250]", "40.0"],
                     ["a", "1", "(2.5e+08)", "40.0"]]  # fmt: skip

@@ -118,3 +118,19 @@ def test_where_all_estimators_are_worthless_the_file_says_why(discrete_runs: lis
     assert (kept["chosen"], kept["decided_by"]) == (None, None)
     assert len(kept["left_out"]) == 2
     assert all("below min_ess=20" in line for line in kept["left_out"])
+
+
+def test_a_run_is_chosen_without_an_environment(
+    tmp_path: Path, discrete_file: Path, capsys: pytest.CaptureFixture[str]
+):
+    for seed in range(3):
+        typed = ("dataset=h5", f"dataset.path={discrete_file}", "dataset.holdout=0.5")
+        train_run(tmp_path / f"run{seed}", f"seed={seed}", *typed)
+    runs = trained_runs(tmp_path, "cpu")
+    select(runs, [], request_of("fqe", "select=true", "num_resamples=100"), tmp_path)
+    kept = read_json(tmp_path / "selection.json")
+    (setting,) = kept["settings"]
+    assert [run["online_return"] for run in setting["runs"]] == [None] * 3
+    assert kept["chosen"]["run"] in [run["run"] for run in setting["runs"]]
+    assert not (tmp_path / "ope.png").exists()  # which compares with online returns
+    assert "judged by online return" not in capsys.readouterr().out
