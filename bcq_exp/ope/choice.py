@@ -38,7 +38,7 @@ RULE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Member:
     """A run and what the estimators say of it.
 
@@ -59,7 +59,7 @@ class Member:
         return with_interval(self.numbers[name], self.resamples[name])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setting:
     """The members with one setting, which differ in their seeds.
 
