@@ -15,7 +15,7 @@ from bcq_exp.behaviours import treatment
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.masking import masked_words
 from bcq_exp.training.config import CONF_DIR, checked_training
-from bcq_exp.training.datasets import checked_dataset, recording_of, with_absolute_paths
+from bcq_exp.training.datasets import checked_dataset, recorded, with_absolute_paths
 
 # Of files; all else is an override.
 COMMANDS = {"inspect": inspection.main, "convert": convert.main, "treatment": treatment.main}
@@ -24,7 +24,7 @@ COMMANDS = {"inspect": inspection.main, "convert": convert.main, "treatment": tr
 def make_dataset(config: DictConfig) -> None:
     """Make the configured dataset unless the cache has it, and print its path and a summary."""
     dataset = checked_dataset(with_absolute_paths(config, Path.cwd()))
-    transitions = recording_of(dataset, allow_code_change=config.allow_code_change)
+    transitions = recorded(dataset, allow_code_change=config.allow_code_change)
     returns, facts = transitions.episode_returns, dataset.account(transitions)
     facts |= {"num_transitions": len(transitions), "num_episodes": len(returns), "return_mean": returns.mean()}
     table = Table("", Column(transitions.source, overflow="fold"), title=config.dataset.name)

@@ -18,9 +18,9 @@ from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import evaluate
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.progress import PLAIN_PERIOD, Board, episodes
-from bcq_exp.ope.estimation import by_dataset, judge, select
-from bcq_exp.ope.request import Request, checked_request
 from bcq_exp.ope.schema import EvaluationConfig
+from bcq_exp.selection.estimation import by_dataset, judge, select
+from bcq_exp.selection.request import Request, checked_request
 from bcq_exp.training.config import CONF_DIR
 
 log = logging.getLogger(__name__)

@@ -151,7 +151,7 @@ class SearchSweeper(Sweeper):
             HydraException: there is no such key.
             ValueError: a value is not allowed, or there are no keys.
         """
-        from bcq_exp.ope.request import checked_request
+        from bcq_exp.selection.request import checked_request
 
         given = self.evaluate["given"] or {}
         if not isinstance(given, dict):
@@ -168,9 +168,9 @@ class SearchSweeper(Sweeper):
         Raises:
             SystemExit: with one message for all that is wrong with them.
         """
-        from bcq_exp.ope.request import check_fit
         from bcq_exp.search.pruning import PRUNINGS
         from bcq_exp.search.samplers import ends
+        from bcq_exp.selection.request import check_fit
         from bcq_exp.sweeps.grouping import plan
 
         launch = self.launcher.checked_keys

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from bcq_exp.analysis.trained_runs import TrainedRun, trained_runs
 from bcq_exp.data import write_h5
 from cases import random_walk
+from trained import on_file, train_run
 
 os.environ["WANDB_MODE"] = "offline"
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -41,3 +43,11 @@ def continuous_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "continuous.h5"
     write_h5(path, random_walk(20, is_discrete=False), "Pendulum-v1", {})
     return path
+
+
+@pytest.fixture(scope="session")
+def discrete_runs(tmp_path_factory: pytest.TempPathFactory, discrete_file: Path) -> list[TrainedRun]:
+    path = tmp_path_factory.mktemp("discrete")
+    train_run(path / "a", "algorithm=dqn", "dataset.reward_scale=10", *on_file(discrete_file))
+    train_run(path / "b", "algorithm.eval_eps=1.0", "dataset.fraction=0.5", *on_file(discrete_file))
+    return sorted(trained_runs(path, "cpu"), key=lambda run: run.directory)

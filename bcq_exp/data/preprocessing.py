@@ -41,6 +41,19 @@ def held_out(transitions: Transitions, *, fraction: float, seed: int) -> tuple[T
     return _episodes(transitions, ~is_held_E), _episodes(transitions, is_held_E)
 
 
+def at_most(transitions: Transitions, limit: int | None, seed: int) -> Transitions:
+    """The dataset, or where it has more transitions than the limit as many whole episodes of a random order as fit.
+
+    Args:
+        transitions: as recorded.
+        limit: of transitions; at least one episode is kept. None keeps all.
+        seed: of the random order, at least 0.
+    """
+    if limit is None or len(transitions) <= limit:
+        return transitions
+    return subset(transitions, fraction=limit / len(transitions), seed=seed, top_return_fraction=1)
+
+
 def subset(transitions: Transitions, *, fraction: float, seed: int, top_return_fraction: float) -> Transitions:
     """Select whole episodes of a dataset; they stay in the order of their recording.
 

@@ -136,6 +136,12 @@ class DatasetConfig(ABC):
         return {key: value for key, value in asdict(self).items() if key not in others}
 
     @property
+    def judged(self) -> dict[str, Any]:
+        """The keys that decide on which episodes policies are judged: those held out, or all."""
+        seed = self.holdout_seed if self.holdout else None
+        return {**self.recording, "holdout": self.holdout, "holdout_seed": seed}
+
+    @property
     def growth(self) -> Growth | None:
         """How the dataset grows while it is learned from; None where all rows are there from the beginning."""
         return None

@@ -1,6 +1,7 @@
 """Networks fitted to a dataset by the engine that trains policies."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from bcq_exp.policies import Policy, normalize_observations
 from bcq_exp.policies.normalization import standardized
 from bcq_exp.policies.schedulers import Scheduler
 
+Watch = Callable[[str], object]
 STRIDE = 100  # updates between two lines of progress
 
 
@@ -39,6 +41,7 @@ class Fitting:
         statistics: mean and deviation (S,) by which observations are standardised for the networks; None leaves them
             as they are.
         obs_eps: added to the deviation.
+        watch: called with a line of progress; it may raise. None shows a bar.
     """
 
     make_optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -51,6 +54,7 @@ class Fitting:
     action_space: gym.Space[Any]
     statistics: tuple[Any, Any] | None
     obs_eps: float
+    watch: Watch | None = None
 
     def initialised(
         self,
@@ -106,12 +110,16 @@ class Fitting:
             num_threads=torch.get_num_threads(),
             updates_per_launch=updates_per_launch_of(AUTO),
         )
-        with Progress(self.num_updates, 0, description, len(policies)) as progress:
-            while population.num_updates < self.num_updates:
-                population.advance(min(STRIDE, self.num_updates - population.num_updates))
-                num_failed = sum(failed_at is not None for failed_at in population.failures())
-                metrics, compiling = population.read_metrics()[0], population.compile_seconds
-                progress.advance(population.num_updates, metrics, [], num_failed, compiling)
+        bar = Progress(self.num_updates, 0, description, len(policies)) if self.watch is None else nullcontext()
+        with bar as progress:
+            while (done := population.num_updates) < self.num_updates:
+                if self.watch is not None:
+                    self.watch(f"{description}: {done} of {self.num_updates} updates")
+                population.advance(min(STRIDE, self.num_updates - done))
+                if progress is not None:
+                    num_failed = sum(failed_at is not None for failed_at in population.failures())
+                    metrics, compiling = population.read_metrics()[0], population.compile_seconds
+                    progress.advance(population.num_updates, metrics, [], num_failed, compiling)
         return [failed_at is None for failed_at in population.failures()]
 
 

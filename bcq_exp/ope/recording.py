@@ -1,7 +1,7 @@
 """The dataset that policies are evaluated on, and what is fitted to it.
 
-Policies are judged on the whole dataset as it was recorded, whatever part of it they learned from and in whatever units
-its rewards were then. So runs that differ in these can be compared.
+Policies are judged on the held-out episodes, or on all where none are held out, as they were recorded: whatever other
+part they learned from, and in whatever units its rewards were then. So runs that differ in these can be compared.
 
 Shape suffixes: N rows of the dataset, R rows of its whole episodes, E episodes.
 """
@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from bcq_exp.data import check_against, observation_statistics
+from bcq_exp.data import Transitions, observation_statistics
 from bcq_exp.data.mapping import in_files, should_map
 from bcq_exp.data.preprocessing import episode_lengths
 from bcq_exp.engine.machine import should_compile
@@ -25,13 +26,12 @@ from bcq_exp.engine.optim import OptimizerConfig
 from bcq_exp.networks import Critic, MLPNetworkConfig, NetworkConfig, Sizes
 from bcq_exp.ope.action_table import tabulate
 from bcq_exp.ope.fitted_q import FittedQ, NumberedBuffer, fitted_values
-from bcq_exp.ope.fitting import Fitting
+from bcq_exp.ope.fitting import Fitting, Watch
 from bcq_exp.ope.importance import Episodes
 from bcq_exp.ope.propensities import log_propensities
-from bcq_exp.ope.schema import EvaluationConfig
+from bcq_exp.ope.schema import EstimationConfig
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
-from bcq_exp.training.config import RunConfig
 
 log = logging.getLogger(__name__)
 
@@ -45,32 +45,42 @@ class Recording:
     may have stopped in the middle of it.
 
     Args:
-        cfg: of one of the runs.
-        settings: of the evaluation.
+        data: the episodes that policies are judged on, checked against the spaces.
+        action_space: of the runs.
+        name: of the dataset, shown with the progress.
+        settings: of the estimates.
         network, optimizer: of the Q networks and the imitator.
-
-    Raises:
-        ValueError: the dataset cannot be used.
-        OSError: it cannot be read.
+        device: of networks and minibatches.
+        compile_: `auto`, `always` or `never`, of the updates of each fit.
+        watch: as for `Fitting`.
     """
 
     def __init__(
-        self, cfg: RunConfig, settings: EvaluationConfig, network: NetworkConfig, optimizer: OptimizerConfig
+        self,
+        data: Transitions,
+        action_space: gym.Space[Any],
+        *,
+        name: str,
+        settings: EstimationConfig,
+        network: NetworkConfig,
+        optimizer: OptimizerConfig,
+        device: str,
+        compile_: str,
+        watch: Watch | None = None,
     ) -> None:
-        self.settings, self.network, self.name = settings, network, cfg.dataset.name
-        data = check_against(cfg.dataset.read(), cfg.observation_space, cfg.action_space, settings.batch_size)
-        is_mapped = should_map("auto", data, settings.device)
+        self.settings, self.network, self.name = settings, network, name
+        is_mapped = should_map("auto", data, device)
         data = in_files(data) if is_mapped else data
         # Unscaled: each run has its own map between policy units and the environment's.
-        unscaled = ActionMap(cfg.action_space, action_scaling=False, action_bound_method=None)
+        unscaled = ActionMap(action_space, action_scaling=False, action_bound_method=None)
         self.data = replace(data, act=unscaled.map_action_inverse(data.act))
-        self.buffer = NumberedBuffer.from_transitions(self.data, settings.device, stays_mapped=is_mapped)
+        self.buffer = NumberedBuffer.from_transitions(self.data, device, stays_mapped=is_mapped)
         lengths_E = episode_lengths(self.data)
         self.episodes = Episodes.of(lengths_E)
         may_be_cut = bool(self.data.truncated[-1]) and len(lengths_E) > 1
         self.whole = Episodes.of(lengths_E[:-1] if may_be_cut else lengths_E)
         self.rows = slice(int(self.whole.lengths_E.sum()))
-        self.is_discrete = isinstance(cfg.action_space, gym.spaces.Discrete)
+        self.is_discrete = isinstance(action_space, gym.spaces.Discrete)
         self.sizes = Sizes(self.data.obs.shape[1:], unscaled.act_dim, unscaled.max_action)
         is_flat = len(self.sizes.obs_shape) == 1
         self.fitting = Fitting(
@@ -79,11 +89,12 @@ class Recording:
             num_updates=settings.num_updates,
             batch_size=settings.batch_size,
             seed=settings.seed,
-            is_compiled=should_compile(settings.compile, settings.num_updates),
-            device=torch.device(settings.device),
-            action_space=cfg.action_space,
+            is_compiled=should_compile(compile_, settings.num_updates),
+            device=torch.device(device),
+            action_space=action_space,
             statistics=observation_statistics(np.asarray(self.data.obs)) if is_flat else None,
             obs_eps=settings.obs_eps,
+            watch=watch,
         )
 
     @property
@@ -106,7 +117,8 @@ class Recording:
 
     def fitted_values(self, policies: Sequence[Policy], target_update_freq: int) -> list[FittedQ | None]:
         """Fit the values of policies as one population; None where a loss did not stay finite."""
-        log.info("%d policies are asked what they do in %d states", len(policies), len(self.data))
+        if self.fitting.watch is None:
+            log.info("%d policies are asked what they do in %d states", len(policies), len(self.data))
         return fitted_values(
             self.buffer,
             [tabulate(policy, self.data.obs_next, self.data.mask_next) for policy in policies],

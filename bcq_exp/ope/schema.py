@@ -1,4 +1,4 @@
-"""Keys of `conf/evaluate.yaml`, except its network and optimizer and those that an estimator has as its own."""
+"""Keys of off-policy evaluation, except its network and optimizer and those that an estimator has as its own."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,19 @@ LAST_SEED = 2**63 - 1  # the largest that both torch and numpy take
 
 
 @dataclass(kw_only=True)
-class EvaluationConfig:
-    """Keys of every evaluation. `num_updates` is that of each fit."""
+class EstimationConfig:
+    """Keys of every estimate. `num_updates` is that of each fit."""
+
+    gamma: float = within(0, 1)
+    num_updates: int = within(1)
+    batch_size: int = within(1)
+    obs_eps: float = within(0, is_low_open=True)
+    seed: int = within(0, LAST_SEED)
+
+
+@dataclass(kw_only=True)
+class EvaluationConfig(EstimationConfig):
+    """Keys of `conf/evaluate.yaml`."""
 
     run: str
     allow_modules: list[str]
@@ -21,11 +32,14 @@ class EvaluationConfig:
     num_resamples: int = within(100)
     episodes: int = within(1)
     eval_max_steps: int = within(1)
-    gamma: float = within(0, 1)
-    num_updates: int = within(1)
-    batch_size: int = within(1)
-    obs_eps: float = within(0, is_low_open=True)
-    seed: int = within(0, LAST_SEED)
     device: str
     num_threads: int = within(1, MAX_THREADS)
     compile: str = one_of("auto", "always", "never")
+
+
+@dataclass(kw_only=True)
+class TrainingEstimateConfig(EstimationConfig):
+    """Keys of `conf/eval_ope/`. `max_transitions` is of the whole episodes that are judged; null takes all."""
+
+    estimator: str
+    max_transitions: int | None = within(1)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from bcq_exp.analysis.trained_runs import trained_runs
 from bcq_exp.io.summary import read_summary
-from bcq_exp.ope.estimation import by_dataset, estimate
-from bcq_exp.ope.request import Request
+from bcq_exp.selection.estimation import by_dataset, estimate
+from bcq_exp.selection.request import Request
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import optuna
 
-from bcq_exp.ope.request import Request
 from bcq_exp.search.objectives import OBJECTIVES
 from bcq_exp.search.pruning import PRUNINGS
 from bcq_exp.search.samplers import SAMPLERS, Space, points
+from bcq_exp.selection.request import Request
 
 JOURNAL = "study.journal"
 

@@ -46,7 +46,7 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Gro
     """
     planned: dict[int, list[Group]] = {}
     identities: dict[str, Identity] = {}
-    dataset, parts, sha256 = None, None, ""
+    dataset, parts, digests = None, None, dict[bool, str]()
     for number, members in by_dataset(groups(jobs)):
         cfg, device = members[0].cfg, members[0].resolved["device"]
         if launch.chosen.has_processes and device not in ("cpu", "cuda"):
@@ -56,9 +56,10 @@ def plan(jobs: Sequence[Job], sweep_dir: Path, launch: Launch) -> tuple[list[Gro
         if parts is None or members[0].resolved["dataset"] != dataset:
             dataset = members[0].resolved["dataset"]
             parts = load_parts(cfg.dataset, allow_code_change=cfg.schedule.allow_code_change)
-            sha256 = ""
+            digests = {}
         checked = checked_parts(cfg, parts)
-        sha256 = sha256 or checked.sha256
+        is_judged = checked.judged is not None
+        sha256 = digests[is_judged] = digests.get(is_judged) or checked.sha256
         identities |= {name_of(job, sweep_dir): job.identity(sha256) for job in members}
         size = min(launch.max_members or len(members), most_runs())
         at_hand = launch.chosen.bytes_at_hand(cfg.schedule.num_threads, device)

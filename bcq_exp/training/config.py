@@ -27,6 +27,7 @@ from bcq_exp.fields import file_name, one_of, within
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.loggers.form import LoggerConfig
 from bcq_exp.networks import NETWORKS, NetworkConfig
+from bcq_exp.ope.in_training import SECTION, Estimate, action_errors, checked_estimate
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.training.datasets import DATASETS, Spaces, checked_spaces, completed, dataset_errors, spaces_of
 from bcq_exp.training.identity import FREE
@@ -137,6 +138,7 @@ class RunConfig:
     schedule: ScheduleConfig
     observation_space: gym.Space[Any]
     action_space: gym.Space[Any]
+    estimate: Estimate | None
 
     def optimizer_of(self, role: str | None) -> OptimizerConfig:
         """The optimizer of a role's networks; of all where the algorithm has no roles."""
@@ -189,7 +191,9 @@ def checked(
         given = answers.of(completed, given) if section == "dataset" else given
         parts[section], found = answers.of(typed, given, schema, f"{section}.")
         errors += found
-    top = {key: value for key, value in values.items() if key not in parts}
+    parts["estimate"], found = answers.of(checked_estimate, values.get(SECTION))
+    errors += found
+    top = {key: value for key, value in values.items() if key not in (*parts, SECTION)}
     parts["schedule"], found = answers.of(typed, top, ScheduleConfig, "")
     if errors := errors + found:
         raise ValueError("\n".join(errors))
@@ -205,6 +209,7 @@ def checked(
         errors += network_errors(parts["network"], parts["algorithm"], found_spaces[0])
         errors += REGISTRY[parts["algorithm"].name].network_errors(parts["algorithm"], parts["network"])
         errors += parts["dataset"].observation_errors(found_spaces[0])
+        errors += estimate_errors(parts["estimate"], parts["algorithm"], *found_spaces)
     if found_spaces is not None and not errors:
         errors += idle_roles(parts["algorithm"], roles, *found_spaces)
     if found_spaces is None or errors:
@@ -268,6 +273,16 @@ def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action
     if schedule.storage == "mmap" and schedule.device != "cpu":
         errors.append(f"storage=mmap is for device=cpu, not device={schedule.device}; give storage=memory")
     return errors
+
+
+def estimate_errors(
+    estimate: Estimate | None, algorithm: AlgorithmConfig, observations: gym.Space[Any], actions: gym.Space[Any]
+) -> list[str]:
+    """Why returns cannot be estimated from such observations and actions."""
+    if estimate is None:
+        return []
+    misfits = [f"{SECTION}.{line}" for line in network_errors(estimate.network, algorithm, observations)]
+    return misfits + action_errors({estimate.name: estimate.estimator}, actions, SECTION)
 
 
 def network_errors(network: NetworkConfig, algorithm: AlgorithmConfig, space: gym.Space[Any]) -> list[str]:

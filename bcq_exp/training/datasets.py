@@ -51,7 +51,7 @@ class Parts:
     """A dataset's part to learn from, and the one that policies are judged on without an environment.
 
     Args:
-        learned: preprocessed.
+        learned: as recorded, or preprocessed by `load_parts`.
         judged: as recorded: the held-out episodes, or all where none are held out; None where nothing is judged.
         name: of the judged part, `HELD_OUT` or `ALL`.
     """
@@ -158,7 +158,7 @@ def checked_spaces(env_id: str, errors: list[str]) -> Spaces | None:
 def spaces_of(dataset: DatasetConfig) -> tuple[Spaces | None, list[str]]:
     """The observation and action space of a dataset, from its environment or, without one, from its data.
 
-    None, and an error, where there are none. Data that are read are kept for the next call of `recording_of`.
+    None, and an error, where there are none. Data that are read are kept for the next call of `recorded`.
     """
     if dataset.env is not None:
         errors: list[str] = []
@@ -172,21 +172,32 @@ def spaces_of(dataset: DatasetConfig) -> tuple[Spaces | None, list[str]]:
         return None, [f"dataset: {error}"]
 
 
-def recording_of(dataset: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:
+def recorded(dataset: DatasetConfig, *, allow_code_change: bool = False) -> Transitions:
     """The dataset as recorded, as `spaces_of` has just read it or read now; raises as `DatasetConfig.read`."""
     kept = _KEPT.pop(repr(dataset.recording), None)
     _KEPT.clear()
     return dataset.read(allow_code_change=allow_code_change) if kept is None else kept
 
 
+def part_of(dataset: DatasetConfig) -> str:
+    """The name of the part that policies are judged on."""
+    return HELD_OUT if dataset.holdout else ALL
+
+
+def divided(whole: Transitions, dataset: DatasetConfig) -> Parts:
+    """A dataset as recorded, in its parts; raises as `held_out`."""
+    if not dataset.holdout:
+        return Parts(whole, whole, part_of(dataset))
+    rest, judged = held_out(whole, fraction=dataset.holdout, seed=dataset.holdout_seed)
+    sizes = (len(rest), len(rest.episode_returns), len(judged), len(judged.episode_returns))
+    log.info("%d transitions of %d episodes to learn from, %d of %d held out", *sizes)
+    return Parts(rest, judged, part_of(dataset))
+
+
 def load_parts(dataset: DatasetConfig, *, allow_code_change: bool = False) -> Parts:
     """The parts of the dataset that a configuration names; raises as `DatasetConfig.read` and `held_out`."""
-    whole = recording_of(dataset, allow_code_change=allow_code_change)
-    judged, rest = whole, whole
-    if dataset.holdout:
-        rest, judged = held_out(whole, fraction=dataset.holdout, seed=dataset.holdout_seed)
-        sizes = (len(rest), len(rest.episode_returns), len(judged), len(judged.episode_returns))
-        log.info("%d transitions of %d episodes to learn from, %d of %d held out", *sizes)
+    parts = divided(recorded(dataset, allow_code_change=allow_code_change), dataset)
+    rest = parts.learned
     kept = subset(
         rest, fraction=dataset.fraction, seed=dataset.fraction_seed, top_return_fraction=dataset.top_return_fraction
     )
@@ -197,7 +208,7 @@ def load_parts(dataset: DatasetConfig, *, allow_code_change: bool = False) -> Pa
         ends = kept.terminated | kept.truncated
         scale *= dataset.return_range / range_of_returns(kept.rew, ends, clip=dataset.reward_clip)
     rew = transform_rewards(kept.rew, clip=dataset.reward_clip, scale=scale, shift=dataset.reward_shift)
-    return Parts(replace(kept, rew=rew), judged, HELD_OUT if dataset.holdout else ALL)
+    return replace(parts, learned=replace(kept, rew=rew))
 
 
 def checked_dataset(cfg: DictConfig) -> DatasetConfig:

@@ -15,7 +15,7 @@ from bcq_exp.algorithms import REGISTRY
 from bcq_exp.algorithms.form import rare_copies
 from bcq_exp.data import ReplayBuffer, Transitions, check_against
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
-from bcq_exp.data.preprocessing import observation_statistics
+from bcq_exp.data.preprocessing import at_most, observation_statistics
 from bcq_exp.engine.acting import ActingPopulation
 from bcq_exp.engine.launches import updates_per_launch_of
 from bcq_exp.engine.machine import (
@@ -32,6 +32,7 @@ from bcq_exp.envs.masks import check_masks
 from bcq_exp.io.checkpoint import remove_end
 from bcq_exp.io.masking import masked_words
 from bcq_exp.networks import Sizes
+from bcq_exp.ope.in_training import Estimating
 from bcq_exp.policies import Policy
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.policies.diagnosis import Diagnosis
@@ -41,7 +42,7 @@ from bcq_exp.policies.normalization import normalize_observations
 from bcq_exp.training.config import RunConfig
 from bcq_exp.training.datasets import Parts, load_parts
 from bcq_exp.training.directories import Claim, claim
-from bcq_exp.training.evaluating import Evaluators, Playing
+from bcq_exp.training.evaluating import Evaluator, Evaluators, Playing
 from bcq_exp.training.job import Job
 from bcq_exp.training.manifest import dataset_account, process_account
 from bcq_exp.training.member import Member
@@ -95,7 +96,7 @@ def build(jobs: Sequence[Job], stopping: Stopping | None = None) -> Trainer:
     acting = population.policies
     if evaluates_beside:
         acting = [blank_policy(job.cfg, torch.device("cpu")) for job in jobs]
-    evaluators = _evaluators([job.cfg for job in jobs], population, acting)
+    evaluators = _evaluators([job.cfg for job in jobs], population, acting, parts.judged)
     trainer = Trainer(
         population,
         [
@@ -120,7 +121,8 @@ def checked_parts(cfg: RunConfig, parts: Parts) -> Parts:
     """The parts of a dataset, checked against the spaces of a run; without `judged` where nothing is judged on it."""
     fits = partial(check_against, observation_space=cfg.observation_space, action_space=cfg.action_space)
     learned = fits(parts.learned, batch_size=cfg.schedule.batch_size)
-    judged = parts.judged if parts.is_held_out or cfg.dataset.env is None else None
+    is_judged = parts.is_held_out or cfg.dataset.env is None or cfg.estimate is not None
+    judged = parts.judged if is_judged else None
     return replace(parts, learned=learned, judged=None if judged is None else fits(judged, batch_size=1))
 
 
@@ -129,7 +131,7 @@ def _member(job: Job, population: Population, index: int, acting: Policy, parts:
     behaviour_return = float(parts.learned.episode_returns.mean())
     score = partial(normalized_score, ref_min=cfg.dataset.ref_min, ref_max=cfg.dataset.ref_max)
     diagnoses: dict[str, Diagnosis | Imitation] = {"diagnostics": diagnosis(cfg, policy, population.buffer)}
-    if parts.judged is not None:
+    if parts.judged is not None and (parts.is_held_out or cfg.dataset.env is None):
         seed = _streams(cfg.schedule.seed)["diagnosis"]
         diagnoses["imitation"] = Imitation(policy, parts.judged.obs, parts.judged.act, parts.judged.mask, seed=seed)
     return Member(
@@ -141,6 +143,8 @@ def _member(job: Job, population: Population, index: int, acting: Policy, parts:
             "seed": cfg.schedule.seed,
             "overrides": masked_words(job.overrides),
             "behaviour_return": behaviour_return,
+            "final_estimator": None if cfg.estimate is None else cfg.estimate.name,
+            "judged_on": None if parts.judged is None else parts.name,
             "behaviour_normalized_score": None if cfg.dataset.is_reward_clipped else score(behaviour_return),
         },
         copy_weights=lambda: None if acting is policy else acting.load_state_dict(policy.state_dict()),
@@ -159,20 +163,31 @@ def diagnosis(cfg: RunConfig, policy: Policy, buffer: ReplayBuffer) -> Diagnosis
     return Diagnosis(policy, buffer, num_rows=num_rows, seed=_streams(cfg.schedule.seed)["diagnosis"])
 
 
-def _evaluators(cfgs: Sequence[RunConfig], population: Population, acting: Sequence[Policy]) -> Evaluators:
+def _evaluators(
+    cfgs: Sequence[RunConfig], population: Population, acting: Sequence[Policy], judged: Transitions | None
+) -> Evaluators:
     """What evaluations measure with the policies of the population, or copies of them."""
-    dataset, schedule = cfgs[0].dataset, cfgs[0].schedule
-    if dataset.env is None:
-        return Evaluators()
+    seeds = [_streams(cfg.schedule.seed)["evaluation"] for cfg in cfgs]
+    found: list[Evaluator] = []
+    if cfgs[0].dataset.env is not None:
+        found.append(_playing(cfgs[0], population, acting, seeds))
+    if (estimate := cfgs[0].estimate) is not None:
+        assert judged is not None
+        settings, name = estimate.settings, cfgs[0].dataset.name
+        data = at_most(judged, settings.max_transitions, settings.seed)
+        found.append(Estimating(acting, data, cfgs[0].action_space, name=name, estimate=estimate, seeds=seeds))
+    return Evaluators(*found)
+
+
+def _playing(cfg: RunConfig, population: Population, acting: Sequence[Policy], seeds: Sequence[int]) -> Playing:
     copied = None if acting is population.policies else Stack([dict(policy.nets.items()) for policy in acting])
-    playing = Playing(
+    return Playing(
         lambda: ActingPopulation(acting, copied or population.nets),  # a checkpoint gives the population other nets
-        dataset,
-        num_episodes=schedule.eval_episodes,
-        max_steps=schedule.eval_max_steps,
-        seeds=[_streams(cfg.schedule.seed)["evaluation"] for cfg in cfgs],
+        cfg.dataset,
+        num_episodes=cfg.schedule.eval_episodes,
+        max_steps=cfg.schedule.eval_max_steps,
+        seeds=seeds,
     )
-    return Evaluators(playing)
 
 
 def _streams(seed: int) -> dict[str, int]:

@@ -32,7 +32,7 @@ from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
 from bcq_exp.io.checkpoint import load_checkpoint
 from bcq_exp.io.files import read_json
-from bcq_exp.ope.request import checked_request
+from bcq_exp.selection.request import checked_request
 from bcq_exp.sweeps.executors import EXECUTORS
 from bcq_exp.sweeps.group import Group
 from bcq_exp.sweeps.launch import Launch

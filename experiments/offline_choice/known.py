@@ -19,7 +19,7 @@ import numpy as np
 from bcq_exp.analysis.statistics import Estimate, interval
 from bcq_exp.analysis.tables import with_ends
 from bcq_exp.io.files import read_json
-from bcq_exp.ope.selection import spearman
+from bcq_exp.selection.ranking import spearman
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -13,8 +13,8 @@ from bcq_exp.data import Transitions, read_transitions, write_h5
 from bcq_exp.envs.environments import make_env, spaces
 from bcq_exp.envs.masks import gives_masks
 from bcq_exp.ope.action_table import tabulate
-from bcq_exp.ope.estimation import estimate
-from bcq_exp.ope.request import checked_request
+from bcq_exp.selection.estimation import estimate
+from bcq_exp.selection.request import checked_request
 from bcq_exp.training import experiment
 from bcq_exp.training.config import check
 from bcq_exp.training.experiment import Job

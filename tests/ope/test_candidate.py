@@ -3,8 +3,8 @@ import numpy as np
 from bcq_exp.analysis.trained_runs import TrainedRun, load_policy
 from bcq_exp.ope.action_table import tabulate
 from bcq_exp.ope.candidate import candidates
-from bcq_exp.ope.estimation import recording_of
-from ope.quick import request_of
+from bcq_exp.selection.estimation import recording_of
+from quick import request_of
 
 
 def test_a_policy_is_asked_once_what_it_does_in_each_state(discrete_runs: list[TrainedRun]):

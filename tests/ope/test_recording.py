@@ -5,9 +5,9 @@ import pytest
 
 from bcq_exp.analysis.trained_runs import TrainedRun
 from bcq_exp.data import read_transitions, write_h5
-from bcq_exp.ope.estimation import recording_of
+from bcq_exp.selection.estimation import recording_of
 from cases import checked, random_walk
-from ope.quick import request_of
+from quick import request_of
 from trained import on_file
 
 

@@ -10,7 +10,7 @@ from optuna.distributions import FloatDistribution
 from bcq_exp.search.pruning import Halving
 from bcq_exp.search.settings import Settings
 from bcq_exp.search.study import Study
-from ope.quick import request_of
+from quick import request_of
 from trained import write_run
 
 SPACE = {"algorithm.lmbda": FloatDistribution(0.0, 1.0), "algorithm.tau": FloatDistribution(1e-3, 1e-1, log=True)}

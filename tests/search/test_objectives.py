@@ -4,9 +4,9 @@ import pytest
 
 from bcq_exp.analysis.trained_runs import trained_runs
 from bcq_exp.io.files import read_json
-from bcq_exp.ope.estimation import estimate
 from bcq_exp.search.objectives import OBJECTIVES
-from ope.quick import request_of
+from bcq_exp.selection.estimation import estimate
+from quick import request_of
 from trained import on_file, train_run
 
 

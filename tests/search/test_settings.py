@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from ope.quick import request_of
+from quick import request_of
 from search.imitation import SPACE, settings_of
 
 

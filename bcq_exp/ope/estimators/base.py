@@ -24,10 +24,12 @@ class Estimator(ABC):
 
     `is_discrete`: it needs the probabilities of recorded actions, so it is for discrete actions only.
     `is_discounted`: it needs `gamma` below 1.
+    `diagnostic_names`: of what `diagnostics` gives.
     """
 
     is_discrete: ClassVar[bool] = False
     is_discounted: ClassVar[bool] = False
+    diagnostic_names: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def statistic(self, candidate: Candidate) -> Statistic:
@@ -62,6 +64,7 @@ class WeightingEstimator(Estimator):
     """An estimator that weights episodes by importance (see `importance.py`)."""
 
     is_discrete = True
+    diagnostic_names = ("ess",)
 
     def diagnostics(self, candidate: Candidate) -> dict[str, float]:
         """`ess`, the effective sample size in episodes."""

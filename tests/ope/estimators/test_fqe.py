@@ -9,8 +9,8 @@ from bcq_exp.analysis.trained_runs import TrainedRun, load_policy, trained_runs
 from bcq_exp.data import write_h5
 from bcq_exp.ope.action_table import tabulate
 from bcq_exp.ope.candidate import Candidate, candidates
-from bcq_exp.ope.estimation import estimate, recording_of
-from ope.quick import request_of
+from bcq_exp.selection.estimation import estimate, recording_of
+from quick import request_of
 from trained import on_file, train_run
 
 

@@ -3,8 +3,8 @@ import pytest
 
 from bcq_exp.analysis.trained_runs import TrainedRun, load_policy
 from bcq_exp.ope.candidate import candidates
-from bcq_exp.ope.estimation import recording_of
-from ope.quick import request_of
+from bcq_exp.selection.estimation import recording_of
+from quick import request_of
 
 
 def test_each_reward_has_the_weight_of_its_episode_so_far(discrete_runs: list[TrainedRun]):

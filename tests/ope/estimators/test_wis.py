@@ -5,9 +5,9 @@ import pytest
 
 from bcq_exp.analysis.trained_runs import TrainedRun, load_policy
 from bcq_exp.ope.candidate import candidates
-from bcq_exp.ope.estimation import recording_of
 from bcq_exp.ope.importance import Episodes, weighted_importance_sampling
-from ope.quick import request_of
+from bcq_exp.selection.estimation import recording_of
+from quick import request_of
 
 
 def test_weights_are_those_of_the_policy_over_the_imitator(discrete_runs: list[TrainedRun]):

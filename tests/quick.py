@@ -1,6 +1,6 @@
 """Evaluations that take a second."""
 
-from bcq_exp.ope.request import Request, checked_request
+from bcq_exp.selection.request import Request, checked_request
 from cases import composed
 
 QUICK = ("num_updates=30", "batch_size=16", "network.hidden_sizes=[8]", "compile=never", "num_threads=1")

@@ -14,13 +14,15 @@ import numpy as np
 from rich.console import Console
 
 from bcq_exp.analysis.trained_runs import TrainedRun, load_policy
+from bcq_exp.data import check_against
 from bcq_exp.io.files import write_json
-from bcq_exp.ope import choice, selection
 from bcq_exp.ope.candidate import candidates
 from bcq_exp.ope.estimators.base import Array, Statistic
 from bcq_exp.ope.recording import Recording
-from bcq_exp.ope.request import Request, check_fit
+from bcq_exp.selection import choice, ranking
+from bcq_exp.selection.request import Request, check_fit
 from bcq_exp.training.config import RunConfig
+from bcq_exp.training.datasets import divided, part_of, recorded
 
 # Keys that do not change an estimate.
 NOT_KEPT = ("run", "ope", "select", "min_ess", "num_resamples", "episodes", "eval_max_steps", "allow_modules")
@@ -49,20 +51,22 @@ class Assessment:
         estimates = {name: float(statistic(once_1E)[0]) for name, statistic in self.statistics.items()}
         return {**estimates, **self.diagnostics}
 
-    def resamples(self) -> dict[str, Array]:
-        """Estimates from draws of the episodes, (R,) by estimator; the same draws for every policy."""
-        settings, found = self.recording.settings, dict[str, list[Array]]()
-        for counts_RE in self.recording.episodes.draws(settings.num_resamples, settings.seed):
+    def resamples(self, num: int, seed: int) -> dict[str, Array]:
+        """Estimates from `num` draws of the episodes, (R,) by estimator; the same draws for every policy."""
+        found = dict[str, list[Array]]()
+        for counts_RE in self.recording.episodes.draws(num, seed):
             for name, statistic in self.statistics.items():
                 found.setdefault(name, []).append(statistic(counts_RE))
         return {name: np.concatenate(blocks) for name, blocks in found.items()}
 
 
 def by_dataset(runs: Sequence[TrainedRun]) -> list[list[TrainedRun]]:
-    """Group runs that learned from the same recording, however they preprocessed it; in the order of their first."""
+    """Group runs that are judged on the same episodes of the same recording, however they preprocessed what they
+    learned from; in the order of their first.
+    """
     groups: dict[str, list[TrainedRun]] = {}
     for run in runs:
-        groups.setdefault(repr(run.cfg.dataset.recording), []).append(run)
+        groups.setdefault(repr(run.cfg.dataset.judged), []).append(run)
     return list(groups.values())
 
 
@@ -99,8 +103,20 @@ def assessments(runs: Sequence[TrainedRun], request: Request) -> Iterator[Assess
 
 
 def recording_of(cfg: RunConfig, request: Request) -> Recording:
-    """Read the dataset of a run for an evaluation."""
-    return Recording(cfg, request.settings, request.network, request.optimizer)
+    """Read the episodes that the policies of a run are judged on: those that it held out, or all."""
+    settings = request.settings
+    data = divided(recorded(cfg.dataset), cfg.dataset).judged
+    assert data is not None
+    return Recording(
+        check_against(data, cfg.observation_space, cfg.action_space, settings.batch_size),
+        cfg.action_space,
+        name=cfg.dataset.name,
+        settings=settings,
+        network=request.network,
+        optimizer=request.optimizer,
+        device=settings.device,
+        compile_=settings.compile,
+    )
 
 
 def judge(runs: Sequence[TrainedRun], request: Request, picture: Path) -> None:
@@ -114,21 +130,20 @@ def judge(runs: Sequence[TrainedRun], request: Request, picture: Path) -> None:
 
 def show(runs: Sequence[TrainedRun], estimates: Sequence[Mapping[str, float]], request: Request, picture: Path) -> None:
     """Write and print the estimates, as `judge` says."""
-    console = Console()
-    settings = settings_of(request)
+    settings, part, console = settings_of(request), part_of(runs[0].cfg.dataset), Console()
     for run, numbers in zip(runs, estimates, strict=True):
         kept = {name: None if math.isnan(value) else value for name, value in numbers.items()}
         facts = {"checkpoint": run.checkpoint.name, "online_return": run.online_return, "num_members": len(runs)}
-        write_json(run.directory / "ope.json", {"estimates": kept, **facts, "settings": settings})
+        write_json(run.directory / "ope.json", {"estimates": kept, "part": part, **facts, "settings": settings})
     dataset = runs[0].cfg.dataset.name
     returns = [math.nan if run.online_return is None else run.online_return for run in runs]
     columns = {name: [numbers[name] for numbers in estimates] for name in estimates[0]}
-    title = f"{dataset}: estimated returns, discounted by {request.settings.gamma:g}"
-    console.print(selection.estimates_table([run.label for run in runs], columns, returns, title))
+    title = f"{dataset}: estimated returns, discounted by {request.settings.gamma:g}, on {part}"
+    console.print(ranking.estimates_table([run.label for run in runs], columns, returns, title))
     if len(runs) > 2 and not any(map(math.isnan, returns)):  # the order of two is right or wrong
         judged = {name: columns[name] for name in request.estimators}
-        console.print(selection.rankings_table(judged, returns, seed=request.settings.seed))
-        selection.plot(judged, returns, picture)
+        console.print(ranking.rankings_table(judged, returns, seed=request.settings.seed))
+        ranking.plot(judged, returns, picture)
         console.print(f"plot: {picture}", soft_wrap=True)
 
 
@@ -156,20 +171,22 @@ def select(runs: Sequence[TrainedRun], omissions: Sequence[str], request: Reques
     """
     if len(names := [group[0].cfg.dataset.name for group in by_dataset(runs)]) > 1:
         raise ValueError(
-            f"select=true: the runs below {directory} learned from {len(names)} recordings ({', '.join(names)}), and"
-            " estimates of different ones cannot be compared; give the folder of one"
+            f"select=true: the runs below {directory} are judged on {len(names)} recordings, or parts of one"
+            f" ({', '.join(names)}), and their estimates cannot be compared; give the folder of one"
         )
     if len(runs) == 1:
         raise ValueError(f"select=true: {runs[0].directory} is the only run below {directory} that can be chosen")
-    settings, members, bounds = request.settings, [], (math.nan, math.nan)
+    settings, part = request.settings, part_of(runs[0].cfg.dataset)
+    members, bounds = [], (math.nan, math.nan)
     for run, assessment in zip(runs, assessments(runs, request), strict=True):
         bounds = choice.possible_returns(assessment.recording.data.rew, settings.gamma)
-        numbers, resamples = assessment.numbers, assessment.resamples()
+        numbers, resamples = assessment.numbers, assessment.resamples(settings.num_resamples, settings.seed)
         members.append(choice.Member(run, numbers, resamples, objections(numbers, resamples, request, bounds)))
     show(runs, [member.numbers for member in members], request, directory / "ope.png")
     made = choice.choose(members, list(request.estimators), settings.seed)
     facts = {
         "dataset": runs[0].cfg.dataset.name,
+        "judged_on": part,
         "possible_returns": [bound if math.isfinite(bound) else None for bound in bounds],
         "num_episodes": len(assessment.recording.episodes.lengths_E),
         "settings_of_estimates": settings_of(request),
@@ -177,10 +194,8 @@ def select(runs: Sequence[TrainedRun], omissions: Sequence[str], request: Reques
         "num_resamples": settings.num_resamples,
     }
     write_json(directory / SELECTION, choice.account(made, directory, omissions, facts))
-    console = Console()
-    console.print(
-        choice.settings_table(made, f"{runs[0].cfg.dataset.name}: choice among {len(made.settings)} settings")
-    )
+    console, title = Console(), f"{runs[0].cfg.dataset.name}: choice among {len(made.settings)} settings, on {part}"
+    console.print(choice.settings_table(made, title))
     for name in made.estimators:
         console.print(f"{name}: {made.verdict(name)}", soft_wrap=True)
     if made.member is None or made.chosen is None:

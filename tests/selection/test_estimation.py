@@ -6,9 +6,9 @@ import pytest
 
 from bcq_exp.analysis.trained_runs import TrainedRun, trained_runs
 from bcq_exp.io.files import read_json
-from bcq_exp.ope.estimation import assessments, by_dataset, estimate, objections, select
+from bcq_exp.selection.estimation import assessments, by_dataset, estimate, objections, select
 from cases import checked
-from ope.quick import request_of
+from quick import request_of
 from trained import on_file, train_run
 
 
@@ -73,7 +73,7 @@ def test_resamples_are_estimates_from_the_same_draws_for_every_policy(discrete_r
     found = list(assessments(discrete_runs, request))
     for assessment in found:
         (counts,) = assessment.recording.episodes.draws(150, seed=0)
-        resamples = assessment.resamples()
+        resamples = assessment.resamples(150, seed=0)
         assert {name: len(values) for name, values in resamples.items()} == {"fqe": 150, "wis": 150}
         for name, statistic in assessment.statistics.items():
             assert np.array_equal(resamples[name], statistic(counts))
@@ -103,7 +103,7 @@ def test_nothing_is_chosen_among_recordings_or_from_one_run(
     train_run(tmp_path / "other", *on_file(copy))
     (other,) = trained_runs(tmp_path / "other", "cpu")
     request = request_of("fqe", "select=true")
-    with pytest.raises(ValueError, match="learned from 2 recordings"):
+    with pytest.raises(ValueError, match="judged on 2 recordings, or parts of one"):
         select([*discrete_runs, other], [], request, tmp_path)
     with pytest.raises(ValueError, match="is the only run below"):
         select([other], [], request, tmp_path)
@@ -132,5 +132,6 @@ def test_a_run_is_chosen_without_an_environment(
     (setting,) = kept["settings"]
     assert [run["online_return"] for run in setting["runs"]] == [None] * 3
     assert kept["chosen"]["run"] in [run["run"] for run in setting["runs"]]
+    assert (kept["judged_on"], kept["num_episodes"]) == ("held-out episodes", 10)
     assert not (tmp_path / "ope.png").exists()  # which compares with online returns
     assert "judged by online return" not in capsys.readouterr().out

@@ -1,7 +1,7 @@
 import pytest
 
 from bcq_exp.ope.estimators import ESTIMATORS
-from bcq_exp.ope.request import check_fit, checked_request
+from bcq_exp.selection.request import check_fit, checked_request
 from cases import checked, composed
 
 
@@ -73,7 +73,7 @@ def test_the_directory_has_to_be_given():
 def test_densities_are_not_asked_of_policies_that_are_sure():
     pendulum = checked("algorithm=bcq", "dataset=pendulum-noisy")
     check_fit(request_of("ope=fqe"), pendulum)
-    with pytest.raises(ValueError, match=r"ope=wis, dr is for discrete actions, Pendulum-v1 has Box.*give ope=fqe"):
+    with pytest.raises(ValueError, match=r"ope=wis, dr is for discrete actions, not Box.*give ope=fqe"):
         check_fit(request_of("ope=[wis,fqe,dr]"), pendulum)
     check_fit(request_of("ope=[wis,fqe,dr]"), checked())
 

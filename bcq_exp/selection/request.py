@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-import gymnasium as gym
 from omegaconf import DictConfig
 
 from bcq_exp.engine.machine import device_errors
@@ -11,6 +10,7 @@ from bcq_exp.engine.optim import OptimizerConfig, betas_errors
 from bcq_exp.networks import NETWORKS, NetworkConfig
 from bcq_exp.ope.estimators import ESTIMATORS
 from bcq_exp.ope.estimators.base import Estimator
+from bcq_exp.ope.in_training import action_errors, fit_errors
 from bcq_exp.ope.schema import EvaluationConfig
 from bcq_exp.training.config import RunConfig, network_errors
 from bcq_exp.training.sections import chosen_type, plain, typed_section
@@ -49,11 +49,7 @@ def checked_request(cfg: DictConfig) -> Request:
     if settings.select and not asked:
         errors.append(f"select=true chooses by estimates; give ope={next(iter(ESTIMATORS))}, or a list of estimators")
     errors += device_errors(settings.device) + betas_errors(optimizer, "optimizer.")
-    for key, unset in (("policy_last_layer_scale", None), ("dropout", 0.0)):
-        if (value := getattr(network, key)) != unset:
-            errors.append(f"network.{key}={value:g} is of policies, and only values are fitted; drop it")
-    if settings.gamma == 1 and any(ESTIMATORS[name].is_discounted for name in asked):
-        errors.append("gamma=1: fitted values have no bound where episodes need not end; give less, such as 0.999")
+    errors += fit_errors(network, settings.gamma, [ESTIMATORS[name] for name in asked])
     _raise(errors)
     return Request(settings, network, optimizer, {name: estimators[name] for name in asked})
 
@@ -61,14 +57,7 @@ def checked_request(cfg: DictConfig) -> Request:
 def check_fit(request: Request, cfg: RunConfig) -> None:
     """Raise ValueError where an estimator is not for a run's actions, or the network not for its observations."""
     errors = network_errors(request.network, cfg.algorithm, cfg.observation_space)
-    discrete = [name for name, estimator in request.estimators.items() if estimator.is_discrete]
-    if discrete and not isinstance(cfg.action_space, gym.spaces.Discrete):
-        others = [name for name, estimator in ESTIMATORS.items() if not estimator.is_discrete]
-        errors.append(
-            f"ope={', '.join(discrete)} is for discrete actions, {cfg.dataset.env} has {cfg.action_space}: a policy"
-            f" that is sure of its action has no density; give ope={' or '.join(others)}"
-        )
-    _raise(errors)
+    _raise(errors + action_errors(request.estimators, cfg.action_space, "ope"))
 
 
 def _raise(errors: list[str]) -> None:

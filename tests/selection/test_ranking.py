@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from bcq_exp.ope.selection import estimates_table, plot, rank, rankings_table, spearman
+from bcq_exp.selection.ranking import estimates_table, plot, rank, rankings_table, spearman
 
 
 def printed(table: Table) -> str:

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from bcq_exp.analysis.trained_runs import TrainedRun
-from bcq_exp.ope.choice import Choice, Member, account, choose, possible_returns, settings_table, with_interval
+from bcq_exp.selection.choice import Choice, Member, account, choose, possible_returns, settings_table, with_interval
 from cases import checked
 
 SWEEP = Path("sweep")
