@@ -39,7 +39,7 @@ def test_a_sweep_is_judged_and_each_run_keeps_its_estimates(sweep: Path):
     ]
     assert (kept[0]["settings"]["gamma"], kept[0]["num_members"], kept[0]["checkpoint"]) == (0.99, 3, "update_00000020")
     for each in kept:
-        assert f"{each['estimates']['fqe']:.1f}" in done.stdout
+        assert f"{each['estimates']['fqe']:.3f}" in done.stdout
     assert re.search(r"fqe +3 +-?\d\.\d\d \[-?\d\.\d\d, -?\d\.\d\d\]", done.stdout)
     assert "fitted Q evaluation on h5" in done.stderr
 

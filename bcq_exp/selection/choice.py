@@ -28,6 +28,7 @@ from rich.table import Table
 from bcq_exp.analysis.statistics import CONFIDENCE, Estimate
 from bcq_exp.analysis.tables import one_decimal, with_ends
 from bcq_exp.analysis.trained_runs import TrainedRun
+from bcq_exp.selection.ranking import num_decimals
 
 Array = NDArray[np.float64]
 
@@ -270,5 +271,5 @@ def settings_table(choice: Choice, title: str) -> Table:
 def _cell(setting: Setting, name: str) -> str:
     estimate = setting.estimate(name)
     if not setting.objections(name):
-        return with_ends(estimate, decimals=1 if abs(estimate.value) >= 10 else 3)
+        return with_ends(estimate, num_decimals([estimate.value]))
     return "-" if math.isnan(estimate.value) else f"({estimate.value:.4g})"
