@@ -154,7 +154,7 @@ def table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
 def picture(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     """Draw estimates against online returns, a panel a recording, the chosen run marked."""
     figure, panels = plt.subplots(
-        len(found), len(DATASET_SEEDS), figsize=(14, 5.6), layout="constrained", squeeze=False
+        len(found), len(DATASET_SEEDS), figsize=(14, 3.4 * len(found)), layout="constrained", squeeze=False
     )
     for line, (name, choices) in zip(panels, found.items(), strict=True):
         for axes, seed, chosen in zip(line, DATASET_SEEDS, choices, strict=True):
