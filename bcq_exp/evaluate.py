@@ -58,10 +58,8 @@ def answer(request: Request) -> None:
         return
     runs = trained_runs(directory, settings.device, allow_modules=settings.allow_modules)
     if not request.estimators:
-        if without := [str(run.directory) for run in runs if run.cfg.dataset.env is None]:
-            raise ValueError(
-                f"{', '.join(without)}: no environment to play in; give ope=fqe, an estimate from the data"
-            )
+        if without := [run.directory for run in runs if run.cfg.dataset.env is None]:
+            raise ValueError(f"{without[0]} has no environment to play in; give ope=fqe, an estimate from its data")
         Console().print(returns_table(runs, settings))
         return
     groups = by_dataset(runs)

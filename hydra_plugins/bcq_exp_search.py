@@ -188,6 +188,7 @@ class SearchSweeper(Sweeper):
         try:
             if settings.is_estimated:
                 check_fit(settings.request, jobs[0].cfg)
+            settings.check_measured(jobs[0].cfg)
             plan(jobs[:1], self.launcher.sweep_dir.absolute(), launch)
         except (ValueError, FileNotFoundError) as error:
             raise SystemExit(f"error: {error}") from None

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
-from bcq_exp.analysis.results import Result, behaviour_return, grouped, num_updates
+from bcq_exp.analysis.results import RETURNS, Result, behaviour_return, grouped, num_updates
 from bcq_exp.analysis.statistics import Scores
 
 
@@ -24,8 +24,13 @@ class Row:
 
     @cached_property
     def finished(self) -> list[Result]:
-        """The runs that figures are of."""
+        """The runs that reached their last update."""
         return [result for result in self.runs if result.is_finished]
+
+    @cached_property
+    def measured(self) -> list[Result]:
+        """The runs that figures are of: those of the finished ones that have a return or an estimate."""
+        return [result for result in self.finished if result.final is not None]
 
     @property
     def algorithm(self) -> str:
@@ -40,23 +45,23 @@ class Row:
 
     @property
     def finals(self) -> list[float]:
-        """Returns of the last evaluation."""
-        return [float(result.summary["final_return"]) for result in self.finished]
+        """Returns, or estimates, of the last evaluation."""
+        return [result.final for result in self.measured if result.final is not None]
 
     @property
     def lasts(self) -> list[float]:
         """Means of the last evaluations."""
-        return [result.last_return for result in self.finished]
+        return [result.last_return for result in self.measured]
 
     @property
     def by_seed(self) -> dict[int, float]:
-        """Final returns by seed; of two runs with one seed the later directory's."""
-        return {int(result.summary["seed"]): float(result.summary["final_return"]) for result in self.finished}
+        """Final figures by seed; of two runs with one seed the later directory's."""
+        return {int(result.summary["seed"]): final for result, final in zip(self.measured, self.finals, strict=True)}
 
     @property
     def scores(self) -> list[float] | None:
         """Normalised final scores; None where the dataset has no references."""
-        scores = [result.summary["final_normalized_score"] for result in self.finished]
+        scores = [result.summary["final_normalized_score"] for result in self.measured]
         return None if None in scores else scores
 
     @property
@@ -71,7 +76,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows of one dataset, the largest mean final return first, rows without a finished run last.
+    """The rows of one dataset, the largest mean final return, or estimate, first; rows that have none last.
 
     Args:
         dataset: its name, with the environment where one name has several.
@@ -80,6 +85,16 @@ class Comparison:
 
     dataset: str
     rows: Sequence[Row]
+
+    @property
+    def measure(self) -> str:
+        """What figures are, as `Result.measure` says: the same for all rows."""
+        return self.rows[0].runs[0].measure
+
+    @property
+    def is_of_returns(self) -> bool:
+        """Whether figures are returns of episodes, so that the behaviour's return can stand beside them."""
+        return self.measure == RETURNS
 
     @property
     def updates(self) -> dict[str, int]:
@@ -96,7 +111,7 @@ def compare(results: Sequence[Result]) -> list[Comparison]:
     """Sort results into comparisons, one a dataset."""
 
     def rank(row: Row) -> tuple[float, str]:
-        return (float(np.mean(row.finals)) if row.finished else -np.inf), row.name
+        return (float(np.mean(row.finals)) if row.measured else -np.inf), row.name
 
     return [
         Comparison(dataset, sorted((Row(name, runs) for name, runs in kinds.items()), key=rank, reverse=True))
@@ -109,6 +124,6 @@ def scores_by_row(comparisons: Sequence[Comparison]) -> dict[str, Scores]:
     found: dict[str, dict[str, list[float]]] = {}
     for comparison in comparisons:
         for row in comparison.rows:
-            if row.finished and (scores := row.scores) is not None:
+            if row.measured and (scores := row.scores) is not None:
                 found.setdefault(row.name, {})[comparison.dataset] = scores
     return {name: by_dataset for name, by_dataset in found.items() if len(by_dataset) == len(comparisons)}

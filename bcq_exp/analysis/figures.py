@@ -51,7 +51,7 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
-    """Draw return against updates, a panel a dataset: the mean over seeds, in a band from the smallest to the largest.
+    """Draw returns, or estimates, against updates, a panel a dataset: the mean over seeds, in a band of all.
 
     A dashed line is a behaviour's return; it is as long as the longest run that learned from it. Of more than
     `MOST_NAMED` rows the best have colours, the others are grey.
@@ -62,10 +62,12 @@ def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
         behaviours: dict[float, tuple[list[str], str, int]] = {}  # kinds, colour of the first, updates of the longest
         for place, row in enumerate(comparison.rows):
             colour = f"C{place}" if place < MOST_NAMED else GREY
-            if row.finished:
+            if row.measured:
                 draw_curve(axes, row, colour, is_named=place < MOST_NAMED)
+            if not comparison.is_of_returns:
+                continue
             value = comparison.behaviours[row.name]
-            kinds, first, longest = behaviours.get(value, ([], colour if row.finished else GREY, 0))
+            kinds, first, longest = behaviours.get(value, ([], colour if row.measured else GREY, 0))
             behaviours[value] = [*kinds, row.name], first, max(longest, comparison.updates[row.name])
         is_shared = len(behaviours) == 1
         for value, (kinds, colour, longest) in behaviours.items():
@@ -73,15 +75,16 @@ def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
             axes.hlines(value, 0, longest, GREY if is_shared else colour, "--", label=label)
         if len(comparison.rows) > MOST_NAMED:
             axes.plot([], [], color=GREY, label=f"{len(comparison.rows) - MOST_NAMED} others")
-        axes.set(title=comparison.dataset, xlabel="updates", ylabel="return (mean over episodes)")
-        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        axes.set(title=comparison.dataset, xlabel="updates", ylabel=comparison.measure)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
 def draw_curve(axes: "Axes", row: Row, colour: str, *, is_named: bool) -> None:
     """A row's mean return over its seeds, in a band from the smallest to the largest."""
-    updates, returns = curves(row.finished)
-    label = f"{row.name} ({len(row.finished)} seeds)" if is_named else None
+    updates, returns = curves(row.measured)
+    label = f"{row.name} ({len(row.measured)} seeds)" if is_named else None
     axes.plot(updates, returns.mean(0), color=colour, label=label, zorder=2 if is_named else 1)
     if is_named:
         axes.fill_between(updates, returns.min(0), returns.max(0), color=colour, alpha=0.15, linewidth=0)
@@ -100,20 +103,21 @@ def final_returns(comparison: Comparison) -> "Figure":
     Of many rows the `MOST_BARS` best are drawn. The horizontal range is that of the seeds: an interval of two seeds is
     wider than all else, and goes beyond it.
     """
-    rows = [row for row in comparison.rows if row.finished][:MOST_BARS]
+    rows = [row for row in comparison.rows if row.measured][:MOST_BARS]
+    behaviours = set(comparison.behaviours.values()) if comparison.is_of_returns else set()
     figure, (axes,) = new_figure(1, 8.0, 1.2 + 0.28 * len(rows))
-    everything = [value for row in rows for value in row.finals] + list(comparison.behaviours.values())
+    everything = [value for row in rows for value in row.finals] + list(behaviours)
     margin = 0.05 * (max(everything) - min(everything) or 1.0)
     for place, row in enumerate(reversed(rows)):
         mean, _, half = interval(row.finals)
         colour = f"C{len(rows) - 1 - place}" if len(rows) <= MOST_NAMED else "C0"
         axes.errorbar(mean, place, xerr=None if np.isnan(half) else half, fmt="o", color=colour, capsize=3)
         axes.plot(row.finals, [place] * len(row.finals), "|", color=colour, markersize=11, alpha=0.7)
-    for value in set(comparison.behaviours.values()):
+    for value in behaviours:
         axes.axvline(value, color=GREY, linestyle="--", label="behaviour")
     axes.set(
         title=comparison.dataset,
-        xlabel="final return: mean with 95 % interval, and each seed",
+        xlabel=f"final {comparison.measure}: mean with 95 % interval, and each seed",
         xlim=(min(everything) - margin, max(everything) + margin),
         ylim=(-0.6, len(rows) - 0.4),
     )
@@ -178,9 +182,9 @@ def draw_sweep(comparison: Comparison, sweep: Sweep) -> "Figure":
             axes.set_xticks(range(len(order)), order)
         elif min(numbers) > 0 and max(numbers) / min(numbers) >= LOGARITHMIC_FROM:
             axes.set_xscale("log")
-        for value in set(comparison.behaviours.values()):
+        for value in set(comparison.behaviours.values()) if comparison.is_of_returns else ():
             axes.axhline(value, color=GREY, linestyle="--")
-        axes.set(title=title, xlabel=name, ylabel="final return")
+        axes.set(title=title, xlabel=name, ylabel=f"final {comparison.measure}")
     return figure
 
 
@@ -207,7 +211,7 @@ def best_of(comparison: Comparison) -> "Figure | None":
     for sweep in sweeps:
         best = expected_best([float(np.mean(row.finals)) for row in sweep.rows])
         axes.plot(range(1, len(best) + 1), best, ".-", label=sweep.algorithm)
-    axes.set(title=comparison.dataset, xlabel="settings tried", ylabel="expected best final return")
+    axes.set(title=comparison.dataset, xlabel="settings tried", ylabel=f"expected best of final {comparison.measure}")
     axes.legend(frameon=False)
     return figure
 

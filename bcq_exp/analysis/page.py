@@ -69,9 +69,9 @@ def section(comparison: Comparison, anchor: str) -> Iterable[str]:
     """The part of one dataset."""
     yield f'<h2 id="{anchor}">{escape(comparison.dataset)}</h2>'
     yield html_table(tables.over_seeds(comparison))
-    if any(row.finished for row in comparison.rows):
+    if any(row.measured for row in comparison.rows):
         if any(result.evaluations for row in comparison.rows for result in row.runs):
-            caption = "Mean return over seeds, in a band from the smallest to the largest seed."
+            caption = f"Mean of {comparison.measure} over seeds, in a band from the smallest to the largest seed."
             yield html_figure(figures.learning_curves([comparison]), caption)
         yield html_figure(figures.final_returns(comparison), "")
     yield from sweeps(comparison)

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from bcq_exp.io.overrides import own_settings, short_names
-from bcq_exp.io.summary import SUMMARY, read_summary
+from bcq_exp.io.summary import SUMMARY, final_figure, read_summary
 from bcq_exp.training.member import ESTIMATE, RETURN
 
+RETURNS, NOTHING = "returns", "no returns"  # measures of runs; others are estimates
 LAST = 10  # evaluations whose mean is reported beside the last one
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """A run that has ended: its directory, its summary and its evaluations as (update, mean return)."""
+    """A run that has ended: its directory, its summary and its evaluations as (update, mean return or estimate)."""
 
     directory: Path
     summary: dict[str, Any]
@@ -43,8 +44,22 @@ class Result:
         return [word for word in self.summary["overrides"] if word.startswith("experiment=")][-1:]
 
     @property
+    def final(self) -> float | None:
+        """The final return, or the final estimate of a run without environment; None where it has neither."""
+        found = final_figure(self.summary)
+        return found and found[1]
+
+    @property
+    def measure(self) -> str:
+        """What its figures are: `RETURNS`, estimates with the estimator and what it saw, or `NOTHING`."""
+        if self.summary["env"] is not None:
+            return RETURNS
+        estimator = self.summary.get("final_estimator")
+        return f"{estimator} estimates on {self.summary.get('judged_on')}" if estimator else NOTHING
+
+    @property
     def last_return(self) -> float:
-        """Mean return of the last `LAST` evaluations."""
+        """Mean return, or estimate, of the last `LAST` evaluations."""
         return float(np.mean([value for _, value in self.evaluations[-LAST:]]))
 
 
@@ -93,16 +108,16 @@ def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
     """Group results by dataset, then by kind: the algorithm, and the overrides that not all runs of the dataset share,
     by their short names.
 
-    Where runs of one dataset are in several environments, its name includes the environment, and where one algorithm is
-    in several experiments, the kind's name includes the experiment. Runs of one kind have the same behaviour return and
-    the same number of updates; where these differ, the kind's name includes them.
+    Where runs of one dataset are in several environments, or in none and measured differently, its name says so, and
+    where one algorithm is in several experiments, the kind's name includes the experiment. Runs of one kind have the
+    same behaviour return and the same number of updates; where these differ, the kind's name includes them.
     """
-    envs, by_dataset = defaultdict[str, set[Any]](set), defaultdict[str, list[Result]](list)
+    places, by_dataset = defaultdict[str, set[str]](set), defaultdict[str, list[Result]](list)
     for result in results:
-        envs[result.summary["dataset"]].add(result.summary["env"])
+        places[result.summary["dataset"]].add(place(result))
     for result in results:
-        dataset, env = result.summary["dataset"], result.summary["env"]
-        by_dataset[dataset if len(envs[dataset]) == 1 else f"{dataset} in {env}"].append(result)
+        dataset = result.summary["dataset"]
+        by_dataset[dataset if len(places[dataset]) == 1 else f"{dataset} {place(result)}"].append(result)
     groups: dict[str, dict[str, list[Result]]] = {}
     for dataset, members in by_dataset.items():
         common = frozenset.intersection(*(result.overrides for result in members))
@@ -116,6 +131,12 @@ def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
             kinds[" ".join([algorithm, *experiment, *own])].append(result)
         groups[dataset] = {name: group for kind, alike in kinds.items() for name, group in split(kind, alike).items()}
     return groups
+
+
+def place(result: Result) -> str:
+    """Where a run's figures come from, in words: its environment, or the data alone."""
+    env = result.summary["env"]
+    return f"in {env}" if env is not None else f"without environment, {result.measure}"
 
 
 def split(kind: str, results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -8,10 +8,17 @@ from typing import Any
 
 from bcq_exp.analysis.results import Result
 from bcq_exp.io.files import replacing
-from bcq_exp.io.summary import KEYS, checked_summary
+from bcq_exp.io.summary import KEYS, Number, checked_summary
 
 EVALUATIONS = "evaluations"  # the column: UPDATE:RETURN, separated by blanks
-COLUMNS = (*KEYS, "behaviour_normalized_score", "final_cut_episodes")
+# Keys of some summaries, with their types; what a run has not is left out.
+OPTIONAL: dict[str, Any] = {
+    "final_cut_episodes": int,
+    "final_estimate": Number,
+    "final_estimator": str,
+    "judged_on": str,
+}
+COLUMNS = {**KEYS, "behaviour_normalized_score": Number, **OPTIONAL}
 
 
 def write_results(results: Sequence[Result], path: Path) -> None:
@@ -49,10 +56,15 @@ def read_results_file(path: Path) -> list[Result]:
 
 
 def _result(row: dict[str, str], folder: Path) -> Result:
-    strings = {key for key, kind in KEYS.items() if kind is str}
-    summary = {key: row[key] if key in strings else json.loads(row[key]) if row[key] else None for key in COLUMNS}
-    if summary["final_cut_episodes"] is None:
-        del summary["final_cut_episodes"]
+    summary = {key: _value(row.get(key) if key in OPTIONAL else row[key], kind) for key, kind in COLUMNS.items()}
+    summary = {key: value for key, value in summary.items() if value is not None or key not in OPTIONAL}
     pairs = [pair.split(":") for pair in row[EVALUATIONS].split()]
     evaluations = [(int(update), float(value)) for update, value in pairs]
     return Result(folder / row["run"], checked_summary(summary, f"run {row['run']}"), evaluations)
+
+
+def _value(cell: str | None, kind: Any) -> Any:
+    """The value of a cell; None where it is empty and need not be text, or is not there."""
+    if cell and kind in (str, str | None):
+        return cell
+    return "" if cell == "" and kind is str else json.loads(cell) if cell else None

@@ -66,7 +66,7 @@ def swept(comparison: Comparison) -> list[Sweep]:
     """A sweep for each algorithm that has two settings or more."""
     by_algorithm: dict[str, list[Row]] = defaultdict(list)
     for row in comparison.rows:
-        if row.finished:
+        if row.measured:
             by_algorithm[row.algorithm].append(row)
     found = []
     for algorithm, rows in by_algorithm.items():

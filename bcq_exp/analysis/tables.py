@@ -7,7 +7,7 @@ import numpy as np
 
 from bcq_exp.analysis.comparison import Comparison, Row, scores_by_row
 from bcq_exp.analysis.grid import Grid
-from bcq_exp.analysis.results import LAST
+from bcq_exp.analysis.results import LAST, NOTHING
 from bcq_exp.analysis.statistics import (
     Estimate,
     interval,
@@ -32,20 +32,29 @@ def over_seeds(comparison: Comparison) -> Grid:
     ends = ("seeds", "final ± std", f"last {LAST} ± 95 %", "score", "updates/s")
     lines = [(row, cells(row)) for row in comparison.rows]
     return Grid(
-        f"{comparison.dataset}: mean returns{after}, over seeds",
+        f"{comparison.dataset}: mean {comparison.measure}{after}, over seeds",
         ("run", *(name for name, _ in own), *ends),
         [(row.name, *(values[row.name] for _, values in own), *line) for row, line in lines],
-        f"mean return of the behaviour: {shared}" if shared else "",
+        ", ".join(filter(None, [f"mean return of the behaviour: {shared}" if shared else "", remark(comparison)])),
     )
+
+
+def remark(comparison: Comparison) -> str:
+    """What to know of figures that are no returns of episodes."""
+    if comparison.measure == NOTHING:
+        return "without environment and estimate; eval_ope=fqe estimates returns"
+    return "" if comparison.is_of_returns else "undiscounted; estimates are discounted"
 
 
 def cells(row: Row) -> tuple[str, str, str, str, str]:
     """Seeds, final returns, last returns, scores and speed of a row."""
     if not row.finished:
         return row.status, "-", "-", "-", "-"
+    speed = np.mean([result.summary["updates_per_second"] for result in row.finished])
+    if not row.measured:
+        return row.status, "-", "-", "-", f"{speed:.0f}"
     final, std, _ = interval(row.finals)
     last, _, half = interval(row.lasts)
-    speed = np.mean([result.summary["updates_per_second"] for result in row.finished])
     score = one_decimal(None if row.scores is None else float(np.mean(row.scores)))
     return row.status, with_spread(final, std), with_spread(last, half), score, f"{speed:.0f}"
 
@@ -88,7 +97,7 @@ def single_runs(comparison: Comparison) -> Grid:
             row.name,
             str(result.summary["seed"]),
             str(result.summary["status"]),
-            one_decimal(result.summary["final_return"]),
+            one_decimal(result.final),
             one_decimal(result.last_return if result.evaluations else None),
             one_decimal(result.summary["final_normalized_score"]),
             str(result.summary["num_updates"]),

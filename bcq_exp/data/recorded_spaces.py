@@ -10,6 +10,8 @@ from bcq_exp.data.columns import Array
 from bcq_exp.data.storage import chunks
 from bcq_exp.data.transitions import Transitions
 
+MOST_ACTIONS = 100_000  # discrete ones; each is an output of the networks
+
 Bounds = float | list[float] | None
 
 
@@ -55,6 +57,11 @@ def _discrete(transitions: Transitions, num_actions: int | None) -> gym.spaces.D
     least, largest = (int(value) for value in _extremes(act.reshape(-1)))
     if least < 0:
         raise ValueError(f"{where} has the action {least}; discrete actions are numbered from 0: store {key} - {least}")
+    if largest >= MOST_ACTIONS:
+        raise ValueError(
+            f"{where} has the action {largest}, and networks have an output for each up to the largest; number the"
+            f" actions that there are from 0 on, {MOST_ACTIONS:,} at most"
+        )
     width = None if transitions.mask is None else transitions.mask.shape[1]
     num = num_actions or len(transitions.action_names or ()) or width or largest + 1
     if num <= largest:

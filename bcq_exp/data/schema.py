@@ -12,10 +12,12 @@ from typing import Any, ClassVar
 import gymnasium as gym
 
 from bcq_exp.data.growth import Growth
-from bcq_exp.data.recorded_spaces import recorded_spaces
+from bcq_exp.data.recorded_spaces import MOST_ACTIONS, recorded_spaces
 from bcq_exp.data.transitions import Transitions
 from bcq_exp.envs.environments import normalized_score
 from bcq_exp.fields import is_number, named, within
+
+LARGEST = (2 - 2**-23) * 2.0**127  # of float32, which actions have
 
 
 @dataclass(kw_only=True)
@@ -32,7 +34,7 @@ class DatasetConfig(ABC):
     name: str = named()
     format: str
     env: str | None
-    num_actions: int | None = within(1)
+    num_actions: int | None = within(1, MOST_ACTIONS)
     action_low: Any
     action_high: Any
     ref_min: float | None
@@ -112,7 +114,7 @@ class DatasetConfig(ABC):
         for key in ("action_low", "action_high"):
             value = getattr(self, key)
             numbers = value if isinstance(value, list) else [] if value is None else [value]
-            if value == [] or not all(is_number(number, float) and math.isfinite(number) for number in numbers):
+            if value == [] or not all(is_number(number, float) and abs(number) <= LARGEST for number in numbers):
                 errors.append(f"{key}={value}; allowed: null, a finite number, or a list of them, one a dimension")
         return errors
 

@@ -43,12 +43,12 @@ def checked_estimate(section: Any) -> tuple[Estimate | None, list[str]]:
     """The typed section, and a sentence for each error; None where there is no section, or an error.
 
     Args:
-        section: plain values, or None.
+        section: plain values; None or empty where nothing is estimated.
     """
-    if not section:
+    if section in (None, {}):
         return None, []
     if not isinstance(section, Mapping):
-        return None, [f"{SECTION}={section} is no section; give one of {', '.join(ESTIMATORS)}, or null"]
+        return None, [f"{SECTION}={section} is no section; give one of {', '.join(ESTIMATORS)}, or none"]
     errors: list[str] = []
     values, prefix = dict(section), f"{SECTION}."
     schema = chosen_type({SECTION: values}, f"{SECTION}.estimator", ESTIMATORS, errors)

@@ -1,11 +1,12 @@
 """The objectives of a search, by the names that `hydra.sweeper.objectives` takes; all are maximised."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bcq_exp.analysis.trained_runs import trained_runs
-from bcq_exp.io.summary import read_summary
+from bcq_exp.io.summary import final_figure, read_summary
 from bcq_exp.selection.estimation import by_dataset, estimate
 from bcq_exp.selection.request import Request
 
@@ -26,8 +27,11 @@ class Objective:
 
 
 def final_returns(run_dirs: Sequence[Path], request: Request) -> list[float]:
-    """The mean return over the episodes of each run's last evaluation, undiscounted."""
-    return [float(read_summary(run_dir)["final_return"]) for run_dir in run_dirs]
+    """The mean return over the episodes of each run's last evaluation, undiscounted; without an environment, its
+    estimate (`eval_ope`), and NaN where there is none.
+    """
+    found = [final_figure(read_summary(run_dir)) for run_dir in run_dirs]
+    return [math.nan if figure is None else figure[1] for figure in found]
 
 
 def estimated_returns(run_dirs: Sequence[Path], request: Request) -> list[float]:

@@ -1,5 +1,6 @@
 """The keys of `hydra.sweeper` for a search, checked."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,11 @@ from bcq_exp.search.objectives import OBJECTIVES
 from bcq_exp.search.pruning import PRUNINGS
 from bcq_exp.search.samplers import SAMPLERS, Space, points
 from bcq_exp.selection.request import Request
+from bcq_exp.training.config import RunConfig
 
 JOURNAL = "study.journal"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,21 @@ class Settings:
     def _check_names(key: str, given: Sequence[str], known: Any) -> None:
         if unknown := [name for name in given if name not in known]:
             raise ValueError(f"hydra.sweeper.{key}={', '.join(unknown)} is none of {', '.join(known)}")
+
+    def check_measured(self, cfg: RunConfig) -> None:
+        """Raise ValueError where runs measure nothing that an objective is; say what stands in for returns.
+
+        Args:
+            cfg: of a run.
+        """
+        if cfg.dataset.env is not None or all(OBJECTIVES[name].is_estimated for name in self.objectives):
+            return
+        if cfg.estimate is None:
+            raise ValueError(
+                "hydra.sweeper.objectives: runs without environment have no returns; give [ope], or eval_ope=fqe, whose"
+                " final estimate then stands for the return"
+            )
+        log.info("without environment, the objective return is the final estimate by %s", cfg.estimate.name)
 
     @property
     def is_estimated(self) -> bool:

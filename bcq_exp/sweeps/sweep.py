@@ -14,7 +14,7 @@ from filelock import FileLock
 from bcq_exp.analysis.report import FILES, present
 from bcq_exp.io.differences import refusal
 from bcq_exp.io.files import read_json, replacing, write_json
-from bcq_exp.io.summary import has_ended, read_summary
+from bcq_exp.io.summary import final_figure, has_ended, read_summary
 from bcq_exp.sweeps.executors import EXECUTORS
 from bcq_exp.sweeps.group import FOLDER, Group, describe, name_of, train_group
 from bcq_exp.sweeps.grouping import plan
@@ -238,8 +238,15 @@ def put_aside(sweep_dir: Path, others: Sequence[str] = ()) -> None:
 
 
 def write_csv(path: Path, summaries: Sequence[Mapping[str, Any]]) -> None:
-    """A row a run, the best final return first; runs without one come last."""
-    ranked = sorted(summaries, key=lambda s: (s["final_return"] is None, -(s["final_return"] or 0.0)))
+    """A row a run, the best final return first, or final estimate where runs have no environment; those without either
+    come last.
+    """
+
+    def rank(summary: Mapping[str, Any]) -> tuple[bool, float]:
+        found = final_figure(summary)
+        return found is None, 0.0 if found is None else -found[1]
+
+    ranked = sorted(summaries, key=rank)
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for summary in ranked for key in summary)))
         writer.writeheader()

@@ -292,7 +292,7 @@ class Trainer:
         summaries = [member.summary(done, at) | common for member, at in zip(self.members, self.failed_at, strict=True)]
         for member, logger, summary in zip(self.members, self.loggers, summaries, strict=True):
             write_json(member.run_dir / "summary.json", summary)
-            logger.finish(summary)
+            logger.finish({key: value for key, value in summary.items() if value is not None})
         said = f", besides {compiling:.1f} s of compiling" if compiling else ""
         log.info("%d updates in %s%s", done, timedelta(seconds=round(self.seconds)), said)
         for member in self.members:

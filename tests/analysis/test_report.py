@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.analysis.report import FILES
-from trained import write_run
+from bcq_exp.analysis.report import FILES, present
+from bcq_exp.analysis.results_file import read_results_file
+from trained import write_run, write_run_without_environment
 
 
 def test_a_directory_without_runs_is_one_short_message(tmp_path: Path):
@@ -41,3 +42,15 @@ def test_committed_results_stand_beside_new_runs(runs: Path, tmp_path_factory: p
     assert missing.stderr == (
         "error: results=no-such-table: there is no file no-such-table or experiments/no_such_table/results.csv\n"
     )
+
+
+def test_runs_without_environment_have_a_report_with_and_without_estimates(tmp_path: Path):
+    write_run_without_environment(tmp_path / "a", [2.0, 3.0])
+    write_run_without_environment(tmp_path / "b", [], dataset="other")
+    present([tmp_path])
+    page = (tmp_path / "report.html").read_text()
+    assert "fqe estimates on held-out episodes" in page
+    (first, second) = read_results_file(tmp_path / "results.csv")
+    assert (first.final, first.measure) == (3.0, "fqe estimates on held-out episodes")
+    assert first.evaluations == [(10, 2.0), (20, 3.0)]
+    assert (second.final, second.measure, second.evaluations) == (None, "no returns", [])

@@ -6,8 +6,8 @@ from rich.console import Console
 
 from bcq_exp.analysis.comparison import compare
 from bcq_exp.analysis.results import read_results
-from bcq_exp.analysis.tables import one_decimal, over_seeds
-from trained import write_run
+from bcq_exp.analysis.tables import one_decimal, over_seeds, single_runs
+from trained import write_run, write_run_without_environment
 
 
 def printed(directory: Path) -> str:
@@ -71,3 +71,31 @@ def test_one_dataset_name_in_two_environments_is_two_tables(tmp_path: Path):
 
 def test_a_number_that_is_not_there_is_a_dash():
     assert [one_decimal(value) for value in (1.25, -0.04, None, float("nan"))] == ["1.2", "-0.0", "-", "-"]
+
+
+def test_estimates_stand_where_there_are_no_returns_and_say_what_they_are_of(tmp_path: Path):
+    for seed, estimates in enumerate(([1.0, 5.0], [2.0, 7.0])):
+        write_run_without_environment(tmp_path / str(seed), estimates, seed=seed)
+    (comparison,) = compare(read_results([tmp_path]))
+    grid = over_seeds(comparison)
+    assert grid.title == "cartpole-noisy: mean fqe estimates on held-out episodes after 20 updates, over seeds"
+    assert [row[:3] for row in grid.rows] == [("dqn", "2", "6.0 ± 1.4")]
+    assert grid.note == "mean return of the behaviour: 50.0, undiscounted; estimates are discounted"
+    assert [row[3] for row in single_runs(comparison).rows] == ["5.0", "7.0"]
+
+
+def test_runs_of_which_no_return_is_known_are_counted_and_the_remedy_is_named(tmp_path: Path):
+    write_run_without_environment(tmp_path / "a", [])
+    (comparison,) = compare(read_results([tmp_path]))
+    grid = over_seeds(comparison)
+    assert [row[:5] for row in grid.rows] == [("dqn", "1", "-", "-", "-")]
+    assert "eval_ope=fqe estimates returns" in grid.note
+
+
+def test_returns_and_estimates_are_never_in_one_table(tmp_path: Path):
+    write_run(tmp_path / "played", algorithm="dqn", seed=0, returns=[3.0, 4.0])
+    write_run_without_environment(tmp_path / "estimated", [3.0, 4.0])
+    assert [comparison.dataset for comparison in compare(read_results([tmp_path]))] == [
+        "cartpole-noisy without environment, fqe estimates on held-out episodes",
+        "cartpole-noisy in CartPole-v1",
+    ]

@@ -68,6 +68,7 @@ def test_a_random_walk_has_the_spaces_of_its_environment_but_for_bounds_of_obser
          "mask has 3 actions a row, and num_actions=4; give null or 3"),
         (recorded([0, 3], mask=np.ones((2, 3)), mask_next=np.ones((2, 3))), {}, "mask of 3 columns allows 0 to 2"),
         (recorded([[0.0, 1], [2, 3]]), {"num_actions": 4}, "and num_actions=4 is of one action a row: drop it"),
+        (recorded([0, 10**6]), {}, "number the actions that there are from 0 on, 100,000 at most"),
         (recorded([0, 1]), {"num_actions": 2, "low": 0}, "num_actions is of discrete actions, action_low and"),
         (recorded([[-2.0, 1], [2, 3]]), {"low": -1}, "from -2 to 2 in dimension 0, beyond action_low=-1; give null or"),
         (recorded([[-2.0, 1], [2, 3]]), {"high": [2, 2]}, "in dimension 1, beyond action_high=2; give null or 3"),

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from bcq_exp.io.files import read_json
 from bcq_exp.search.objectives import OBJECTIVES
 from bcq_exp.selection.estimation import estimate
 from quick import request_of
-from trained import on_file, train_run
+from trained import on_file, train_run, write_run_without_environment
 
 
 def test_objectives_are_the_last_return_and_the_estimate_of_a_run(tmp_path: Path, discrete_file: Path):
@@ -22,3 +23,11 @@ def test_objectives_are_the_last_return_and_the_estimate_of_a_run(tmp_path: Path
     alone = [estimate([runs[run_dir]], request)[0]["fqe"] for run_dir in run_dirs]
     assert OBJECTIVES["ope"].measure(run_dirs, request) == pytest.approx(alone, rel=1e-4)
     assert alone[0] != pytest.approx(alone[1], rel=1e-2)
+
+
+def test_a_run_without_environment_is_worth_its_estimate_and_otherwise_nothing_that_is_known(tmp_path: Path):
+    write_run_without_environment(tmp_path / "a", [2.0, 3.0])
+    write_run_without_environment(tmp_path / "b", [])
+    found = OBJECTIVES["return"].measure([tmp_path / "a", tmp_path / "b"], request_of("fqe"))
+    assert found[0] == 3
+    assert math.isnan(found[1])

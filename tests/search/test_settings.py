@@ -1,8 +1,11 @@
+import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from cases import checked
 from quick import request_of
 from search.imitation import SPACE, settings_of
 
@@ -57,3 +60,13 @@ def test_a_study_is_held_to_how_it_estimates_only_where_it_does():
     assert not any(key.startswith("evaluate.") for key in settings_of().fixed)
     fixed = settings_of(objectives=["ope"], request=request_of("fqe", "gamma=0.9")).fixed
     assert (fixed["evaluate.gamma"], fixed["evaluate.target_update_freq"]) == ("0.9", "20")
+
+
+def test_returns_cannot_be_searched_for_where_none_are_known(discrete_file: Path, caplog: pytest.LogCaptureFixture):
+    typed = ("dataset=h5", f"dataset.path={discrete_file}")
+    with pytest.raises(ValueError, match=r"have no returns; give \[ope\], or eval_ope=fqe"):
+        settings_of(objectives=["return"]).check_measured(checked(*typed))
+    settings_of(objectives=["ope"]).check_measured(checked(*typed))
+    with caplog.at_level(logging.INFO):
+        settings_of(objectives=["return"]).check_measured(checked(*typed, "eval_ope=dr"))
+    assert "the objective return is the final estimate by dr" in caplog.text

@@ -1,3 +1,4 @@
+import csv
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from bcq_exp.sweeps.sweep import GroupsDied, named
 from bcq_exp.training import identity
 from bcq_exp.training.config import digest
 from bcq_exp.training.job import Job
+from cases import SUMMARY
 from sweeps.sweep_jobs import HERE, job, jobs_on
 
 
@@ -159,3 +161,17 @@ def test_what_died_is_told_after_all_that_ended_is_written(
     assert [each["seed"] for each in sweep.run(jobs, tmp_path, launch, batch=0)] == [0, 1]
     assert asked == [[[jobs[0].run_dir.name], [jobs[1].run_dir.name]], [[jobs[0].run_dir.name]]]
     assert len((tmp_path / "sweep.csv").read_text().splitlines()) == 3
+
+
+def test_the_best_run_comes_first_by_its_return_or_its_estimate(tmp_path: Path):
+    found = {"a": (None, 2.0), "b": (None, None), "c": (None, 3.0)}
+    summaries = [
+        {**SUMMARY, "algorithm": name, "final_return": played, "final_estimate": estimate, "final_estimator": "fqe"}
+        for name, (played, estimate) in found.items()
+    ]
+    sweep.write_csv(tmp_path / "sweep.csv", summaries)
+    with (tmp_path / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["algorithm"], row["final_return"], row["final_estimate"]) for row in rows] == [
+        ("c", "", "3.0"), ("a", "", "2.0"), ("b", "", ""),
+    ]  # fmt: skip

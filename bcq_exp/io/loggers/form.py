@@ -14,7 +14,7 @@ class Logger(Protocol):
         """Log metrics of `update`; several calls for one update are one row."""
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """End the log with the run's final figures."""
+        """End the log with the run's final figures, without those that it has not."""
 
 
 class Loggers:

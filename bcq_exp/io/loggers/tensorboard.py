@@ -13,7 +13,7 @@ from bcq_exp.io.files import naming
 from bcq_exp.io.loggers.form import LoggedRun, LoggerConfig
 
 # Metrics in the table of hyperparameters, which shows the last value of each.
-COMPARED = ("eval/return", "eval/normalized_score")
+COMPARED = ("eval/return", "eval/normalized_score", "eval/estimate")
 
 
 class TensorBoardLogger:
