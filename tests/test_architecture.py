@@ -79,6 +79,7 @@ def test_heavy_and_framework_packages_stay_in_their_rooms():
         "matplotlib": {"analysis", "selection", "search"},
         "psutil": {"sweeps", "data", "engine"},
         "minari": {"data"},
+        "pyarrow": {"data"},
         "submitit": {"sweeps"},
         "ray": {"sweeps"},
         "optuna": {"search"},

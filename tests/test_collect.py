@@ -61,6 +61,22 @@ def test_an_impossible_request_ends_in_one_line(
         collect(monkeypatch, *words, f"hydra.run.dir={tmp_path}")
 
 
+def test_the_simulated_log_is_inspected_by_its_own_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    collect(monkeypatch, "treatment", "log.csv", "--patients", "40")
+    collect(monkeypatch, "inspect", "log.csv", "--columns", "treatment")
+    printed = capsys.readouterr().out
+    assert "F1 V1: " in printed
+    assert "warning: rewards only at ends" in printed
+    collect(monkeypatch, "convert", "log.csv", "log.h5", "--columns", "treatment")
+    collect(monkeypatch, "inspect", "log.h5")
+    assert "F1 V1: " in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"log\.csv: a text file with columns patient, .* --columns with inspect"):
+        collect(monkeypatch, "inspect", "log.csv")
+
+
 def test_commands_for_files_are_no_overrides(
     discrete_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

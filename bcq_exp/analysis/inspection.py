@@ -171,6 +171,7 @@ def print_layouts() -> None:
     table = Table("format", "content", "", title="Files and folders that are read", box=box.SIMPLE_HEAD)
     for each in readers.FORMATS:
         table.add_row(*map(escape, (each.title, each.content, each.note)))
+    table.add_row("CSV, Parquet", "a row a step", "--columns says which column is what; dataset=table in training")
     Console().print(table)
     table = Table("layout", "columns", "", title="Layouts of names", box=box.SIMPLE_HEAD)
     masks = (f"{', '.join(others)} too" for _, *others in layouts.MASKS.values())

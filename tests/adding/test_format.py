@@ -57,7 +57,7 @@ from bcq_exp.fields import within
 
 
 @dataclass(kw_only=True)
-class TableDatasetConfig(DatasetConfig):
+class PlacesDatasetConfig(DatasetConfig):
     """A table without names: observations first, then action, reward, terminal and time limit."""
 
     path: str
@@ -77,8 +77,8 @@ class TableDatasetConfig(DatasetConfig):
 '''
 
 YAML = """\
-name: table
-format: table
+name: places
+format: places
 path: ???
 delimiter: ","
 num_rows: 100
@@ -130,25 +130,25 @@ def test_a_format_that_is_told_by_content_is_a_reader_and_a_line(tree: Tree, tmp
 
 
 def test_a_kind_with_keys_of_its_own_is_a_class_a_line_and_a_yaml(tree: Tree, tmp_path: Path, table: Path) -> None:
-    tree.write("bcq_exp/data/formats/table.py", KIND)
-    tree.write("conf/dataset/table.yaml", YAML)
+    tree.write("bcq_exp/data/formats/places.py", KIND)
+    tree.write("conf/dataset/places.yaml", YAML)
     registry = "bcq_exp/training/datasets.py"
     tree.replace(
         registry,
         "from bcq_exp.data.schema import",
-        "from bcq_exp.data.formats.table import TableDatasetConfig\nfrom bcq_exp.data.schema import",
+        "from bcq_exp.data.formats.places import PlacesDatasetConfig\nfrom bcq_exp.data.schema import",
     )
-    tree.replace(registry, '    "h5": H5', '    "table": TableDatasetConfig,\n    "h5": H5')
+    tree.replace(registry, '    "h5": H5', '    "places": PlacesDatasetConfig,\n    "h5": H5')
     assert len(tree.touched) <= 3
 
-    chosen = ("dataset=table", f"dataset.path={table.name}")
+    chosen = ("dataset=places", f"dataset.path={table.name}")
     assert updates(tree, tmp_path, *chosen, *SHORT, "num_updates=20") == [10, 20]
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["dataset"]["num_episodes"] == 9
     assert updates(tree, tmp_path, "resume=run", "num_updates=30") == [10, 20, 30]
     for wrong, said in (
         ("dataset.num_rows=0", "dataset.num_rows=0 is outside [1, inf)"),
         ("dataset.delimiter=ab", "dataset: delimiter='ab'; allowed: one character"),
-        ("+dataset.delimeter=x", "dataset.delimeter is not a key of TableDatasetConfig; did you mean dataset.delim"),
+        ("+dataset.delimeter=x", "dataset.delimeter is not a key of PlacesDatasetConfig; did you mean dataset.delim"),
     ):
         refused = tree.give("-m", "bcq_exp.train", *chosen, *SHORT, wrong, cwd=tmp_path)
         assert said in refused.stderr, refused.stderr

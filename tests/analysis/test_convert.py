@@ -85,3 +85,22 @@ def test_a_time_limit_that_the_file_does_not_say_is_typed(tmp_path: Path) -> Non
         main([str(tmp_path / "in.npz"), str(tmp_path / "a.h5"), "--env", "CartPole-v1"])
     main([str(tmp_path / "in.npz"), str(tmp_path / "a.h5"), "--env", "CartPole-v1", "--max-episode-steps", "3"])
     np.testing.assert_array_equal(read_h5(tmp_path / "a.h5").truncated, [0, 0, 0, 1])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_is_written_and_read_with_the_columns_that_are_printed(
+    tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = archive(tmp_path / "in.npz"), tmp_path / f"out{suffix}"
+    main([str(path), str(out)])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"4 transitions are written to {out}"
+    columns = second.removeprefix("columns: '").removesuffix("'")
+    main([str(out), str(tmp_path / "back.h5"), "--columns", columns])
+    found, expected = read_h5(tmp_path / "back.h5"), read_transitions(path)
+    for key in ("act", "rew", "terminated", "truncated"):
+        np.testing.assert_array_equal(getattr(found, key), getattr(expected, key), strict=True)
+    np.testing.assert_array_equal(found.obs, expected.obs)  # floats, where they were bytes
+    np.testing.assert_array_equal(found.episode_returns, [3, 12])  # the dropped row's reward is in no row
+    with pytest.raises(ValueError, match=r"new\.csv: a table keeps no environment"):
+        convert(Source(path), tmp_path / "new.csv", "CartPole-v1")

@@ -6,6 +6,7 @@ from bcq_exp.analysis.comparison import compare
 from bcq_exp.analysis.page import page
 from bcq_exp.analysis.results import read_results
 from bcq_exp.analysis.tables import across
+from bcq_exp.io.files import write_json
 from trained import write_run
 
 
@@ -83,3 +84,13 @@ def test_runs_that_all_failed_are_a_page_without_curves(tmp_path: Path):
     tags = parsed(page_of([tmp_path], "t"))
     assert ["bcq", "0 (1 failed)", "-", "-", "-", "-"] in tags.rows
     assert "figure" not in tags.opened
+
+
+def test_named_actions_have_a_table(runs: Path):
+    assert "<summary>Actions</summary>" not in page_of([runs], "t")
+    write_json(
+        runs / "d" / "manifest.json", {"dataset": {"action_names": ["<low>", "high"], "action_counts": [30, 10]}}
+    )
+    rows = parsed(page_of([runs], "t")).rows
+    assert ["0", "<low>", "30", "75.0%"] in rows
+    assert ["1", "high", "10", "25.0%"] in rows

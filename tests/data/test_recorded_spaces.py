@@ -80,3 +80,8 @@ def test_values_that_cannot_be_of_the_actions_are_refused(data: Transitions, key
     with pytest.raises(ValueError) as refusal:
         recorded_spaces(data, **keys)
     assert said in str(refusal.value)
+
+
+def test_names_say_how_many_actions_there_are():
+    named = replace(recorded([0, 3, 1]), action_names=("a", "b", "c", "d", "e"))
+    assert recorded_spaces(named)[1] == Discrete(5)

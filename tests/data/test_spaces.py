@@ -216,3 +216,14 @@ def test_what_a_mapped_column_becomes_is_mapped(
     for name in (*REQUIRED, *MASKS):
         assert storage.is_mapped(getattr(in_files, name)), name
         np.testing.assert_array_equal(getattr(in_files, name), getattr(in_memory, name), strict=True)
+
+
+def test_names_are_one_for_each_action_of_the_environment(columns: Columns) -> None:
+    names = dataclasses.replace(read(columns), action_names=("stay", "go"))
+    assert check_against(names, PLANE, COIN, batch_size=1).action_names == ("stay", "go")
+    for space in (gym.spaces.Discrete(3), gym.spaces.Discrete(2, start=1)):
+        with pytest.raises(ValueError, match=r"act has 2 names, stay, go; the environment's actions are .* a name for"):
+            check_against(names, PLANE, space, batch_size=1)
+    masked = dataclasses.replace(names, mask=np.arange(10).reshape(5, 2) % 2 == 0, mask_next=np.ones((5, 2), bool))
+    with pytest.raises(ValueError, match=r"act row 1 is go, which mask excludes there; allowed: stay \(bad rows"):
+        check_against(masked, PLANE, COIN, batch_size=1)

@@ -18,7 +18,7 @@ import torch
 from bcq_exp.data import ReplayBuffer, Transitions, buffer, check_against, read_h5, storage, write_h5
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.mapping import held_bytes, in_files, should_map
-from bcq_exp.data.storage import chunks, is_large, is_mapped, mapped, new_mapped
+from bcq_exp.data.storage import Pieces, chunks, is_large, is_mapped, mapped, new_mapped
 from bcq_exp.data.transitions import MASKS, REQUIRED
 from bcq_exp.training.identity import dataset_digest
 from cases import random_walk
@@ -347,3 +347,30 @@ def test_a_run_on_200_000_frames_stays_within_its_share_of_anonymous_memory(
     num, peak = measured(tmp_path, script)
     assert num == 199_999
     assert peak < most
+
+
+@pytest.mark.parametrize("is_in_file", [False, True])
+def test_a_column_that_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_in_file: bool) -> None:
+    monkeypatch.setenv("BCQ_EXP_CACHE", str(tmp_path / "cache"))
+    pieces = Pieces(is_mapped=is_in_file)
+    for start, stop in ((0, 2), (2, 2), (2, 5)):
+        pieces.append(np.arange(3 * start, 3 * stop, dtype=np.float32).reshape(-1, 3))
+    column = pieces.joined()
+    assert is_mapped(column) == is_in_file
+    np.testing.assert_array_equal(column, np.arange(15, dtype=np.float32).reshape(5, 3), strict=True)
+    assert is_in_file == (tmp_path / "cache").exists()
+
+
+def test_a_piece_that_the_disk_has_no_room_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        dtype, shape = np.dtype(np.float32), (3,)
+
+        def __len__(self) -> int:
+            return 3
+
+        def tofile(self, file: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv("BCQ_EXP_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=f"cache folder {tmp_path}: .*No space left.*; set BCQ_EXP_CACHE"):
+        Pieces(is_mapped=True).append(Full())  # type: ignore[arg-type]

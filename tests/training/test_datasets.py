@@ -136,9 +136,10 @@ def test_an_environment_with_states_by_number_fits_its_dataset(tmp_path: Path, m
 PREPROCESSING = Path(CONF_DIR) / "preprocessing" / "none.yaml"
 
 
-# Datasets that are preprocessed unless something else is typed: of Atari games, whose rewards DQN clips.
+# Datasets that are preprocessed unless something else is typed: of Atari games, whose rewards DQN clips, and of vital
+# signs in units of their own.
 CLIPPED = ("boxing-ram-noisy", "breakout-noisy", "breakout-ram-noisy")
-PREPROCESSED = {name: {"reward_clip": [-1.0, 1.0]} for name in CLIPPED}
+PREPROCESSED = {name: {"reward_clip": [-1.0, 1.0]} for name in CLIPPED} | {"treatment": {"normalize_obs": True}}
 
 
 @pytest.mark.parametrize("path", sorted((Path(CONF_DIR) / "dataset").glob("*.yaml")), ids=lambda path: path.stem)

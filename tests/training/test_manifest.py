@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
@@ -52,3 +53,10 @@ def test_a_manifest_without_spaces_has_none_and_a_damaged_one_is_refused():
     assert spaces_in(None) is spaces_in({"dataset": {}}) is None
     with pytest.raises(ValueError, match="its manifest holds no spaces that can be read"):
         spaces_in({"dataset": {"spaces": {"observation": {"shape": [3], "dtype": "float32"}}}})
+
+
+def test_named_actions_are_counted():
+    data = replace(random_walk(2, is_discrete=True), act=np.array([0, 2] * 20), action_names=("a", "b", "c"))
+    found = dataset_account(Parts(data, None, ALL), None)
+    assert (found["action_names"], found["action_counts"]) == (["a", "b", "c"], [20, 0, 20])
+    assert "action_names" not in dataset_account(Parts(random_walk(2, is_discrete=True), None, ALL), None)

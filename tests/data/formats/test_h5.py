@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bcq_exp.data import Transitions, read_h5, read_manifest, write_h5
+from bcq_exp.data import Transitions, read_h5, read_manifest, read_transitions, write_h5
 from cases import read_cut
 
 COLUMNS = ("obs", "act", "rew", "terminated", "truncated", "obs_next", "episode_returns", "mask", "mask_next")
@@ -166,3 +166,22 @@ def test_a_file_that_is_made_in_memory_as_the_disk_is_nearly_full_has_the_same_b
     monkeypatch.setattr("bcq_exp.data.formats.h5.shutil.disk_usage", lambda folder: SimpleNamespace(free=2**20))
     write_h5(tmp_path / "nearly_full.h5", transitions, "CartPole-v1", MANIFEST)
     assert (tmp_path / "nearly_full.h5").read_bytes() == (tmp_path / "roomy.h5").read_bytes()
+
+
+def test_names_of_actions_are_kept_and_damaged_ones_refused(tmp_path: Path, transitions: Transitions) -> None:
+    path = tmp_path / "data.h5"
+    write_h5(path, dataclasses.replace(transitions, action_names=("stay", "go")), None, {})
+    for read in (read_h5, read_transitions):
+        assert read(path).action_names == ("stay", "go")
+    for wrong in ("[1, 2]", "{", "{}", 3):
+        with h5py.File(path, "a") as file:
+            file.attrs["action_names"] = wrong
+        with pytest.raises(ValueError, match=r"data\.h5: root attribute action_names is .*; allowed: a JSON list"):
+            read_h5(path)
+
+
+def test_files_without_names_are_as_they_were(tmp_path: Path, transitions: Transitions) -> None:
+    write_h5(tmp_path / "data.h5", transitions, "CartPole-v1", MANIFEST)
+    with h5py.File(tmp_path / "data.h5") as file:
+        assert set(file.attrs) == {"format", "version", "env", "manifest"}
+    assert read_h5(tmp_path / "data.h5").action_names is None

@@ -75,7 +75,9 @@ class TableFile:
             str(self.path),
             arrow_csv.ReadOptions(block_size=BLOCK),
             arrow_csv.ParseOptions(delimiter=self.delimiter),
-            arrow_csv.ConvertOptions(include_columns=names, column_types=texts, strings_can_be_null=True),
+            arrow_csv.ConvertOptions(
+                include_columns=names, column_types=texts, null_values=[""], strings_can_be_null=True
+            ),
         )
 
     def _head(self) -> list[str]:

@@ -1,6 +1,7 @@
 """The roles of a table's columns: which column is what, and which action a column of masks is of."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -111,7 +112,7 @@ def labels_of(words: Sequence[str], names: Sequence[str]) -> list[str] | None:
 def names_of(
     actions: Sequence[str], stated: Sequence[str] | None, labels: Mapping[str, Sequence[str] | None], where: str
 ) -> tuple[str, ...]:
-    """The names of all actions in their order: the stated ones, else those of masks, else those in the file, sorted.
+    """The names of all actions in their order: the stated ones, else those of masks, else those in the file by value.
 
     Args:
         actions: those in the file.
@@ -127,13 +128,19 @@ def names_of(
             f"{where}: nothing says which column of masks is which action's; give dataset.action_names in the order of "
             f"these columns, or call them by one beginning and the actions, such as may_{min(actions)}"
         )
-    names = tuple(stated or labels.get("mask") or sorted(actions))
+    names = tuple(stated or labels.get("mask") or sorted(actions, key=by_value))
     if unknown := sorted({*actions} - {*names}):
         said = "dataset.action_names" if stated else "the columns of masks"
         raise ValueError(f"{where}: {shown(unknown)}: no action by {said}; allowed: {shown(names)}")
     if len({*names}) < len(names):
         raise ValueError(f"{where}: an action's name is there twice in {shown(names)}")
     return names
+
+
+def by_value(name: str) -> list[tuple[bool, int | str]]:
+    """The key of an order by the alphabet in which numbers inside of names count by their value."""
+    parts = re.split(r"(\d+)", name)
+    return [(False, int(part)) if part.isdecimal() else (True, part) for part in parts] + [(True, name)]
 
 
 def in_order(mask: Array, labels: Sequence[str] | None, names: Sequence[str] | None, where: str) -> Array:

@@ -60,7 +60,8 @@ def read_table(
     truncated (`as_transitions`).
 
     An action of one column is discrete where its numbers are integers, or where it is text: texts are numbered in the
-    order of `action_names`, else of the columns of `mask`, else of the alphabet. What follows the common beginning of
+    order of `action_names`, else of the columns of `mask`, else of the alphabet
+    (`by_value`). What follows the common beginning of
     the columns of `mask` is each one's action.
 
     Args:
