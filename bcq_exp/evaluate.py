@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bcq_exp.analysis.tables import one_decimal
-from bcq_exp.analysis.trained_runs import TrainedRun, load_policy, trained_runs
+from bcq_exp.analysis.trained_runs import TrainedRun, load_policy, runs_and_omissions, trained_runs
 from bcq_exp.engine.machine import prepare_process
 from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import evaluate
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.progress import PLAIN_PERIOD, Board, episodes
 from bcq_exp.ope.schema import EvaluationConfig
-from bcq_exp.selection.estimation import by_dataset, judge
+from bcq_exp.selection.estimation import by_dataset, judge, select
 from bcq_exp.selection.request import Request, checked_request
 from bcq_exp.training.config import CONF_DIR
 
@@ -52,6 +52,10 @@ def answer(request: Request) -> None:
     """Play the runs' episodes, or estimate their returns from each dataset."""
     settings, directory = request.settings, Path(request.settings.run)
     prepare_process(settings.num_threads)
+    if settings.select:
+        found = runs_and_omissions(directory, settings.device, allow_modules=settings.allow_modules)
+        select(*found, request, directory)
+        return
     runs = trained_runs(directory, settings.device, allow_modules=settings.allow_modules)
     if not request.estimators:
         if without := [run.directory for run in runs if run.cfg.dataset.env is None]:

@@ -1,6 +1,7 @@
 """The entry point as its user runs it: real processes."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,9 +39,26 @@ def test_a_sweep_is_judged_and_each_run_keeps_its_estimates(sweep: Path):
     ]
     assert (kept[0]["settings"]["gamma"], kept[0]["num_members"], kept[0]["checkpoint"]) == (0.99, 3, "update_00000020")
     for each in kept:
-        assert f"{each['estimates']['fqe']:.1f}" in done.stdout
+        assert f"{each['estimates']['fqe']:.3f}" in done.stdout
     assert re.search(r"fqe +3 +-?\d\.\d\d \[-?\d\.\d\d, -?\d\.\d\d\]", done.stdout)
     assert "fitted Q evaluation on h5" in done.stderr
+
+
+def test_a_run_is_chosen_and_the_file_says_why(sweep: Path):
+    (sweep / "killed").mkdir()
+    (sweep / "killed" / "manifest.json").write_text("{}")
+    done = evaluate(sweep, "run=.", "ope=[wis,fqe]", "select=true", "num_resamples=100", *QUICK)
+    shutil.rmtree(sweep / "killed")
+    assert done.returncode == 0, done.stderr
+    kept = read_json(sweep / "selection.json")
+    assert kept["decided_by"] == "fqe"
+    assert "below min_ess=30" in kept["estimators"]["wis"]  # the recording has 20 episodes
+    assert kept["left_out"] == ["killed has not ended, or its summary is damaged"]
+    (setting,) = kept["settings"]
+    assert setting["seeds"] == [0, 1, 2]
+    lower = {run["run"]: run["estimates"]["fqe"]["low"] for run in setting["runs"]}
+    assert kept["chosen"]["run"] == max(lower, key=lambda name: lower[name])
+    assert f"chosen: {kept['chosen']['setting']}, its run {kept['chosen']['run']}" in done.stdout
 
 
 def test_without_an_estimator_episodes_are_played(sweep: Path):
@@ -53,6 +71,7 @@ def test_without_an_estimator_episodes_are_played(sweep: Path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [(["run=nowhere"], "error: run=nowhere: there is no such directory\n"),
+     (["run=.", "select=true"], "error: select=true chooses by estimates; give ope=fqe, or a list of estimators\n"),
      (["run=.", "ope=nonsense"], "error: ope=nonsense is none of fqe, wis, pdwis, dr\n")],
 )  # fmt: skip
 def test_an_error_is_one_line(tmp_path: Path, arguments: list[str], said: str):

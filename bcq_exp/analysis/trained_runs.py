@@ -12,7 +12,7 @@ from bcq_exp.analysis.results import grouped, read_results
 from bcq_exp.io.checkpoint import common_checkpoints, load_checkpoint
 from bcq_exp.policies import Policy
 from bcq_exp.training.config import RunConfig, check
-from bcq_exp.training.directories import read_manifest
+from bcq_exp.training.directories import MANIFEST, read_manifest
 from bcq_exp.training.experiment import blank_policy
 from bcq_exp.training.manifest import spaces_in
 from bcq_exp.training.saved import ModuleNotAllowed, saved_config
@@ -25,22 +25,44 @@ class TrainedRun:
     """A run that has finished, ready to load its policy.
 
     Args:
-        label: the kind and the seed that tell it apart from the runs read with it.
+        setting: the kind that tells it apart from the runs read with it that differ in more than the seed.
+        seed: of the run.
         directory: of the run.
         cfg: its checked configuration.
         checkpoint: its last one.
         online_return: mean undiscounted return of the last evaluation in training; None without an environment.
     """
 
-    label: str
+    setting: str
+    seed: int
     directory: Path
     cfg: RunConfig
     checkpoint: Path
     online_return: float | None
 
+    @property
+    def label(self) -> str:
+        """The setting and the seed."""
+        return f"{self.setting} seed={self.seed}"
+
 
 def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str] = ()) -> list[TrainedRun]:
     """Read all finished runs at or below a directory. Failed and damaged runs are skipped with a warning.
+
+    Arguments and errors are those of `runs_and_omissions`.
+    """
+    runs, reasons = runs_and_omissions(directory, device, allow_modules=allow_modules)
+    for reason in reasons:
+        log.warning("%s; the run is left out", reason)
+    return runs
+
+
+def runs_and_omissions(
+    directory: Path, device: str, *, allow_modules: Collection[str] = ()
+) -> tuple[list[TrainedRun], list[str]]:
+    """Read all finished runs at or below a directory; return also why each other run is left out.
+
+    A run that has not ended, or whose summary is damaged, is known by its manifest.
 
     Args:
         directory: of a run or of a sweep.
@@ -55,7 +77,9 @@ def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str]
         raise ValueError(f"run={directory}: there is no such directory")
     runs, reasons = [], []
     groups = (kind for kinds in grouped(read_results([directory])).values() for kind in kinds.items())
+    ended = set[Path]()
     for name, result in ((name, result) for name, group in groups for result in group):
+        ended.add(result.directory)
         if not result.is_finished:
             reasons.append(f"{result.directory} has {result.summary['status']}")
             continue
@@ -68,13 +92,13 @@ def trained_runs(directory: Path, device: str, *, allow_modules: Collection[str]
             reasons.append(str(error))
             continue
         checked = _checked(cfg, result.directory, device)
-        label = f"{name} seed={result.summary['seed']}"
-        runs.append(TrainedRun(label, result.directory, checked, checkpoint, result.summary["final_return"]))
+        seed, final_return = result.summary["seed"], result.summary["final_return"]
+        runs.append(TrainedRun(name, seed, result.directory, checked, checkpoint, final_return))
+    begun = {path.parent for path in directory.rglob(MANIFEST)}
+    reasons += [f"{run_dir} has not ended, or its summary is damaged" for run_dir in sorted(begun - ended)]
     if not runs:
         raise ValueError("\n".join([f"run={directory}: all runs there have failed or are damaged", *reasons]))
-    for reason in reasons:
-        log.warning("%s; the run is left out", reason)
-    return runs
+    return runs, reasons
 
 
 def last_checkpoint(directory: Path) -> Path:

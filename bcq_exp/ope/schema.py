@@ -27,6 +27,9 @@ class EvaluationConfig(EstimationConfig):
     run: str
     allow_modules: list[str]
     ope: Any
+    select: bool
+    min_ess: float = within(1)
+    num_resamples: int = within(100)
     episodes: int = within(1)
     eval_max_steps: int = within(1)
     device: str

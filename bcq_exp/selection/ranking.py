@@ -7,7 +7,7 @@ Shape suffixes: P policies, R resamples.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from rich import box
 from rich.table import Table
 from scipy import stats
 
-from bcq_exp.analysis.tables import one_decimal
 from bcq_exp.io.files import replacing
 
 NUM_RESAMPLES = 10_000
@@ -95,9 +94,20 @@ def estimates_table(
     for column in (*columns, "online"):
         table.add_column(column, justify="right", no_wrap=True)
     rows = list(zip(labels, *columns.values(), returns, strict=True))
+    decimals = [num_decimals(values) for values in (*columns.values(), returns)]
     for label, *values in sorted(rows, key=lambda row: (math.isnan(row[1]), -row[1])):
-        table.add_row(label, *map(one_decimal, values))
+        table.add_row(label, *map(rounded, values, decimals))
     return table
+
+
+def num_decimals(values: Iterable[float]) -> int:
+    """One decimal where the largest number has two digits before the point, three where all are smaller."""
+    return 1 if any(abs(value) >= 10 for value in values) else 3
+
+
+def rounded(value: float, decimals: int) -> str:
+    """A number with so many decimals; a dash for NaN."""
+    return "-" if math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def rankings_table(columns: Mapping[str, Sequence[float]], returns: Sequence[float], seed: int) -> Table:
@@ -118,7 +128,7 @@ def rankings_table(columns: Mapping[str, Sequence[float]], returns: Sequence[flo
             continue
         ranking = rank(np.asarray(values)[known], np.asarray(returns)[known], seed)
         low, high = ranking.interval
-        regrets = [one_decimal(ranking.regrets.get(k)) for k in KS]
+        regrets = [rounded(ranking.regrets.get(k, math.nan), num_decimals(returns)) for k in KS]
         table.add_row(name, str(ranking.num_policies), f"{ranking.correlation:.2f} [{low:.2f}, {high:.2f}]", *regrets)
     return table
 

@@ -46,6 +46,8 @@ def checked_request(cfg: DictConfig) -> Request:
     _raise(errors)
     asked = settings.ope if isinstance(settings.ope, list) else [] if settings.ope is None else [settings.ope]
     _raise([f"ope={name} is none of {', '.join(ESTIMATORS)}" for name in asked if name not in [*ESTIMATORS]])
+    if settings.select and not asked:
+        errors.append(f"select=true chooses by estimates; give ope={next(iter(ESTIMATORS))}, or a list of estimators")
     errors += device_errors(settings.device) + betas_errors(optimizer, "optimizer.")
     errors += fit_errors(network, settings.gamma, [ESTIMATORS[name] for name in asked])
     _raise(errors)

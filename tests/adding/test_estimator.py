@@ -11,9 +11,11 @@ ESTIMATOR = '''"""The mean recorded reward, as if each of so many steps earned i
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from bcq_exp.fields import within
 from bcq_exp.ope.candidate import Candidate
-from bcq_exp.ope.estimators.base import Estimator
+from bcq_exp.ope.estimators.base import Estimator, Statistic
 
 
 @dataclass(kw_only=True)
@@ -22,9 +24,10 @@ class MeanReward(Estimator):
 
     num_steps: int = within(1)
 
-    def estimate(self, candidate: Candidate) -> float:
-        """Of all recorded rewards."""
-        return self.num_steps * float(candidate.recording.data.rew.mean())
+    def statistic(self, candidate: Candidate) -> Statistic:
+        """Of all recorded rewards, however often an episode counts."""
+        estimate = self.num_steps * float(candidate.recording.data.rew.mean())
+        return lambda counts_RE: np.full(len(counts_RE), estimate)
 '''
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from bcq_exp.selection.ranking import estimates_table, plot, rank, rankings_table, spearman
+from bcq_exp.selection.ranking import estimates_table, num_decimals, plot, rank, rankings_table, rounded, spearman
 
 
 def printed(table: Table) -> str:
@@ -63,11 +63,16 @@ def test_tables_show_the_highest_estimate_first_and_a_dash_for_none():
     text = printed(estimates_table(["a", "b", "c", "d"], columns, returns, "t"))
     lines = [line.split() for line in text.splitlines()]
     rows = [line for line in lines if line and line[0] in "abcd" and len(line) == 4]
-    assert rows == [["c", "3.0", "30.0", "9.0"], ["d", "2.0", "-", "7.0"], ["a", "1.0", "10.0", "5.0"],
-                    ["b", "-", "20.0", "6.0"]]  # fmt: skip
+    assert rows == [["c", "3.000", "30.0", "9.000"], ["d", "2.000", "-", "7.000"], ["a", "1.000", "10.0", "5.000"],
+                    ["b", "-", "20.0", "6.000"]]  # fmt: skip
     text = printed(rankings_table({"fqe": columns["fqe"], "wis": [math.nan] * 4}, returns, seed=0))
     judged = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()[:3] in ("fqe", "wis")}
-    assert judged == {"fqe": ["3", "1.00", "[1.00,", "1.00]", "0.0", "0.0", "-"], "wis": ["0", "-", "-", "-", "-"]}
+    assert judged == {"fqe": ["3", "1.00", "[1.00,", "1.00]", "0.000", "0.000", "-"], "wis": ["0", "-", "-", "-", "-"]}
+
+
+def test_small_numbers_have_more_decimals():
+    assert [num_decimals(values) for values in ([9.99, -9.99], [0.5, math.nan], [0.1, -10.0])] == [3, 3, 1]
+    assert (rounded(0.12345, 3), rounded(-10.06, 1), rounded(math.nan, 1)) == ("0.123", "-10.1", "-")
 
 
 def test_the_plot_has_a_panel_an_estimator(tmp_path: Path):

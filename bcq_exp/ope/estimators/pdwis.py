@@ -1,11 +1,12 @@
 """Weighted importance sampling by step (per decision)."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from bcq_exp.ope.candidate import Candidate
-from bcq_exp.ope.estimators.base import WeightingEstimator
+from bcq_exp.ope.estimators.base import Statistic, WeightingEstimator
 from bcq_exp.ope.importance import weighted_doubly_robust
 
 
@@ -16,15 +17,10 @@ class PerDecisionWeightedImportanceSampling(WeightingEstimator):
     This is `weighted_doubly_robust` with a model whose values are all 0.
     """
 
-    def estimate(self, candidate: Candidate) -> float:
+    def statistic(self, candidate: Candidate) -> Statistic:
         """NaN where the policy can make none of the episodes."""
         recording, zero_R = candidate.recording, np.zeros_like(candidate.log_ratio_R)
-        return weighted_doubly_robust(
-            recording.rew_R,
-            candidate.log_ratio_R,
-            recording.whole,
-            recording.settings.gamma,
-            q_N=zero_R,
-            value_N=zero_R,
-            value_next_N=zero_R,
+        columns = recording.rew_R, candidate.log_ratio_R, recording.whole, recording.settings.gamma
+        return self.of_whole(
+            candidate, partial(weighted_doubly_robust, *columns, q_N=zero_R, value_N=zero_R, value_next_N=zero_R)
         )

@@ -18,6 +18,6 @@ def test_weights_are_those_of_the_policy_over_the_imitator(discrete_runs: list[T
     assert recording.data.truncated[-1]  # where the recording ends, which may have cut it
     whole = Episodes.of(np.full(19, 20))
     expected = weighted_importance_sampling(
-        recording.data.rew[:380].astype(float), log_ratio[:380], whole, recording.settings.gamma
+        recording.data.rew[:380].astype(float), log_ratio[:380], whole, recording.settings.gamma, np.ones((1, 19))
     )
     assert request.estimators["wis"].estimate(candidate) == pytest.approx(expected, rel=1e-5)
