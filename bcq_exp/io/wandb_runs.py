@@ -1,0 +1,138 @@
+"""Runs read back from Weights & Biases by its public API."""
+
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bcq_exp.io.files import read_json
+from bcq_exp.io.loggers.wandb import KEPT
+from bcq_exp.io.progress import Board
+
+if TYPE_CHECKING:
+    import wandb
+
+PAGE = 100  # runs that are asked for at a time
+STEPS = 100_000  # updates whose rows are asked for at a time; the client's own 1,000 would ask once for each few rows
+NAMED = 20  # groups that an error names
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WandbRun:
+    """A run as W&B has it.
+
+    Args:
+        path: `ENTITY/PROJECT/ID`.
+        name: the name shown.
+        state: running, finished, failed, crashed or killed.
+        group: its group.
+        summary: its final figures.
+        evaluations: (update, mean return) of each evaluation, in their order.
+    """
+
+    path: str
+    name: str
+    state: str
+    group: str
+    summary: dict[str, Any]
+    evaluations: list[tuple[int, float]]
+
+    @property
+    def run_id(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition("/")[2]
+
+
+def kept_labels(run_dir: Path) -> dict[str, Any]:
+    """What W&B files the run of a directory under, at least `run_id` and `group`; empty where it has no W&B run.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = run_dir / KEPT
+    return read_json(path, f"resume={run_dir} writes it anew") if path.exists() else {}
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Turn what W&B's client raises in the block into one line that says what was asked of it.
+
+    Raises:
+        ValueError: the server cannot be reached, or refuses.
+    """
+    import wandb  # takes a second
+    from wandb.sdk.lib.service.service_connection import WandbApiFailedError
+
+    try:
+        yield
+    except (wandb.Error, WandbApiFailedError) as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"W&B: {what}: {line}; look at the network, at `wandb login`, and at the names") from None
+
+
+def is_logged_in() -> bool:
+    """Whether there is a key for W&B's server; nothing is asked of the server."""
+    import wandb
+
+    return bool(wandb.login(prompt=False, verify=False))
+
+
+def public_api(what: str) -> "wandb.Api":
+    """W&B's public API.
+
+    Args:
+        what: the reason for asking, for errors.
+
+    Raises:
+        ValueError: nobody is logged in, or the server cannot be reached or refuses the key.
+    """
+    import wandb
+
+    if not is_logged_in():
+        raise ValueError(f"W&B: {what}: nobody is logged in; `wandb login` or WANDB_API_KEY logs in")
+    with asking(what):
+        return wandb.Api()
+
+
+def read_runs(entity: str, project: str, groups: Collection[str]) -> list[WandbRun]:
+    """Read all runs of some groups, the oldest first, with every evaluation; shows its progress.
+
+    Raises:
+        ValueError: nobody is logged in, the server cannot be reached, or there is no such project, or no run in one of
+            the groups.
+    """
+    where = f"{entity}/{project}"
+    what = f"reading {where} group={','.join(groups)}"
+    api = public_api(what)
+    with asking(what), Board(period=10) as board:
+        found = api.runs(where, filters={"group": {"$in": [*groups]}}, per_page=PAGE, lazy=False)
+        try:
+            total = len(found)
+        except ValueError:
+            raise ValueError(f"W&B: there is no project {where}, or this user may not see it") from None
+        runs = []
+        for number, run in enumerate(found, 1):
+            board.show(f"{where}: {number} of {total} runs")
+            runs.append(_read(run))
+        if lacking := sorted({*groups} - {run.group for run in runs}):
+            raise ValueError(f"W&B: no run of {where} is in group {', '.join(lacking)}; {_groups(api, where)}")
+    return runs
+
+
+def _read(run: Any) -> WandbRun:
+    """A run with its history, of which W&B's `history()` would give a sample of 500 rows."""
+    rows = run.scan_history(keys=["update", "eval/return"], page_size=STEPS)
+    evaluations = sorted((int(row["update"]), float(row["eval/return"])) for row in rows)
+    path = "/".join(run.path)
+    return WandbRun(path, run.name, run.state, run.group or "", dict(run.summary), evaluations)
+
+
+def _groups(api: "wandb.Api", where: str) -> str:
+    """The groups of the newest runs in words."""
+    newest = api.runs(where, order="-created_at", per_page=PAGE)
+    names = {run.group: None for run, _ in zip(newest, range(PAGE), strict=False) if run.group}
+    return f"groups of its newest runs: {', '.join([*names][:NAMED])}" if names else "its newest runs have no groups"
