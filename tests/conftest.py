@@ -1,5 +1,6 @@
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from bcq_exp.data import write_h5
 from cases import random_walk
+from wandb_server import WandbServer, environment, serving
 
 os.environ["WANDB_MODE"] = "offline"
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -41,3 +43,15 @@ def continuous_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "continuous.h5"
     write_h5(path, random_walk(20, is_discrete=False), "Pendulum-v1", {})
     return path
+
+
+@pytest.fixture
+def wandb_server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A stand-in for W&B's server, at which this process is logged in."""
+    wandb = pytest.importorskip("wandb")
+    wandb.teardown()  # its settings are of another test
+    with serving() as server:
+        for name, value in environment(server, tmp_path_factory.mktemp("wandb")).items():
+            monkeypatch.setenv(name, value)
+        yield server
+        wandb.teardown()

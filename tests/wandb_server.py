@@ -128,7 +128,7 @@ class Run:
 
     def _sample(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         keys, first, end = spec.get("keys"), spec.get("minStep", 0), spec.get("maxStep", 2**62)
-        rows = [row for row in self.history if first <= row["_step"] < end]
+        rows = [row for row in self.history if first <= row["_step"] <= end]  # its last step counts, unlike `_page`'s
         if keys:
             rows = [{key: row[key] for key in keys} for row in rows if all(key in row for key in keys)]
         return rows[:: max(1, -(-len(rows) // int(spec.get("samples", 500))))]

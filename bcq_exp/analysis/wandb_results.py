@@ -31,15 +31,18 @@ def read_wandb_results(entity: str, project: str, groups: Collection[str]) -> li
 
 
 def results_of(runs: Sequence[WandbRun]) -> list[Result]:
-    """The results of those runs that have ended and have the keys of a run of this code."""
+    """The results of those runs that have ended, have the keys of a run of this code, and are there whole."""
     results = []
     for run in runs:
+        source = f"the summary of {run.path} ({run.name}, {run.state})"
         try:
-            summary = checked_summary(_summary(run.summary), f"the summary of {run.path} ({run.name}, {run.state})")
+            result = Result(Path(run.path), checked_summary(_summary(run.summary), source), run.evaluations)
+            if result.is_finished and [value for _, value in run.evaluations][-1:] != [result.summary["final_return"]]:
+                raise Damaged(f"{source} and its last evaluation differ, so it has not been uploaded whole")
         except Damaged as damage:
             log.warning("%s; the run is left out", damage)
-            continue
-        results.append(Result(Path(run.path), summary, run.evaluations))
+        else:
+            results.append(result)
     return results
 
 

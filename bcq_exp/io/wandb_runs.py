@@ -71,13 +71,14 @@ def asking(what: str) -> Iterator[None]:
         yield
     except (wandb.Error, WandbApiFailedError) as error:
         line = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"W&B: {what}: {line}; look at the network, at `wandb login`, and at the names") from None
+        raise ValueError(f"W&B: {what}: {line} Is the network up, and are login and names right?") from None
 
 
 def is_logged_in() -> bool:
     """Whether there is a key for W&B's server; nothing is asked of the server."""
     import wandb
 
+    wandb.setup(wandb.Settings(silent=True))
     return bool(wandb.login(prompt=False, verify=False))
 
 
@@ -107,8 +108,9 @@ def read_runs(entity: str, project: str, groups: Collection[str]) -> list[WandbR
     """
     where = f"{entity}/{project}"
     what = f"reading {where} group={','.join(groups)}"
-    api = public_api(what)
     with asking(what), Board(period=10) as board:
+        board.show(what)
+        api = public_api(what)
         found = api.runs(where, filters={"group": {"$in": [*groups]}}, per_page=PAGE, lazy=False)
         try:
             total = len(found)
