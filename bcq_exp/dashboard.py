@@ -2,10 +2,14 @@
 
 import argparse
 
-from bcq_exp.dashboards import sync
+from bcq_exp.dashboards import report, sync, workspace
 from bcq_exp.io.endings import in_one_line
 
-COMMANDS = {"sync": sync}  # a module each: its docstring is the help, beside `add_arguments` and `run`
+COMMANDS = {
+    "workspace": workspace,
+    "report": report,
+    "sync": sync,
+}  # a module each: its docstring is the help, beside `add_arguments` and `run`
 
 
 def main() -> None:
