@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,12 +47,13 @@ def continuous_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def wandb_server(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """A stand-in for W&B's server, at which this process is logged in."""
-    wandb = pytest.importorskip("wandb")
-    wandb.teardown()  # its settings are of another test
+def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
+    """A stand-in for W&B's server, to which W&B's client here and in processes that the test starts is logged in."""
     with serving() as server:
-        for name, value in environment(server, tmp_path_factory.mktemp("wandb")).items():
+        for name in [name for name in os.environ if name.startswith("WANDB_")]:
+            monkeypatch.delenv(name)
+        for name, value in environment(server, tmp_path / "home").items():
             monkeypatch.setenv(name, value)
         yield server
-        wandb.teardown()
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].teardown()

@@ -1,14 +1,150 @@
-"""Upload runs to Weights & Biases."""
+"""Upload runs to Weights & Biases, each row once.
+
+Every run below the directories is uploaded, whatever its logger, also one that was killed. What W&B has is not sent
+again, so the command can be stopped, killed and repeated. A run that is being trained is left for later.
+"""
 
 import argparse
+import logging
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich import box, progress
+from rich.console import Console
+from rich.table import Table
+
+from bcq_exp.dashboards.upload import NoAnswer, OfflineRun, Server, upload
+from bcq_exp.io.progress import terminal
+from bcq_exp.training.directories import LOCK, MANIFEST
+from bcq_exp.training.logged import write_wandb_file
+
+SYNCED, THERE, TRAINING, FAILED = "synced", "already there", "in training", "failed"
+MOST_AT_ONCE = 4  # uploads; one is a process that starts for most of a second
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: one of the words above, and the reason of a failure."""
+
+    run_dir: Path
+    kind: str
+    reason: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of the command."""
-    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run or sweep directory")
+    """Add the directories, and how many runs are uploaded at a time."""
+    parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run, a sweep, or a folder of these")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", default=min(MOST_AT_ONCE, os.cpu_count() or 1), help="uploads at a time"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Upload the runs; returns the exit code."""
-    raise ValueError("not yet")
+    """Upload the runs and print a table of them.
+
+    Returns:
+        1 where a run failed, else 0.
+
+    Raises:
+        ValueError: there is no run, nobody is logged in, or the server does not answer.
+    """
+    run_dirs = find_runs(options.directories)
+    if options.jobs < 1:
+        raise ValueError(f"--jobs {options.jobs}: give 1 or more")
+    outcomes = sync(run_dirs, Server(), options.jobs)
+    Console().print(table(outcomes))
+    return int(any(outcome.kind == FAILED for outcome in outcomes))
+
+
+def find_runs(directories: Sequence[Path]) -> list[Path]:
+    """The run directories that are, or are below, the directories, sorted.
+
+    Raises:
+        ValueError: a directory is not there, or there is no run.
+    """
+    if missing := [str(directory) for directory in directories if not directory.is_dir()]:
+        raise ValueError(f"no such directory: {', '.join(missing)}")
+    found = {path.parent for directory in directories for path in directory.rglob(MANIFEST)}
+    run_dirs = sorted(path for path in found if (path / "metrics.csv").exists())
+    if not run_dirs:
+        raise ValueError(f"no run below {', '.join(map(str, directories))}: a run has {MANIFEST} and metrics.csv")
+    return run_dirs
+
+
+def sync(run_dirs: Sequence[Path], server: Server, num_at_once: int) -> list[Outcome]:
+    """Upload runs; when the server does not answer any more, those that are left fail at once.
+
+    Returns:
+        What became of each, in the order of `run_dirs`.
+    """
+    console, outcomes = terminal(), {}
+    is_down: list[str] = []
+
+    def one(run_dir: Path) -> Outcome:
+        try:
+            if is_down:
+                raise NoAnswer(is_down[0])
+            return _sync_one(run_dir, server)
+        except NoAnswer as error:
+            is_down.append(str(error))
+            return Outcome(run_dir, FAILED, str(error))
+        except (ValueError, OSError) as error:
+            return Outcome(run_dir, FAILED, str(error).partition("\n")[0])
+
+    with (
+        ThreadPoolExecutor(num_at_once) as pool,
+        progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+            console=console,
+            disable=console is None,
+        ) as bar,
+    ):
+        task = bar.add_task("uploading", total=len(run_dirs))
+        try:
+            for future in as_completed([pool.submit(one, run_dir) for run_dir in run_dirs]):
+                outcome = future.result()
+                outcomes[outcome.run_dir] = outcome
+                bar.update(task, advance=1, description=_counts(list(outcomes.values())))
+                log.info("%d of %d: %s: %s", len(outcomes), len(run_dirs), outcome.run_dir, outcome.kind)
+        except BaseException:
+            server.is_left.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [outcomes[run_dir] for run_dir in run_dirs]
+
+
+def _sync_one(run_dir: Path, server: Server) -> Outcome:
+    try:
+        with FileLock(run_dir / LOCK, timeout=0):
+            pass
+    except Timeout:
+        return Outcome(run_dir, TRAINING)
+    (path,) = write_wandb_file(run_dir).glob("*.wandb")
+    offline = OfflineRun.read(path)
+    return Outcome(run_dir, SYNCED if upload(offline, server) else THERE)
+
+
+def _counts(outcomes: Sequence[Outcome]) -> str:
+    numbers = Counter(outcome.kind for outcome in outcomes)
+    return ", ".join(f"{numbers[kind]} {kind}" for kind in (SYNCED, THERE, TRAINING, FAILED) if numbers[kind])
+
+
+def table(outcomes: Sequence[Outcome]) -> Table:
+    """The counts, and a row a run that is not there."""
+    table = Table(title=_counts(outcomes), box=box.SIMPLE_HEAD, show_header=False)
+    for _ in ("run", "kind", "reason"):
+        table.add_column(overflow="fold")
+    for outcome in outcomes:
+        if outcome.kind in (FAILED, TRAINING):
+            table.add_row(str(outcome.run_dir), outcome.kind, outcome.reason)
+    return table

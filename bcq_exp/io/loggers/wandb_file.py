@@ -16,7 +16,7 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -77,7 +77,7 @@ def write_offline_run(run: LoggedRun, labels: Labels) -> Path:
     date = time.strftime("%Y%m%d_%H%M%S", time.localtime(labels.began))
     folder = run.run_dir / FOLDER / f"offline-run-{date}-{labels.run_id}"
     path = folder / f"run-{labels.run_id}.wandb"
-    content = HEADER + b"".join(_parts(_records(run, labels)))
+    content = joined(_records(run, labels))
     for other in sorted(folder.parent.glob(f"offline-run-*-{labels.run_id}")):
         if other != folder:
             aside = folder.parent / EARLIER / other.name
@@ -179,7 +179,30 @@ def _items(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"nested_key": [key], "value_json": json.dumps(value)} for key, value in values.items()]
 
 
-def _parts(records: Iterator[bytes]) -> Iterator[bytes]:
+def joined(records: Iterable[bytes]) -> bytes:
+    """The content of a file of these records."""
+    return HEADER + b"".join(_parts(records))
+
+
+def split(content: bytes) -> Iterator[bytes]:
+    """Yield the records of a file's content; the last one that a kill cut, and those after damage, are left out."""
+    offset, record = len(HEADER), b""
+    while offset + 7 <= len(content):
+        if (left := BLOCK - offset % BLOCK) < 7:
+            offset += left
+            continue
+        checksum, length = struct.unpack_from("<IH", content, offset)
+        tail = content[offset + 6 : offset + 7 + length]
+        if zlib.crc32(tail) != checksum:
+            return
+        record += tail[1:]
+        offset += 6 + len(tail)
+        if tail[0] in (WHOLE, END):
+            yield record
+            record = b""
+
+
+def _parts(records: Iterable[bytes]) -> Iterator[bytes]:
     """The records, cut where a block ends; each part has its checksum, length and kind before it."""
     offset = len(HEADER)
     for record in records:

@@ -1,0 +1,235 @@
+"""The upload of one run by `wandb sync`, each row once.
+
+Measured with wandb 0.31: `wandb sync` appends a file's rows to those that the server has, so what is uploaded again is
+there twice. It ends with code 0 and leaves its mark `.wandb.synced` after uploads that failed, too. So the server is
+asked for its rows: before the call, which is given the others only, and after it.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TextIO
+
+from bcq_exp.io.files import write_bytes
+from bcq_exp.io.loggers.wandb_file import joined, split
+
+OUTPUT, PART = "sync.log", "sync"  # in RUN/wandb: what the last call of `wandb sync` said; the file that it uploads
+PATIENCE = 60.0  # seconds to wait for another upload of the same run, and for W&B to count rows that it has taken
+# Seconds and tries for which W&B's client waits; its own would take a quarter of an hour. Typed variables win.
+LIMITS = {
+    f"WANDB__{what}_{limit}": str(value)
+    for what in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
+    for limit, value in (
+        ("TIMEOUT_SECONDS", 20),
+        ("RETRY_MAX", 2),
+        ("RETRY_WAIT_MIN_SECONDS", 1),
+        ("RETRY_WAIT_MAX_SECONDS", 4),
+    )
+}
+LOGIN = "not logged in to W&B: `wandb login`, or set WANDB_API_KEY (a key: https://wandb.ai/authorize)"
+
+
+class NoAnswer(ValueError):
+    """W&B's server cannot be asked."""
+
+
+class Server:
+    """W&B's server, by its public API.
+
+    Attributes:
+        is_left: set where uploads are to end at once.
+
+    Raises:
+        NoAnswer: nobody is logged in, or the server does not answer.
+    """
+
+    def __init__(self) -> None:
+        for key, value in LIMITS.items():
+            os.environ.setdefault(key, value)
+        from wandb.errors import CommError
+
+        import wandb  # takes a second
+
+        self.is_left = threading.Event()
+        self._lock, self._refusal = threading.Lock(), CommError
+        try:
+            wandb.setup(settings=wandb.Settings(silent=True))
+            if not wandb.login(prompt=False, verify=False):
+                raise NoAnswer(LOGIN)
+            self._api = wandb.Api(timeout=30)
+            self._entity = self._api.default_entity
+        except wandb.Error as error:
+            raise NoAnswer(_first_line(error)) from error
+
+    def rows(self, run: "OfflineRun") -> tuple[int, int]:
+        """The number of rows that the server has of a run, and the last one's step; (0, -1) where it has none.
+
+        Raises:
+            NoAnswer: the server does not answer.
+        """
+        path = f"{run.entity or self._entity}/{run.project}/{run.run_id}"
+        with self._lock:
+            try:
+                self._api.flush()  # type: ignore[no-untyped-call]
+                found = self._api.run(path)
+                return found.history_line_count or 0, found.lastHistoryStep
+            except self._refusal as error:
+                if isinstance(error.exc, ValueError):  # no such run
+                    return 0, -1
+                raise NoAnswer(_first_line(error)) from error
+
+
+@dataclass(frozen=True)
+class OfflineRun:
+    """What is in the file of an offline run.
+
+    Args:
+        path: the file.
+        entity: user or team; empty for the user's own.
+        project, run_id: W&B's project and the run's id.
+        steps: of its rows, in their order.
+        records: all of it.
+    """
+
+    path: Path
+    entity: str
+    project: str
+    run_id: str
+    steps: list[int]
+    records: list[Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "OfflineRun":
+        """Read a file that `write_offline_run` wrote."""
+        record = import_module("wandb.proto.wandb_internal_pb2").Record
+        records = [record.FromString(data) for data in split(path.read_bytes())]
+        run = next(each.run for each in records if each.HasField("run"))
+        steps = [each.history.step.num for each in records if each.HasField("history")]
+        return cls(path, run.entity, run.project, run.run_id, steps, records)
+
+    @property
+    def mark(self) -> Path:
+        """W&B's mark that the file was uploaded; it is empty where W&B has made it."""
+        return self.path.with_suffix(".wandb.synced")
+
+    @property
+    def is_uploaded(self) -> bool:
+        """Whether an upload was found complete."""
+        return self.mark.exists() and self.mark.stat().st_size > 0
+
+    def rest(self, num_rows: int) -> bytes:
+        """The content of a file without the first rows."""
+        kept, seen = [], 0
+        for record in self.records:
+            seen += record.HasField("history")
+            if seen > num_rows or not record.HasField("history"):
+                kept.append(record.SerializeToString(deterministic=True))
+        return joined(kept)
+
+
+def upload(run: OfflineRun, server: Server) -> bool:
+    """Upload the rows that the server lacks; returns whether there was anything to do.
+
+    Raises:
+        ValueError: it did not succeed; the reason in a line. Rows that were taken are not sent again.
+    """
+    folder = run.path.parents[1]
+    with _only_upload(folder / OUTPUT, server) as output:
+        if run.is_uploaded:
+            return False
+        num_sent = _num_sent(run, server)
+        part = folder / PART
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            path = part / run.path.parent.name / run.path.name  # `wandb sync` wants a folder `offline-...`
+            (path.parent / "files").mkdir(parents=True)
+            write_bytes(path, run.rest(num_sent))
+            _call(path, output, server)
+            said = [line for line in output.read().splitlines() if "ERROR" in line]
+            is_marked = path.with_suffix(".wandb.synced").exists()
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        if said or not is_marked:
+            reason = " ".join(said[0].partition("ERROR")[2].split()) if said else "W&B said nothing"
+            raise ValueError(f"{reason} ({folder / OUTPUT})")
+        _wait_for_rows(run, server)
+        write_bytes(run.mark, f"{len(run.steps)} rows, the last one {run.steps[-1:]}\n".encode())
+        return True
+
+
+def _num_sent(run: OfflineRun, server: Server) -> int:
+    """The number of rows of the run that the server has; raises ValueError where they are others."""
+    number, last = server.rows(run)
+    if number > len(run.steps):
+        raise ValueError(f"W&B has {number} rows and metrics.csv {len(run.steps)}: train the run on first, resume=RUN")
+    if number and last != run.steps[number - 1]:
+        raise ValueError(
+            f"the row {number} is update {last} in W&B and {run.steps[number - 1]} in metrics.csv: these are two runs;"
+            " remove wandb.json and wandb/ from the run directory, and it is uploaded as a new one"
+        )
+    return number
+
+
+def _wait_for_rows(run: OfflineRun, server: Server) -> None:
+    """Wait until the server counts all rows; raises ValueError where it does not."""
+    end = time.monotonic() + PATIENCE
+    while (number := server.rows(run)[0]) != len(run.steps):
+        if time.monotonic() > end or number > len(run.steps):
+            raise ValueError(f"W&B has {number} rows of {len(run.steps)}")
+        _pause(1, server)
+
+
+@contextmanager
+def _only_upload(path: Path, server: Server) -> Iterator[TextIO]:
+    """Hold a run's output file, which all processes of an upload have open until they end.
+
+    A killed command leaves `wandb sync` at work for a while, so its lock must not end with it: the lock belongs to the
+    open file, which that process writes to.
+
+    Raises:
+        ValueError: another upload did not end.
+    """
+    with path.open("a+", encoding="utf-8") as file:
+        end = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise ValueError("another process has been uploading it for a minute") from None
+                _pause(0.1, server)
+        file.truncate(0)
+        yield file
+
+
+def _call(path: Path, output: TextIO, server: Server) -> None:
+    """Have `wandb sync` upload one file."""
+    env = {key: value for key, value in os.environ.items() if key not in ("WANDB_MODE", "WANDB_SERVICE")}
+    command = [sys.executable, "-m", "wandb", "sync", str(path)]
+    with subprocess.Popen(command, stdin=output, stdout=output, stderr=output, env=env, start_new_session=True) as call:
+        while call.poll() is None:
+            try:
+                _pause(0.02, server)
+            except ValueError:
+                call.kill()
+                raise
+    output.seek(0)
+
+
+def _pause(seconds: float, server: Server) -> None:
+    if server.is_left.wait(seconds):
+        raise ValueError("stopped")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
