@@ -12,8 +12,16 @@ from wandb_server import Run, WandbServer
 PERF = ("updates_per_second", "compile_seconds", "num_members")
 
 
+def label(directory: Path, *, group: str, project: str = "bcq_exp") -> None:
+    """Give the runs of a directory the names under which W&B would have them, their directories' names as ids."""
+    for path in directory.rglob("summary.json"):
+        names = {"run_id": path.parent.name, "entity": None, "project": project, "group": group}
+        write_json(path.parent / KEPT, names)
+
+
 def upload(server: WandbServer, directory: Path, *, group: str, project: str = "bcq_exp", **summary: Any) -> None:
     """Put the runs of a directory on the server, with further figures in their summaries; None takes one away."""
+    label(directory, group=group, project=project)
     if project not in server.projects:
         server.projects.append(project)
     for path in sorted(directory.rglob("summary.json")):
@@ -27,6 +35,5 @@ def upload(server: WandbServer, directory: Path, *, group: str, project: str = "
         run.attributes = {"groupName": group, "jobType": facts.get("algorithm"), "displayName": f"shown {run_id}"}
         run.files = {
             "wandb-history.jsonl": dict(enumerate(history)),
-            "wandb-summary.json": {0: json.dumps(figures)},
+            "wandb-summary.json": {0: json.dumps({key: value for row in rows for key, value in row.items()} | figures)},
         }
-        write_json(path.parent / KEPT, {"run_id": run_id, "entity": None, "project": project, "group": group})

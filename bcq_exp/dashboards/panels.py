@@ -59,9 +59,7 @@ def parts(comparison: Comparison, metrics: Sequence[str]) -> list[Part]:
             "Learning curves",
             "Which algorithm learns most and how fast, how much do its seeds differ, and does it beat its data?",
             [
-                curve(
-                    "Return, and that of the behaviour", "eval/return", custom_expressions=["${eval/return}", BEHAVIOUR]
-                ),
+                curve("Return, and the behaviour's", "eval/return", custom_expressions=["${eval/return}", BEHAVIOUR]),
                 *([curve("Normalised score", "eval/normalized_score")] if is_scored else []),
                 *([curve("Length of an episode", "eval/length")] if "eval/length" in metrics else []),
             ],
@@ -144,7 +142,7 @@ def of_sweep(sweep: Sweep) -> Part:
     for key, name in zip(keys, sweep.names, strict=True):
         found.append(curve(f"Return by {name}", "eval/return", groupby=key))
         found.append(bars(f"Final return by {name}", "final_return", groupby=key))
-    question = f"What do {', '.join(sweep.names)} change, which of them matters, and which values are best?"
+    question = f"How does the return depend on {', '.join(sweep.names)}: what matters, and which values are best?"
     return Part(f"Swept keys of {sweep.algorithm}", question, found, algorithm=sweep.algorithm)
 
 
@@ -153,17 +151,17 @@ def swept_keys(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(config_key(key) for sweep in swept(comparison) for key in sweep.keys))
 
 
-def filters(subject: Subject, comparison: Comparison, algorithm: str | None = None) -> list[Any]:
-    """What chooses the runs of a comparison: their groups; or, where these have several datasets, the runs by their ids.
+def filters(subject: Subject, comparison: Comparison, algorithm: str | None = None) -> expr.And:
+    """What chooses the runs of a comparison: their groups, or, where these have several datasets, their ids.
 
     A filter by a key of the configuration would need W&B's own place of it, `dataset.value.name`, which its documents
     do not promise.
     """
     if len(subject.comparisons) == 1:
-        chosen = [expr.Metric("Group").isin(list(subject.groups))]
+        chosen = expr.Metric("Group").isin(list(subject.groups))
     else:
-        chosen = [expr.Metric("ID").isin(subject.ids(comparison))]
-    return chosen + ([] if algorithm is None else [expr.Metric("JobType") == algorithm])
+        chosen = expr.Metric("ID").isin(subject.ids(comparison))
+    return expr.And(chosen, *([] if algorithm is None else [expr.Metric("JobType") == algorithm]))
 
 
 def table(comparison: Comparison) -> str:
@@ -172,13 +170,15 @@ def table(comparison: Comparison) -> str:
     return "\n".join(grid.markdown() for grid in grids if grid is not None)
 
 
-def colour(algorithm: str) -> str:
-    """The colour of an algorithm in every dashboard: hues in the order of the registry, a step of the golden angle each."""
-    place = [*REGISTRY].index(algorithm)
-    red, green, blue = colorsys.hls_to_rgb(place * 0.381966 % 1, 0.35 + 0.15 * (place % 2), 0.75)
-    return "#" + "".join(f"{round(255 * part):02x}" for part in (red, green, blue))
-
-
 def colours(comparison: Comparison) -> dict[str, str]:
-    """The colour of each algorithm; those of other code have W&B's."""
-    return {row.algorithm: colour(row.algorithm) for row in comparison.rows if row.algorithm in REGISTRY}
+    """The colour of each algorithm, the same in every dashboard; an algorithm of other code has one of W&B's.
+
+    Algorithms of one kind of actions, which alone can be compared, have the hues of a circle, dark and light in turn.
+    """
+    found = {}
+    for is_discrete in (False, True):
+        names = [name for name, definition in REGISTRY.items() if definition.is_discrete == is_discrete]
+        for place, name in enumerate(names):
+            parts = colorsys.hls_to_rgb(place / len(names), 0.6 if place % 2 else 0.35, 0.7)
+            found[name] = "#" + "".join(f"{round(255 * part):02x}" for part in parts)
+    return {row.algorithm: found[row.algorithm] for row in comparison.rows if row.algorithm in found}

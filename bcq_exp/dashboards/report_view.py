@@ -31,7 +31,7 @@ def report_view(subject: Subject, entity: str, baseline: str | None) -> wr.Repor
         first = subject.baseline(comparison, baseline)
         blocks += [
             wr.H1(comparison.dataset),
-            wr.P(f"Baseline: {first.name}. The run that is pinned in the workspace is {subject.pinned(first)}."),
+            wr.P(f"Baseline: {first.name}. Its median run over the seeds is {subject.pinned(first)}."),
             wr.MarkdownBlock(panels.table(comparison)),
             *of_parts(subject, comparison, entity),
         ]
@@ -39,7 +39,7 @@ def report_view(subject: Subject, entity: str, baseline: str | None) -> wr.Repor
         entity=entity,
         project=subject.project if entity else "",
         title=subject.title[:MOST_TITLE],
-        description="Results of offline reinforcement learning: final values are of the last evaluation, never the best.",
+        description="Offline reinforcement learning. Final values are of the last evaluation, never the best one.",
         blocks=blocks,
         width="fluid",
     )

@@ -58,12 +58,17 @@ class Dashboard:
         """Save it in W&B, in the place of the one at `url` if there is one; returns its address.
 
         Raises:
-            ValueError: the server cannot be reached, or refuses.
+            ValueError: the server cannot be reached, or refuses, or has nothing at `url`.
         """
         with asking(f"saving {self.name}"):
             if url is None:
                 return str(self.made.save().url)
-            earlier = type(self.made).from_url(url)
+            try:
+                earlier = type(self.made).from_url(url)
+            except ValueError:
+                raise ValueError(
+                    f"W&B has nothing at {url}, where {self.name} was saved; remove the specification to save it anew"
+                ) from None
             for name in self.content:
                 setattr(earlier, name, getattr(self.made, name))
             return str(earlier.save().url)
