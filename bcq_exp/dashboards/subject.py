@@ -141,9 +141,7 @@ def _one(key: str, labels: Iterable[Mapping[str, Any]]) -> str | None:
     """The value that all runs have of a label; None where none has one."""
     values = {kept.get(key) for kept in labels}
     if len(values) > 1:
-        raise ValueError(
-            f"the runs are of several W&B {key} names, {', '.join(sorted(map(str, values)))}; give --{key}"
-        )
+        raise ValueError(f"the runs are in W&B under {key} {', '.join(sorted(map(str, values)))}; give --{key} NAME")
     (value,) = values
     return value
 

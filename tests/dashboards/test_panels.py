@@ -57,13 +57,13 @@ def test_swept_keys_are_where_wandb_has_them(tmp_path: Path):
         write_run(tmp_path / rate, algorithm="dqn", seed=seed, returns=[seed], typed=typed)
     coordinates, importance, *by_key = panels(tmp_path, METRICS)["Swept keys of dqn"]
     columns = [(column.accessor, column.log) for column in coordinates._to_model().config.columns]
-    assert columns == [("config:optimizer.value.name", False), ("config:optimizer.value.lr", True),
+    assert columns == [("config:optimizer.value.lr", True), ("config:optimizer.value.name", False),
                        ("summary:final_return", None)]  # fmt: skip
     assert importance.with_respect_to == "final_return"
     groups = [panel._to_model().config.group_by for panel in by_key]
-    assert groups == ["optimizer.value.name"] * 2 + ["optimizer.value.lr"] * 2
+    assert groups == ["optimizer.value.lr"] * 2 + ["optimizer.value.name"] * 2
     (comparison,) = compare(read_results([tmp_path]))
-    assert swept_keys(comparison) == ["optimizer.name", "optimizer.lr"]
+    assert swept_keys(comparison) == ["optimizer.lr", "optimizer.name"]
 
 
 def chosen(filters: Any) -> list[tuple[str, str, Any]]:
