@@ -5,8 +5,8 @@ again, so the command can be stopped, killed and repeated. A run that is being t
 """
 
 import argparse
-import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -25,8 +25,6 @@ from bcq_exp.training.logged import write_wandb_file
 
 SYNCED, THERE, TRAINING, FAILED = "synced", "already there", "in training", "failed"
 MOST_AT_ONCE = 4  # uploads; one is a process that starts for most of a second
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,11 @@ def run(options: argparse.Namespace) -> int:
     run_dirs = find_runs(options.directories)
     if options.jobs < 1:
         raise ValueError(f"--jobs {options.jobs}: give 1 or more")
-    outcomes = sync(run_dirs, Server(), options.jobs)
+    server = Server()
+    outcomes = sync(run_dirs, server, options.jobs)
     Console().print(table(outcomes))
+    for address in sorted(server.projects):
+        print(address)
     return int(any(outcome.kind == FAILED for outcome in outcomes))
 
 
@@ -115,7 +116,8 @@ def sync(run_dirs: Sequence[Path], server: Server, num_at_once: int) -> list[Out
                 outcome = future.result()
                 outcomes[outcome.run_dir] = outcome
                 bar.update(task, advance=1, description=_counts(list(outcomes.values())))
-                log.info("%d of %d: %s: %s", len(outcomes), len(run_dirs), outcome.run_dir, outcome.kind)
+                if console is None:
+                    print(f"{len(outcomes)} of {len(run_dirs)}: {outcome.run_dir}: {outcome.kind}", file=sys.stderr)
         except BaseException:
             server.is_left.set()
             pool.shutdown(cancel_futures=True)

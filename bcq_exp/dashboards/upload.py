@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from bcq_exp.io.files import write_bytes
 from bcq_exp.io.loggers.wandb_file import joined, split
@@ -47,6 +47,7 @@ class Server:
 
     Attributes:
         is_left: set where uploads are to end at once.
+        projects: addresses of the projects that runs were found in.
 
     Raises:
         NoAnswer: nobody is logged in, or the server does not answer.
@@ -59,10 +60,10 @@ class Server:
 
         import wandb  # takes a second
 
-        self.is_left = threading.Event()
+        self.is_left, self.projects = threading.Event(), set[str]()
         self._lock, self._refusal = threading.Lock(), CommError
         try:
-            wandb.setup(settings=wandb.Settings(silent=True))
+            wandb.setup(settings=wandb.Settings(silent=True, mode="online"))  # WANDB_MODE is of runs
             if not wandb.login(prompt=False, verify=False):
                 raise NoAnswer(LOGIN)
             self._api = wandb.Api(timeout=30)
@@ -70,8 +71,8 @@ class Server:
         except wandb.Error as error:
             raise NoAnswer(_first_line(error)) from error
 
-    def rows(self, run: "OfflineRun") -> tuple[int, int]:
-        """The number of rows that the server has of a run, and the last one's step; (0, -1) where it has none.
+    def find(self, run: "OfflineRun") -> "Found":
+        """What the server has of a run.
 
         Raises:
             NoAnswer: the server does not answer.
@@ -81,11 +82,20 @@ class Server:
             try:
                 self._api.flush()  # type: ignore[no-untyped-call]
                 found = self._api.run(path)
-                return found.history_line_count or 0, found.lastHistoryStep
+                self.projects.add(found.url.partition("/runs/")[0])
+                return Found(found.history_line_count or 0, found.lastHistoryStep, found.state == "finished")
             except self._refusal as error:
                 if isinstance(error.exc, ValueError):  # no such run
-                    return 0, -1
+                    return Found(0, -1, False)
                 raise NoAnswer(_first_line(error)) from error
+
+
+class Found(NamedTuple):
+    """What the server has of a run: how many rows, the last one's step, and whether the run has ended well."""
+
+    num_rows: int
+    last_step: int
+    is_finished: bool
 
 
 @dataclass(frozen=True)
@@ -146,13 +156,16 @@ def upload(run: OfflineRun, server: Server) -> bool:
     with _only_upload(folder / OUTPUT, server) as output:
         if run.is_uploaded:
             return False
-        num_sent = _num_sent(run, server)
+        found = _checked(run, server.find(run))
+        if found.is_finished and found.num_rows == len(run.steps):  # logged live
+            _mark(run)
+            return False
         part = folder / PART
         shutil.rmtree(part, ignore_errors=True)
         try:
             path = part / run.path.parent.name / run.path.name  # `wandb sync` wants a folder `offline-...`
             (path.parent / "files").mkdir(parents=True)
-            write_bytes(path, run.rest(num_sent))
+            write_bytes(path, run.rest(found.num_rows))
             _call(path, output, server)
             said = [line for line in output.read().splitlines() if "ERROR" in line]
             is_marked = path.with_suffix(".wandb.synced").exists()
@@ -162,30 +175,35 @@ def upload(run: OfflineRun, server: Server) -> bool:
             reason = " ".join(said[0].partition("ERROR")[2].split()) if said else "W&B said nothing"
             raise ValueError(f"{reason} ({folder / OUTPUT})")
         _wait_for_rows(run, server)
-        write_bytes(run.mark, f"{len(run.steps)} rows, the last one {run.steps[-1:]}\n".encode())
+        _mark(run)
         return True
 
 
-def _num_sent(run: OfflineRun, server: Server) -> int:
-    """The number of rows of the run that the server has; raises ValueError where they are others."""
-    number, last = server.rows(run)
-    if number > len(run.steps):
-        raise ValueError(f"W&B has {number} rows and metrics.csv {len(run.steps)}: train the run on first, resume=RUN")
-    if number and last != run.steps[number - 1]:
+def _checked(run: OfflineRun, found: Found) -> Found:
+    """What the server has of a run, as given; raises ValueError where these are not the run's first rows."""
+    number, step, rows = found.num_rows, found.last_step, len(run.steps)
+    if number > rows:
+        raise ValueError(f"W&B has {number} rows and metrics.csv {rows}: train the run on first, resume=RUN")
+    if number and step != run.steps[number - 1]:
         raise ValueError(
-            f"the row {number} is update {last} in W&B and {run.steps[number - 1]} in metrics.csv: these are two runs;"
+            f"the row {number} is update {step} in W&B and {run.steps[number - 1]} in metrics.csv: these are two runs;"
             " remove wandb.json and wandb/ from the run directory, and it is uploaded as a new one"
         )
-    return number
+    return found
 
 
 def _wait_for_rows(run: OfflineRun, server: Server) -> None:
     """Wait until the server counts all rows; raises ValueError where it does not."""
     end = time.monotonic() + PATIENCE
-    while (number := server.rows(run)[0]) != len(run.steps):
+    while (number := server.find(run).num_rows) != len(run.steps):
         if time.monotonic() > end or number > len(run.steps):
             raise ValueError(f"W&B has {number} rows of {len(run.steps)}")
         _pause(1, server)
+
+
+def _mark(run: OfflineRun) -> None:
+    last = f", the last one update {run.steps[-1]}" if run.steps else ""
+    write_bytes(run.mark, f"{len(run.steps)} rows{last}\n".encode())
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from bcq_exp.io.checkpoint import clear_partial_checkpoints, keep_checkpoints, n
 from bcq_exp.io.files import clear_partials, write_json
 from bcq_exp.io.interruption import Watch, watching
 from bcq_exp.io.loggers.csv import CSVLogger
-from bcq_exp.io.loggers.form import Loggers
+from bcq_exp.io.loggers.form import Loggers, end_logs, ended_logs
 from bcq_exp.io.progress import Progress
 from bcq_exp.training.member import Member
 
@@ -134,7 +134,7 @@ class Trainer:
         if len(self.members) == 1:
             description += f", seed {facts['seed']}"
         bar = Progress(self.num_updates, self.population.num_updates, description, len(self.members))
-        with watching(lambda: self.saved_at == self.population.num_updates) as self._watch:
+        with ended_logs(self.loggers), watching(lambda: self.saved_at == self.population.num_updates) as self._watch:
             with ThreadPoolExecutor(1) if self.evaluates_beside else AtOnce() as evaluator, bar as progress:
                 try:
                     is_whole = self._drive(evaluator, progress)
@@ -287,9 +287,9 @@ class Trainer:
             "compile_seconds": compiling,
         }
         summaries = [member.summary(done, at) | common for member, at in zip(self.members, self.failed_at, strict=True)]
-        for member, logger, summary in zip(self.members, self.loggers, summaries, strict=True):
+        for member, summary in zip(self.members, summaries, strict=True):
             write_json(member.run_dir / "summary.json", summary)
-            logger.finish(summary)
+        end_logs(self.loggers, summaries)
         said = f", besides {compiling:.1f} s of compiling" if compiling else ""
         log.info("%d updates in %s%s", done, timedelta(seconds=round(self.seconds)), said)
         for member in self.members:

@@ -16,7 +16,7 @@ from bcq_exp.io.loggers.form import LoggedRun, Logger, LoggerConfig, Loggers
 log = logging.getLogger(__name__)
 
 
-class CSVLogger:
+class CSVLogger(Logger):
     """A CSV file, a row a logged update; other processes see a row as soon as it is logged.
 
     A metric that was not logged is an empty field; values that are not finite read `nan`, `inf`, `-inf`.
@@ -100,7 +100,7 @@ class CSVLogger:
                 line = line[self._file.write(line) :]
             self._file.truncate()
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
+    def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Close the file; the summary is not part of it."""
         if self._file is not None:
             self._file.close()

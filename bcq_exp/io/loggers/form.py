@@ -1,23 +1,35 @@
 """The form of a logger: its schema, the run that it is told of, and the calls that it answers."""
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
+
+PATIENCE = 20  # seconds that the end of all logs of a process may take, where a network is slow or down
 
 
-class Logger(Protocol):
+class Logger(ABC):
     """A sink of metrics whose x axis is the number of updates."""
 
+    @abstractmethod
     def log(self, update: int, metrics: Mapping[str, float]) -> None:
         """Log metrics of `update`; several calls for one update are one row."""
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """End the log with the run's final figures."""
+    @abstractmethod
+    def finish(self, summary: Mapping[str, Any] | None) -> None:
+        """End the log with the run's final figures; with None where the run is stopped, and may be resumed.
+
+        A network is not waited for.
+        """
+
+    def wait(self, deadline: float) -> None:  # noqa: B027 - most loggers have nothing to wait for
+        """Wait for what `finish` has begun, until a time of `time.monotonic`."""
 
 
-class Loggers:
+class Loggers(Logger):
     """Several loggers as one; without any, nothing is logged."""
 
     def __init__(self, *loggers: Logger) -> None:
@@ -28,10 +40,35 @@ class Loggers:
         for logger in self._loggers:
             logger.log(update, metrics)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
+    def finish(self, summary: Mapping[str, Any] | None) -> None:
         """End each."""
         for logger in self._loggers:
             logger.finish(summary)
+
+    def wait(self, deadline: float) -> None:
+        """Wait for each."""
+        for logger in self._loggers:
+            logger.wait(deadline)
+
+
+def end_logs(loggers: Sequence[Logger], summaries: Sequence[Mapping[str, Any] | None]) -> None:
+    """End the logs of runs that trained together, each with its summary, in `PATIENCE` seconds at most."""
+    for logger, summary in zip(loggers, summaries, strict=True):
+        logger.finish(summary)
+    deadline = time.monotonic() + PATIENCE
+    for logger in loggers:
+        logger.wait(deadline)
+
+
+@contextmanager
+def ended_logs(loggers: Sequence[Logger]) -> Iterator[None]:
+    """End the logs without final figures where a signal or an error ends the block."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # the first error counts
+            end_logs(loggers, [None for _ in loggers])
+        raise
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import yaml
 
 from bcq_exp.io.differences import flatten
 from bcq_exp.io.files import naming
-from bcq_exp.io.loggers.form import LoggedRun, LoggerConfig
+from bcq_exp.io.loggers.form import LoggedRun, Logger, LoggerConfig
 
 # Metrics in the table of hyperparameters, which shows the last value of each.
 COMPARED = ("eval/return", "eval/normalized_score")
 
 
-class TensorBoardLogger:
+class TensorBoardLogger(Logger):
     """A TensorBoard event file: a scalar a metric, the configuration as text and as hyperparameters.
 
     TensorBoard shows nothing of the run's earlier event files: this one begins at step 0 (`purge_step`), so a resumed
@@ -52,10 +52,11 @@ class TensorBoardLogger:
                 self._writer.add_scalar(name, value, update)
             self._writer.flush()
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Say in the table of hyperparameters that the run has ended, and close the file."""
+    def finish(self, summary: Mapping[str, Any] | None) -> None:
+        """Say in the table of hyperparameters that the run has ended, where it has, and close the file."""
         with naming(self._directory):
-            self._writer.file_writer.add_summary(self._end)
+            if summary is not None:
+                self._writer.file_writer.add_summary(self._end)
             self._writer.close()
 
 

@@ -1,137 +1,115 @@
-"""Weights & Biases."""
+"""Weights & Biases: a view of `metrics.csv`, live or by a file that is written when the run ends."""
 
 import os
 import secrets
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
+from bcq_exp.fields import one_of
 from bcq_exp.io.files import read_json, write_json
-from bcq_exp.io.loggers.form import LoggedRun, LoggerConfig
-from bcq_exp.io.loggers.wandb_file import Labels
-from bcq_exp.io.masking import masked_words
+from bcq_exp.io.loggers.form import LoggedRun, Logger, LoggerConfig, Loggers
+from bcq_exp.io.loggers.wandb_file import KEPT, Labels
+from bcq_exp.io.loggers.wandb_live import WandbLive, quiet_client, say_once, write_quietly
 
-KEPT = "wandb.json"  # in a run directory: the W&B run that a resumed run continues
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"  # of a run's id
 MAX_NAME = 128  # characters that W&B's server takes
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"  # of a run's id
+ONLINE, OFFLINE, DISABLED = MODES = ("online", "offline", "disabled")
+VARIABLE = "WANDB_MODE"
+OTHER_WORDS = {"run": ONLINE, "dryrun": OFFLINE}  # that WANDB_MODE has had
 
 
-class WandbLogger:
-    """A Weights & Biases run: offline unless logged in, or as the environment variable WANDB_MODE says.
+class WandbFile(Logger):
+    """A W&B run that is written to an offline file at its end, from `metrics.csv`: each row once, whatever happened.
 
     Args:
-        directory: the run directory; W&B keeps its files in `wandb` below it.
-        config: the run's full configuration, with nothing left to resolve.
-        project: W&B's project.
-        group: W&B's group, the runs that are compared as one.
-        tags: W&B's tags.
-        job_type: W&B's job type.
-        name: the name shown.
-        run_id: the run to continue (`run_id` of the logger that began it); None begins one.
-
-    Raises:
-        ValueError: W&B cannot begin the run.
+        run: the run.
+        labels: what W&B files it under.
     """
 
-    def __init__(
-        self,
-        directory: Path,
-        config: Mapping[str, Any],
-        *,
-        project: str,
-        group: str | None,
-        tags: Sequence[str],
-        job_type: str,
-        name: str | None,
-        run_id: str | None,
-    ) -> None:
-        import wandb  # takes a second
-
-        try:
-            with masked_command():
-                self._run = wandb.init(
-                    dir=directory,
-                    config=dict(config),
-                    project=project,
-                    group=group,
-                    tags=list(tags),
-                    job_type=job_type,
-                    name=name and name[:MAX_NAME],
-                    id=run_id,
-                    resume=None if run_id is None else "allow",
-                    mode=wandb_mode(),
-                    reinit="create_new",
-                    settings=wandb.Settings(silent=True, console="off"),
-                )
-        except wandb.Error as error:
-            raise ValueError(f"W&B cannot begin a run: {error}; WANDB_MODE=offline does without its server") from error
-        self._run.define_metric("update")
-        self._run.define_metric("*", step_metric="update")
-
-    @property
-    def run_id(self) -> str:
-        """The id to continue this run with."""
-        return self._run.id
+    def __init__(self, run: LoggedRun, labels: Labels) -> None:
+        self._run, self._labels = run, labels
 
     def log(self, update: int, metrics: Mapping[str, float]) -> None:
-        """Log metrics of `update`; W&B drops updates that it already has, which a resumed run logs again."""
-        self._run.log({"update": update, **metrics}, step=update)
+        """Nothing: the row is in `metrics.csv`."""
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Log the summary and end the run, which is on disk by the end of this process."""
-        self._run.summary.update(dict(summary))
-        self._run.finish()
+    def finish(self, summary: Mapping[str, Any] | None) -> None:
+        """Write the file; W&B's table has the figures of `summary.json`."""
+        write_quietly(self._run, self._labels)
 
 
-@contextmanager
-def masked_command() -> Iterator[None]:
-    """Mask the secrets of the command line in the block; W&B writes it to the run's files."""
-    typed = sys.argv
-    sys.argv = masked_words(typed)
+def is_logged_in() -> bool:
+    """Whether W&B's client has credentials of its user; nobody is asked, and no server is spoken to.
+
+    Raises:
+        ValueError: there are some, and they are no credentials.
+    """
+    wandb = quiet_client()
+    from wandb.sdk import wandb_setup
+    from wandb.sdk.lib import wbauth
+
     try:
-        yield
-    finally:
-        sys.argv = typed
+        host = wandb_setup.singleton().settings.base_url
+        known = wbauth.authenticate_session(host=host, source="bcq_exp", prompt=False, update_session=False)
+        return known is not None
+    except wandb.Error as error:
+        raise ValueError(f"W&B: {error}; {VARIABLE}=offline does without a login") from None
 
 
-def wandb_mode() -> Literal["online", "offline"] | None:
-    """`online` where the user is logged in, else `offline`; None where WANDB_MODE is set, which W&B reads itself."""
-    import wandb
-
-    if "WANDB_MODE" in os.environ:
-        return None
-    return "online" if wandb.login(prompt=False, verify=False) else "offline"
+def usual_mode() -> str:
+    """Online where the user is logged in, else offline."""
+    try:
+        return ONLINE if is_logged_in() else OFFLINE
+    except ValueError as error:
+        say_once(f"{error}; runs are logged offline")
+        return OFFLINE
 
 
 @dataclass(kw_only=True)
 class WandbLoggerConfig(LoggerConfig):
     """The names under which W&B files a run; the group defaults to `LoggedRun.group`, the job type to its kind."""
 
-    later_keys: ClassVar[Mapping[str, Any]] = {"entity": None, "mode": None}
+    later_keys: ClassVar[Mapping[str, Any]] = {"mode": None, "entity": None}
 
-    mode: str | None
+    mode: str | None = one_of(*MODES)
     entity: str | None
     project: str
     group: str | None
     tags: list[str]
     job_type: str | None
 
+    def errors(self) -> list[str]:
+        """An error where a run cannot be online or WANDB_MODE is no mode."""
+        word = os.environ.get(VARIABLE)
+        if self.mode is None and word and word not in {*MODES, *OTHER_WORDS}:
+            return [f"{VARIABLE}={word} is none of {', '.join(MODES)}"]
+        try:
+            if self._given == ONLINE and not is_logged_in():
+                source = f"logger.mode={ONLINE}" if self.mode else f"{VARIABLE}={word}"
+                return [f"{source} needs a login: `wandb login`, or WANDB_API_KEY; logger.mode={OFFLINE} does without"]
+        except ValueError as error:
+            return [str(error)]
+        return []
+
+    @property
+    def _given(self) -> str | None:
+        """The mode that is asked for; None where the login decides."""
+        word = os.environ.get(VARIABLE) or None
+        return self.mode or (None if word is None else OTHER_WORDS.get(word, word))
+
     def labels(self, run: LoggedRun) -> Labels:
         """What W&B files a run under; its id, its group and its beginning are kept in its directory from now on."""
         path = run.run_dir / KEPT
         kept = read_json(path, "remove it, and the run begins anew in W&B") if path.exists() else {}
-        content = {
+        names: dict[str, Any] = {
             "run_id": kept.get("run_id") or "".join(secrets.choice(LETTERS) for _ in range(8)),
             "group": self.group or kept.get("group") or run.group,
             "began": kept.get("began") or int((run.run_dir / ".hydra").stat().st_mtime),
         }
-        if kept != content:
+        if (content := {**kept, **names}) != kept:
             write_json(path, content)
         return Labels(
-            **content,
+            **names,
             entity=self.entity,
             project=self.project,
             job_type=self.job_type or run.kind,
@@ -139,16 +117,9 @@ class WandbLoggerConfig(LoggerConfig):
             tags=tuple(self.tags),
         )
 
-    def begin(self, run: LoggedRun) -> WandbLogger:
+    def begin(self, run: LoggedRun) -> Logger:
         """Begin a W&B run; a resumed run continues its own, in its group."""
-        labels = self.labels(run)
-        return WandbLogger(
-            run.run_dir,
-            run.config,
-            project=self.project,
-            group=labels.group,
-            tags=self.tags,
-            job_type=labels.job_type,
-            name=labels.name,
-            run_id=labels.run_id,
-        )
+        mode = self._given or usual_mode()
+        if mode == DISABLED:
+            return Loggers()
+        return (WandbLive if mode == ONLINE else WandbFile)(run, self.labels(run))

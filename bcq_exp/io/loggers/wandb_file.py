@@ -27,6 +27,7 @@ from bcq_exp.io.files import read_json, write_bytes
 from bcq_exp.io.loggers.form import LoggedRun
 from bcq_exp.io.summary import LAST, SUMMARY
 
+KEPT = "wandb.json"  # in a run directory: the names of its W&B run
 FOLDER, EARLIER = "wandb", "earlier"
 HEADER = struct.pack("<4sHB", b":W&B", 0xBEE1, 0)
 BLOCK = 32_768  # bytes; a record's part lies in one block
@@ -78,17 +79,22 @@ def write_offline_run(run: LoggedRun, labels: Labels) -> Path:
     folder = run.run_dir / FOLDER / f"offline-run-{date}-{labels.run_id}"
     path = folder / f"run-{labels.run_id}.wandb"
     content = joined(_records(run, labels))
-    for other in sorted(folder.parent.glob(f"offline-run-*-{labels.run_id}")):
-        if other != folder:
-            aside = folder.parent / EARLIER / other.name
-            aside.parent.mkdir(exist_ok=True)
-            shutil.rmtree(aside, ignore_errors=True)
-            os.replace(other, aside)
+    set_aside(run.run_dir, labels.run_id, kept=folder)
     (folder / "files").mkdir(parents=True, exist_ok=True)
     if not path.exists() or path.read_bytes() != content:
         path.with_suffix(".wandb.synced").unlink(missing_ok=True)
         write_bytes(path, content)
     return folder
+
+
+def set_aside(run_dir: Path, run_id: str, kept: Path | None = None) -> None:
+    """Move the offline files of a W&B run to `wandb/earlier/`, but for the directory `kept`."""
+    for other in sorted((run_dir / FOLDER).glob(f"offline-run-*-{run_id}")):
+        if other != kept:
+            aside = other.parent / EARLIER / other.name
+            aside.parent.mkdir(exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(other, aside)
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
@@ -111,16 +117,28 @@ def read_rows(path: Path) -> list[dict[str, float]]:
         ) from None
 
 
-def final_figures(rows: list[dict[str, float]], summary: Mapping[str, Any]) -> dict[str, Any]:
-    """What W&B's table shows of a run: the entries of its summary that have a value, and `last_10_return`.
+def shown_config(run: LoggedRun) -> dict[str, Any]:
+    """The configuration that W&B shows of a run; under `data` the source, the digest and the size of its dataset."""
+    return {**run.config, "data": run.manifest.get("dataset", {})}
+
+
+def final_figures(run: LoggedRun, rows: list[dict[str, float]], summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What W&B's table shows of a run: the behaviour's return, the entries of its summary, and `last_10_return`.
 
     Args:
+        run: the run.
         rows: of its `metrics.csv`.
-        summary: of its `summary.json`; empty where it has not ended.
+        summary: of its `summary.json`; empty where it has not ended. Figures of speed are named `perf/NAME`.
     """
+    summary = {"behaviour_return": run.manifest.get("dataset", {}).get("behaviour_return"), **summary}
     returns = [row["eval/return"] for row in rows if "eval/return" in row][-LAST:]
     figures = {f"perf/{key}" if key in PERF else key: value for key, value in summary.items() if value is not None}
     return figures | ({f"last_{LAST}_return": sum(returns) / len(returns)} if returns else {})
+
+
+def exit_code(summary: Mapping[str, Any]) -> int:
+    """0 for a run that has finished or was pruned; 1, W&B's `failed`, for one that has failed or not ended."""
+    return 0 if summary and summary["status"] != "failed" else 1
 
 
 def _records(run: LoggedRun, labels: Labels) -> Iterator[bytes]:
@@ -129,9 +147,7 @@ def _records(run: LoggedRun, labels: Labels) -> Iterator[bytes]:
     path = run.run_dir / SUMMARY
     summary = read_json(path, f"resume={run.run_dir} writes it anew") if path.exists() else {}
     rows = read_rows(run.run_dir / "metrics.csv")
-    data = run.manifest.get("dataset", {})
-    figures = {"behaviour_return": data.get("behaviour_return")} | final_figures(rows, summary)
-    has_succeeded = summary.get("status", "stopped") not in ("stopped", "failed")
+    figures = final_figures(run, rows, summary)
     seconds = summary["num_updates"] / summary["updates_per_second"] if summary.get("updates_per_second") else 0
     named = {key: value for key, value in asdict(labels).items() if key in NAMED and value is not None}
     git = {"commit": run.manifest.get("git_revision") or ""}
@@ -148,7 +164,7 @@ def _records(run: LoggedRun, labels: Labels) -> Iterator[bytes]:
         **named,
         run_group=labels.group,
         display_name=labels.name,
-        config={"update": _items(run.config | {"data": data})},
+        config={"update": _items(shown_config(run))},
         host=run.manifest.get("host"),
         git=git,
         start_time={"seconds": labels.began},
@@ -164,7 +180,7 @@ def _records(run: LoggedRun, labels: Labels) -> Iterator[bytes]:
         pb.Record(metric=others),
         *(pb.Record(history={"item": _items(row | {"_step": row[STEP]}), "step": {"num": row[STEP]}}) for row in rows),
         pb.Record(summary={"update": _items(last_values | figures)}),
-        pb.Record(exit={"exit_code": 0 if has_succeeded else 1, "runtime": int(seconds)}),
+        pb.Record(exit={"exit_code": exit_code(summary), "runtime": int(seconds)}),
     ]
     for number, record in enumerate(records, start=1):
         record.num = number
