@@ -5,18 +5,31 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bcq_exp.io.files import read_json, write_json
-from bcq_exp.io.loggers.wandb import KEPT
-from wandb_server import Run, WandbServer
+import yaml
 
-PERF = ("updates_per_second", "compile_seconds", "num_members")
+from bcq_exp.io.files import read_json, write_json
+from bcq_exp.io.loggers.wandb_file import KEPT, PERF
+from wandb_server import Run, WandbServer
 
 
 def label(directory: Path, *, group: str, project: str = "bcq_exp") -> None:
-    """Give the runs of a directory the names under which W&B would have them, their directories' names as ids."""
+    """Give the runs of a directory what `saved_labels` reads, with their directories' names as W&B's ids."""
+    logger = {
+        "name": "wandb",
+        "mode": None,
+        "entity": None,
+        "project": project,
+        "group": None,
+        "tags": [],
+        "job_type": None,
+    }
     for path in directory.rglob("summary.json"):
-        names = {"run_id": path.parent.name, "entity": None, "project": project, "group": group}
-        write_json(path.parent / KEPT, names)
+        facts = read_json(path)
+        write_json(path.parent / KEPT, {"run_id": path.parent.name, "group": group, "began": 1})
+        (path.parent / ".hydra").mkdir(exist_ok=True)
+        config = {key: {"name": facts[key]} for key in ("algorithm", "dataset")}
+        for name, content in {"config": {**config, "seed": facts["seed"], "logger": logger}, "overrides": []}.items():
+            (path.parent / ".hydra" / f"{name}.yaml").write_text(yaml.safe_dump(content))
 
 
 def upload(server: WandbServer, directory: Path, *, group: str, project: str = "bcq_exp", **summary: Any) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bcq_exp.io.files import read_json, write_json
-from bcq_exp.io.wandb_runs import asking, is_logged_in, public_api
+from bcq_exp.io.loggers.wandb import is_logged_in
+from bcq_exp.io.wandb_runs import asking, public_api
 
 
 def check_packages() -> None:

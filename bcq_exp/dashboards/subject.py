@@ -5,13 +5,15 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from bcq_exp.analysis.comparison import Comparison, Row, compare
 from bcq_exp.analysis.results import Result, read_results
 from bcq_exp.analysis.wandb_results import read_wandb_results
-from bcq_exp.io.wandb_runs import kept_labels
 from bcq_exp.training.config import CONF_DIR
+from bcq_exp.training.logged import saved_labels
+
+Name = TypeVar("Name", str, str | None)
 
 
 @dataclass(frozen=True)
@@ -102,19 +104,24 @@ def from_directories(directories: Sequence[Path], options: argparse.Namespace) -
         ValueError: no run has ended there, a run has none in W&B, or they are in several projects.
     """
     results = read_results(directories)
-    labels = {result.directory: kept_labels(result.directory) for result in results}
-    if without := [directory for directory, kept in labels.items() if "run_id" not in kept]:
+    labels, without = {}, []
+    for result in results:
+        if (kept := saved_labels(result.directory)) is None:
+            without.append(result.directory)
+        else:
+            labels[result.directory] = kept
+    if without:
         raise ValueError(
             f"{len(without)} of {len(results)} runs have no W&B run, the first is {without[0]};"
             f" bcq-dashboard sync {' '.join(map(str, directories))} makes and uploads them"
         )
     return Subject(
         title=", ".join(path.resolve().name for path in directories),
-        entity=options.entity or _one("entity", labels.values()),
-        project=options.project or _one("project", labels.values()) or "",
-        groups=sorted({str(kept["group"]) for kept in labels.values()}),
+        entity=options.entity or _one("entity", (kept.entity for kept in labels.values())),
+        project=options.project or _one("project", (kept.project for kept in labels.values())),
+        groups=sorted({kept.group for kept in labels.values()}),
         comparisons=compare(results),
-        run_ids={directory: str(kept["run_id"]) for directory, kept in labels.items()},
+        run_ids={directory: kept.run_id for directory, kept in labels.items()},
         metrics=_logged(results),
     )
 
@@ -137,13 +144,13 @@ def from_groups(groups: Sequence[str], entity: str, project: str) -> Subject:
     )
 
 
-def _one(key: str, labels: Iterable[Mapping[str, Any]]) -> str | None:
-    """The value that all runs have of a label; None where none has one."""
-    values = {kept.get(key) for kept in labels}
-    if len(values) > 1:
-        raise ValueError(f"the runs are in W&B under {key} {', '.join(sorted(map(str, values)))}; give --{key} NAME")
-    (value,) = values
-    return value
+def _one(key: str, names: Iterable[Name]) -> Name:
+    """The name that all runs have."""
+    different = set(names)
+    if len(different) > 1:
+        raise ValueError(f"the runs are in W&B under {key} {', '.join(sorted(map(str, different)))}; give --{key} NAME")
+    (name,) = different
+    return name
 
 
 def _logged(results: Sequence[Result]) -> list[str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bcq_exp.io.files import read_json
-from bcq_exp.io.loggers.wandb import KEPT
+from bcq_exp.io.loggers.wandb import is_logged_in
+from bcq_exp.io.loggers.wandb_file import KEPT
 from bcq_exp.io.progress import Board
 
 if TYPE_CHECKING:
@@ -47,14 +48,10 @@ class WandbRun:
         return self.path.rpartition("/")[2]
 
 
-def kept_labels(run_dir: Path) -> dict[str, Any]:
-    """What W&B files the run of a directory under, at least `run_id` and `group`; empty where it has no W&B run.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
+def kept_run_id(run_dir: Path) -> str | None:
+    """W&B's id of the run of a directory; None where it has no W&B run. Raises ValueError where the file is damaged."""
     path = run_dir / KEPT
-    return read_json(path, f"resume={run_dir} writes it anew") if path.exists() else {}
+    return read_json(path, "remove it, and the run begins anew in W&B").get("run_id") if path.exists() else None
 
 
 @contextmanager
@@ -72,14 +69,6 @@ def asking(what: str) -> Iterator[None]:
     except (wandb.Error, WandbApiFailedError) as error:
         line = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"W&B: {what}: {line} Is the network up, and are login and names right?") from None
-
-
-def is_logged_in() -> bool:
-    """Whether there is a key for W&B's server; nothing is asked of the server."""
-    import wandb
-
-    wandb.setup(wandb.Settings(silent=True))
-    return bool(wandb.login(prompt=False, verify=False))
 
 
 def public_api(what: str) -> "wandb.Api":

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from bcq_exp.dashboards.subject import Subject, add_arguments, asked, config_key, from_groups
-from bcq_exp.io.files import write_json
 from trained import write_run
 from uploaded import label, upload
 from wandb_server import ENTITY, WandbServer
@@ -52,7 +51,7 @@ def test_runs_that_wandb_has_not_are_an_error(sweep: Path, subject: Made):
 
 
 def test_runs_of_two_projects_need_one(sweep: Path, subject: Made):
-    write_json(sweep / "dqn-1" / "wandb.json", {"run_id": "dqn-1", "group": "sweep", "project": "other"})
+    label(sweep / "dqn-1", group="sweep", project="other")
     with pytest.raises(ValueError, match="the runs are in W&B under project bcq_exp, other; give --project NAME"):
         subject(sweep)
     assert subject(sweep, project="bcq_exp").project == "bcq_exp"

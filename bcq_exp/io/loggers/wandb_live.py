@@ -133,9 +133,8 @@ class WandbLive(Logger):
 
 def quiet_client() -> Any:
     """W&B's client, which says nothing on the terminal from now on; what a user must know, the logger says."""
-    from wandb.sdk import wandb_setup
-
     import wandb
+    from wandb.sdk import wandb_setup
 
     wandb_setup.singleton().settings.silent = True  # read here, so that no later reading makes it talk
     wandb.termsetup(wandb.Settings(silent=True), None)
