@@ -1,6 +1,7 @@
 """Train one run, or a sweep with `-m`: `python -m bcq_exp.train algorithm=bcq dataset=pendulum-noisy seed=1`."""
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.files import HeldLog
+from bcq_exp.io.loggers.wandb_places import places
 from bcq_exp.training.config import CONF_DIR, check
 from bcq_exp.training.datasets import with_absolute_paths
 from bcq_exp.training.experiment import build
@@ -73,6 +75,8 @@ def train(cfg: DictConfig) -> float | None:
             raise SystemExit(f"error: the loss is not finite at update {summary['failed_at']}; see {run_dir}")
         final_return: float = summary["final_return"]
         log.info("final return %.1f in %s", final_return, run_dir)
+        for line in [f"report:           bcq-report {shlex.quote(str(run_dir))}", *places([run_dir], run_dir)]:
+            log.info("%s", line)
     return final_return
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from bcq_exp.io.checkpoint import common_checkpoints
 
-SMALL = ("num_threads=1", "compile=never", "num_updates=600", "eval_freq=300", "eval_episodes=1", "checkpoint_freq=200",
-         "log_freq=50", "batch_size=16", "network.hidden_sizes=[8]", "hydra.run.dir=run")  # fmt: skip
+SMALL = ("logger=csv", "num_threads=1", "compile=never", "num_updates=600", "eval_freq=300", "eval_episodes=1",
+         "checkpoint_freq=200", "log_freq=50", "batch_size=16", "network.hidden_sizes=[8]",
+         "hydra.run.dir=run")  # fmt: skip
 SIZE = 3 * 2**20  # bytes of a small disk
 
 

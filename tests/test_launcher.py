@@ -30,7 +30,7 @@ from bcq_exp.training.sections import Answers
 from hydra_plugins.bcq_exp_composition import Composer
 from hydra_plugins.bcq_exp_population import OnceSweeper
 
-QUICK = ["num_updates=60", "eval_freq=30", "eval_episodes=2", "log_freq=20", "batch_size=16",
+QUICK = ["logger=csv", "num_updates=60", "eval_freq=30", "eval_episodes=2", "log_freq=20", "batch_size=16",
          "network.hidden_sizes=[16]"]  # fmt: skip
 
 

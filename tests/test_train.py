@@ -19,6 +19,7 @@ from bcq_exp.train import with_their_group
 
 REPLAYS = Path(__file__).parents[1].parent / "shared" / "data"
 QUICK = [
+    "logger=csv",
     "num_updates=60",
     "eval_freq=30",
     "eval_episodes=2",

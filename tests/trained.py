@@ -9,7 +9,7 @@ from bcq_exp.io.files import write_json
 from bcq_exp.training.experiment import build
 from cases import job
 
-SMALL = ("num_updates=20", "eval_freq=20", "eval_episodes=2", "batch_size=16", "network.hidden_sizes=[8]",
+SMALL = ("logger=csv", "num_updates=20", "eval_freq=20", "eval_episodes=2", "batch_size=16", "network.hidden_sizes=[8]",
          "num_threads=1")  # fmt: skip
 
 

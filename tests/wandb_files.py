@@ -1,32 +1,34 @@
 """The files of W&B's offline runs, read back."""
 
+import csv
 import json
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bcq_exp.io.loggers.wandb_file import split
+
 
 def wandb_records(path: Path) -> Iterator[Any]:
-    """The records of a `.wandb` file: a header of 7 bytes, then LevelDB's log format."""
-    pytest.importorskip("wandb").teardown()  # W&B's own process may still be writing
+    """The records of a `.wandb` file."""
     pb = pytest.importorskip("wandb.proto.wandb_internal_pb2")
-    data, offset, record = path.read_bytes(), 7, b""
-    assert data[:4] == b":W&B"
-    while offset + 7 <= len(data):
-        if 32768 - offset % 32768 < 7:  # the rest of a block is too short for a record's header
-            offset += 32768 - offset % 32768
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, offset)
-        record += data[offset + 7 : offset + 7 + length]
-        offset += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            yield pb.Record.FromString(record)
-            record = b""
+    return map(pb.Record.FromString, split(path.read_bytes()))
 
 
 def wandb_values(items: Any) -> dict[str, Any]:
     """Keys and values of a W&B config, history or summary."""
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def wandb_history(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `.wandb` file, in its order, without W&B's own keys."""
+    found = [wandb_values(record.history.item) for record in wandb_records(path) if record.HasField("history")]
+    return [{key: value for key, value in row.items() if not key.startswith("_")} for row in found]
+
+
+def logged_rows(run_dir: Path) -> list[dict[str, float]]:
+    """The rows of a run's `metrics.csv`, without the fields that are empty."""
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]

@@ -239,10 +239,11 @@ class WandbServer:
     def close(self) -> None:
         """Stop listening, and let go of those that wait for an answer."""
         self._healed.set()
-        if self._http is not None:
-            self._http.shutdown()
-            self._http.server_close()
-            self._http = None
+        with self._lock:
+            http, self._http = self._http, None
+        if http is not None:
+            http.shutdown()
+            http.server_close()
 
     def fail(self, fault: Fault, after: int = 0) -> None:
         """Fail from now on, or when `after` more requests have been answered."""

@@ -12,6 +12,7 @@ from bcq_exp.analysis.results_file import write_results
 from bcq_exp.analysis.tables import across, over_seeds
 from bcq_exp.analysis.wandb_results import apart_from
 from bcq_exp.io.files import replacing
+from bcq_exp.io.loggers import wandb_places
 
 CURVES, RESULTS, PAGE = ("learning_curves.png", "learning_curves.svg"), "results.csv", "report.html"
 TABLES = ("tables.csv", "tables.md", "tables.tex")
@@ -65,9 +66,4 @@ def places(results: Sequence[Result], first: Path, directories: Sequence[Path]) 
     ]
     if directories:
         lines.append(f"run directories:  {', '.join(map(str, directories))}")
-    if offline := [path for result in results for path in (result.directory / "wandb").glob("offline-run-*")]:
-        lines += [
-            f"W&B, offline:     {len(offline)} runs; look with `wandb leet {offline[0]}`,",
-            f"                  upload with `wandb sync {first}/*/wandb/offline-run-*`",
-        ]
-    return lines
+    return [*lines, *wandb_places.places([result.directory for result in results], first)]

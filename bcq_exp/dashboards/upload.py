@@ -21,20 +21,10 @@ from typing import Any, NamedTuple, TextIO
 
 from bcq_exp.io.files import write_bytes
 from bcq_exp.io.loggers.wandb_file import joined, split
+from bcq_exp.io.wandb_runs import set_limits
 
 OUTPUT, PART = "sync.log", "sync"  # in RUN/wandb: what the last call of `wandb sync` said; the file that it uploads
 PATIENCE = 60.0  # seconds to wait for another upload of the same run, and for W&B to count rows that it has taken
-# Seconds and tries for which W&B's client waits; its own would take a quarter of an hour. Typed variables win.
-LIMITS = {
-    f"WANDB__{what}_{limit}": str(value)
-    for what in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
-    for limit, value in (
-        ("TIMEOUT_SECONDS", 20),
-        ("RETRY_MAX", 2),
-        ("RETRY_WAIT_MIN_SECONDS", 1),
-        ("RETRY_WAIT_MAX_SECONDS", 4),
-    )
-}
 LOGIN = "not logged in to W&B: `wandb login`, or set WANDB_API_KEY (a key: https://wandb.ai/authorize)"
 
 
@@ -54,11 +44,9 @@ class Server:
     """
 
     def __init__(self) -> None:
-        for key, value in LIMITS.items():
-            os.environ.setdefault(key, value)
-        from wandb.errors import CommError
-
+        set_limits()
         import wandb  # takes a second
+        from wandb.errors import CommError
 
         self.is_left, self.projects = threading.Event(), set[str]()
         self._lock, self._refusal = threading.Lock(), CommError
@@ -233,6 +221,7 @@ def _only_upload(path: Path, server: Server) -> Iterator[TextIO]:
 def _call(path: Path, output: TextIO, server: Server) -> None:
     """Have `wandb sync` upload one file."""
     env = {key: value for key, value in os.environ.items() if key not in ("WANDB_MODE", "WANDB_SERVICE")}
+    env["WANDB_DIR"] = str(path.parents[1])  # of its own log, which would be in the current folder
     command = [sys.executable, "-m", "wandb", "sync", str(path)]
     with subprocess.Popen(command, stdin=output, stdout=output, stderr=output, env=env, start_new_session=True) as call:
         while call.poll() is None:

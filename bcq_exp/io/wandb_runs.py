@@ -1,6 +1,7 @@
 """Runs read back from Weights & Biases by its public API."""
 
 import logging
+import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 PAGE = 100  # runs that are asked for at a time
 STEPS = 100_000  # updates whose rows are asked for at a time; the client's own 1,000 would ask once for each few rows
 NAMED = 20  # groups that an error names
+# Seconds and tries for which W&B's client waits; its own would take a quarter of an hour. Typed variables win.
+LIMITS = {
+    f"WANDB__{what}_{limit}": str(value)
+    for what in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
+    for limit, value in (
+        ("TIMEOUT_SECONDS", 20),
+        ("RETRY_MAX", 2),
+        ("RETRY_WAIT_MIN_SECONDS", 1),
+        ("RETRY_WAIT_MAX_SECONDS", 4),
+    )
+}
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +66,12 @@ def kept_run_id(run_dir: Path) -> str | None:
     return read_json(path, "remove it, and the run begins anew in W&B").get("run_id") if path.exists() else None
 
 
+def set_limits() -> None:
+    """Give W&B's own process, which this one waits for at its end, the limits of `LIMITS`."""
+    for key, value in LIMITS.items():
+        os.environ.setdefault(key, value)
+
+
 @contextmanager
 def asking(what: str) -> Iterator[None]:
     """Turn what W&B's client raises in the block into one line that says what was asked of it.
@@ -80,7 +98,8 @@ def public_api(what: str) -> "wandb.Api":
     Raises:
         ValueError: nobody is logged in, or the server cannot be reached or refuses the key.
     """
-    import wandb
+    set_limits()
+    import wandb  # takes a second
 
     if not is_logged_in():
         raise ValueError(f"W&B: {what}: nobody is logged in; `wandb login` or WANDB_API_KEY logs in")

@@ -14,6 +14,7 @@ from filelock import FileLock
 from bcq_exp.analysis.report import FILES, present
 from bcq_exp.io.differences import refusal
 from bcq_exp.io.files import read_json, replacing, write_json
+from bcq_exp.io.loggers.wandb_file import FOLDER as LINKS
 from bcq_exp.io.summary import has_ended, read_summary
 from bcq_exp.sweeps.executors import EXECUTORS
 from bcq_exp.sweeps.group import FOLDER, Group, describe, name_of, train_group
@@ -28,7 +29,7 @@ from bcq_exp.training.trainer import Stopping
 START_LOCK = f"{FOLDER}/start.lock"
 EXECUTORS_FOLDERS = {kind.folder for kind in EXECUTORS.values() if kind.folder}
 WRITERS = 8  # threads that write jobs' directories: each file waits for the disk, which takes many at a time
-OURS = (ACCOUNT, "sweep.csv", *FILES, *EXECUTORS_FOLDERS, FOLDER)  # written beside the runs
+OURS = (ACCOUNT, "sweep.csv", *FILES, LINKS, *EXECUTORS_FOLDERS, FOLDER)  # written beside the runs
 
 Pruning = Callable[[Sequence[Path]], Stopping]
 """Chooses members of a group that end early, from the directories of its runs."""

@@ -87,7 +87,7 @@ ref_min: null
 ref_max: null
 """
 
-SHORT = ("eval_freq=20", "eval_episodes=1", "log_freq=10", "batch_size=8", "network.hidden_sizes=[8]",
+SHORT = ("logger=csv", "eval_freq=20", "eval_episodes=1", "log_freq=10", "batch_size=8", "network.hidden_sizes=[8]",
          "hydra.run.dir=run")  # fmt: skip
 
 

@@ -8,9 +8,10 @@ from experiments.faults.kills import kill
 from experiments.faults.scenarios import Scenario, population, training
 
 # `python -m experiments.faults kills` has more of them, and longer ones.
-TINY = ("dataset=cartpole-noisy", "dataset.num_transitions=2000", "num_threads=1", "network.hidden_sizes=[16]",
-        "batch_size=16", "num_updates=150", "log_freq=10", "checkpoint_freq=25", "eval_freq=35", "eval_episodes=5",
-        "algorithm.target_update_freq=40", "algorithm.estimation_step=3")  # fmt: skip
+TINY = ("logger=csv", "dataset=cartpole-noisy", "dataset.num_transitions=2000", "num_threads=1",
+        "network.hidden_sizes=[16]", "batch_size=16", "num_updates=150", "log_freq=10",
+        "checkpoint_freq=25", "eval_freq=35", "eval_episodes=5", "algorithm.target_update_freq=40",
+        "algorithm.estimation_step=3")  # fmt: skip
 SCENARIOS = {
     "run": training("a run", *TINY, "dataset.normalize_obs=true", "optimizer.lr_decay=cosine"),
     "sweep": population("a population of 3", *TINY),

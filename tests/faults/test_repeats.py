@@ -8,9 +8,9 @@ from experiments.faults.kills import undisturbed
 from experiments.faults.remains import differences, files
 from experiments.faults.scenarios import Scenario
 
-TINY = ("-m", "dataset.num_transitions=2000", "num_threads=1", "compile=never", "network.hidden_sizes=[16]",
-        "batch_size=16", "num_updates=12", "log_freq=5", "checkpoint_freq=8", "eval_freq=12", "eval_episodes=1",
-        "hydra.sweep.dir=sweep")  # fmt: skip
+TINY = ("-m", "logger=csv", "dataset.num_transitions=2000", "num_threads=1", "compile=never",
+        "network.hidden_sizes=[16]", "batch_size=16", "num_updates=12", "log_freq=5",
+        "checkpoint_freq=8", "eval_freq=12", "eval_episodes=1", "hydra.sweep.dir=sweep")  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from bcq_exp.training.config import digest
 from bcq_exp.training.job import Job
 
 HERE = Launch(executor="inprocess", max_members=None, num_processes=None, options={})
-SMALL = ("num_updates=20", "eval_freq=20", "eval_episodes=1", "batch_size=16", "network.hidden_sizes=[8]")
+SMALL = ("logger=csv", "num_updates=20", "eval_freq=20", "eval_episodes=1", "batch_size=16", "network.hidden_sizes=[8]")
 
 
 def job(*overrides: str, sweep_dir: Path = Path("/sweep")) -> Job:

@@ -19,7 +19,7 @@ from cases import SUMMARY, job
 
 HERE = Launch(executor="inprocess", max_members=None, num_processes=None, options={})
 
-SMALL = ("num_updates=20", "eval_freq=20", "eval_episodes=1", "batch_size=16", "network.hidden_sizes=[8]",
+SMALL = ("logger=csv", "num_updates=20", "eval_freq=20", "eval_episodes=1", "batch_size=16", "network.hidden_sizes=[8]",
          "dataset=h5", "dataset.env=CartPole-v1", "num_threads=2", "compile=never")  # fmt: skip
 
 

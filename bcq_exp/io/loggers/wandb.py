@@ -45,11 +45,10 @@ def is_logged_in() -> bool:
         ValueError: there are some, and they are no credentials.
     """
     wandb = quiet_client()
-    from wandb.sdk import wandb_setup
     from wandb.sdk.lib import wbauth
 
     try:
-        host = wandb_setup.singleton().settings.base_url
+        host = wandb.sdk.wandb_setup.singleton().settings.base_url
         known = wbauth.authenticate_session(host=host, source="bcq_exp", prompt=False, update_session=False)
         return known is not None
     except wandb.Error as error:

@@ -24,8 +24,7 @@ from bcq_exp.io.loggers.wandb_file import (
 )
 from bcq_exp.io.masking import masked_words
 
-BEGINNING = 10.0  # seconds in which W&B's server must have answered that the run begins
-PAUSE = 600.0  # seconds until it is asked again
+BEGINNING = 15.0  # seconds in which W&B's server must have answered that the run begins
 FINISHING = 15.0  # seconds that W&B's own process may take to send the rest
 
 log = logging.getLogger(__name__)
@@ -37,8 +36,8 @@ class WandbLive(Logger):
     A run that is resumed continues its W&B run: rows that the server has already are not sent again. Where the server
     has a row after the checkpoint that the run resumes from, it keeps the one that it has.
 
-    A server that does not answer is asked again each ten minutes. Where it does not have all in time when the run ends,
-    the whole run is written to an offline file, as by `write_offline_run`, and a line says so.
+    Where the server does not answer when the run begins, or does not have all in time when it ends, the whole run is
+    written to an offline file, as by `write_offline_run`, and a line says so.
 
     Args:
         run: the run.
@@ -78,45 +77,41 @@ class WandbLive(Logger):
     def _work(self) -> None:
         """Begin the W&B run, log what comes, and end it, whatever W&B's client raises there."""
         try:
-            if (begun := self._begin()) is not None:
-                self._log_and_end(begun)
+            begun = self._begin()
+        except Exception as error:
+            self._reason = f"the server cannot be reached ({reason(error)})"
+            if not self._is_ending.is_set():
+                say_once(f"W&B: {self._reason}; training goes on, and is logged offline")
+            return
+        try:
+            self._log_and_end(begun)
         except Exception as error:
             self._reason = reason(error)
 
     def _begin(self) -> Any:
-        """The W&B run; None where the run ends before the server has answered."""
-        wandb = quiet_client()
-        labels = self._labels
-        while True:
-            try:
-                return wandb.init(
-                    dir=self._run.run_dir,
-                    config=shown_config(self._run),
-                    entity=labels.entity,
-                    project=labels.project,
-                    group=labels.group,
-                    job_type=labels.job_type,
-                    name=labels.name,
-                    tags=labels.tags,
-                    id=labels.run_id,
-                    resume="allow",
-                    allow_val_change=True,
-                    mode="online",
-                    reinit="create_new",
-                    settings=wandb.Settings(
-                        silent=True,
-                        console="off",
-                        init_timeout=BEGINNING,
-                        finish_timeout=FINISHING,
-                        finish_timeout_raises=True,
-                    ),
-                )
-            except wandb.errors.CommError as error:
-                self._reason = f"the server cannot be reached ({reason(error)})"
-                if not self._is_ending.is_set():
-                    say_once(f"W&B: {self._reason}; training goes on, and the server is asked again")
-                if self._is_ending.wait(PAUSE):
-                    return None
+        wandb, labels = quiet_client(), self._labels
+        return wandb.init(
+            dir=self._run.run_dir,
+            config=shown_config(self._run),
+            entity=labels.entity,
+            project=labels.project,
+            group=labels.group,
+            job_type=labels.job_type,
+            name=labels.name,
+            tags=labels.tags,
+            id=labels.run_id,
+            resume="allow",
+            allow_val_change=True,
+            mode="online",
+            reinit="create_new",
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                init_timeout=BEGINNING,
+                finish_timeout=FINISHING,
+                finish_timeout_raises=True,
+            ),
+        )
 
     def _log_and_end(self, begun: Any) -> None:
         self._address = begun.url or ""
@@ -136,7 +131,7 @@ def quiet_client() -> Any:
     import wandb
     from wandb.sdk import wandb_setup
 
-    wandb_setup.singleton().settings.silent = True  # read here, so that no later reading makes it talk
+    wandb.sdk.wandb_setup.singleton().settings.silent = True  # read here, so that no later reading makes it talk
     wandb.termsetup(wandb.Settings(silent=True), None)
     return wandb
 

@@ -161,7 +161,7 @@ def test_a_row_is_on_disk_before_a_checkpoint_knows_it(tmp_path: Path, monkeypat
 
 
 def test_alone_it_logs_nowhere_else(tmp_path: Path):
-    logger = CSVLoggerConfig(name="csv").begin(LoggedRun(tmp_path, "bcq-pendulum-seed0", "bcq-pendulum", {}))
+    logger = CSVLoggerConfig(name="csv").begin(LoggedRun(tmp_path, "bcq-pendulum-seed0", "bcq-pendulum", "bcq", {}))
     logger.log(1, {"loss": 0.5})
     logger.finish({})
     assert list(tmp_path.iterdir()) == []

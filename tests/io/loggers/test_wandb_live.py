@@ -1,0 +1,105 @@
+"""What W&B's server has of a run that is shown while it trains, and what a network that is down costs the run."""
+
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+from bcq_exp.io.files import read_json
+from bcq_exp.io.loggers import form, wandb_live
+from bcq_exp.io.loggers.wandb_places import places
+from bcq_exp.training.experiment import build
+from cases import job
+from wandb_files import logged_rows, wandb_history
+from wandb_server import Fault, WandbServer
+
+SMALL = ("network.hidden_sizes=[8]", "batch_size=16", "log_freq=2", "eval_freq=4", "eval_episodes=1",
+         "checkpoint_freq=4", "compile=never")  # fmt: skip
+
+
+def train(run_dir: Path, data: Path, num_updates: int) -> None:
+    fixed = ("dataset=h5", f"dataset.path={data}", "dataset.env=CartPole-v1", f"num_updates={num_updates}", *SMALL)
+    build([job(run_dir, *fixed, sweep="3f2a")]).run()
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wandb_live, "BEGINNING", 1.0)
+    monkeypatch.setattr(wandb_live, "FINISHING", 1.0)
+    monkeypatch.setattr(form, "PATIENCE", 3.0)
+    wandb_live.say_once.cache_clear()
+
+
+def test_the_server_has_each_row_once_when_a_run_is_resumed(
+    tmp_path: Path, discrete_file: Path, wandb_server: WandbServer
+) -> None:
+    run_dir = tmp_path / "run"
+    train(run_dir, discrete_file, 8)
+    kept = read_json(run_dir / "wandb.json")
+    run = wandb_server.runs[kept["run_id"]]
+    assert run.metrics == logged_rows(run_dir)
+    assert (run.state, run.lines_sent) == ("finished", 4)
+    assert run.config["algorithm"]["name"] == "discrete_bcq"
+    assert run.config["data"]["sha256"] == read_json(run_dir / "manifest.json")["dataset"]["sha256"]
+    summary = read_json(run_dir / "summary.json")
+    assert run.summary["final_return"] == summary["final_return"]
+    assert run.summary["behaviour_return"] == summary["behaviour_return"]
+    assert run.summary["perf/updates_per_second"] == summary["updates_per_second"]
+    returns = [row["eval/return"] for row in logged_rows(run_dir) if "eval/return" in row]
+    assert run.summary["last_10_return"] == sum(returns) / 2
+    assert not list(run_dir.glob("wandb/offline-run-*"))
+    assert places([run_dir], run_dir) == [f"W&B:              {kept['address']}"]
+    assert places([run_dir, run_dir], tmp_path) == [
+        f"W&B:              {wandb_server.address}/stand-in/bcq_exp/groups/3f2a"
+    ]
+
+    train(run_dir, discrete_file, 16)
+    assert list(wandb_server.runs) == [kept["run_id"]]
+    assert run.metrics == logged_rows(run_dir)
+    assert (len(run.metrics), run.lines_sent) == (8, 8)
+    assert run.attributes["groupName"] == "3f2a"
+    assert wandb_server.unknown == []
+
+
+def test_a_stopped_run_is_failed_until_it_is_resumed(
+    tmp_path: Path, discrete_file: Path, wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr("bcq_exp.training.trainer.Trainer._finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(run_dir, discrete_file, 8)
+    (run,) = wandb_server.runs.values()
+    assert (run.state, len(run.metrics)) == ("failed", 4)
+    train(run_dir, discrete_file, 8)
+    assert (run.state, run.metrics, run.lines_sent) == ("finished", logged_rows(run_dir), 4)
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(("fault", "after"), [("refuse", 0), ("hang", 0), ("error", 4), ("hang", 4)])
+def test_a_network_that_is_down_costs_a_run_a_line(
+    tmp_path: Path,
+    discrete_file: Path,
+    wandb_server: WandbServer,
+    caplog: pytest.LogCaptureFixture,
+    fault: Fault,
+    after: int,
+) -> None:
+    run_dir = tmp_path / "run"
+    wandb_server.fail(fault, after)
+    start = time.monotonic()
+    with caplog.at_level(logging.WARNING, "bcq_exp.io"):
+        train(run_dir, discrete_file, 8)
+    assert time.monotonic() - start < 60
+    (line,) = [line for line in caplog.messages if "offline files" in line]
+    assert "which `bcq-dashboard sync` uploads" in line
+    assert read_json(run_dir / "summary.json")["status"] == "finished"
+    (file,) = run_dir.glob("wandb/offline-run-*/*.wandb")
+    assert wandb_history(file) == logged_rows(run_dir)
+    wandb_server.heal()
+    pytest.importorskip("wandb").teardown()  # as another process, in which no run has this id
+    train(run_dir, discrete_file, 12)  # the server has what it had, and the rest now
+    (run,) = wandb_server.runs.values()
+    assert run.metrics == logged_rows(run_dir)
+    assert not list(run_dir.glob("wandb/offline-run-*"))
