@@ -1,54 +1,55 @@
-"""Rows that W&B had not yet on disk when a run was killed are in its files after the run resumes."""
+"""A run that is killed and resumed is in W&B with each row once, every figure that of `metrics.csv`."""
 
-import csv
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bcq_exp.io.checkpoint import common_checkpoints
+from bcq_exp.io.files import read_json
 from processes import SMALL, begin, give, num_rows, on_file, wait_for
-from wandb_files import wandb_records, wandb_values
+from wandb_files import logged_rows, wandb_history
+from wandb_server import WandbServer
 
 
-def history(path: Path) -> list[dict[str, Any]]:
-    """The rows of one offline file, in its order."""
-    found = [wandb_values(record.history.item) for record in wandb_records(path) if record.HasField("history")]
-    return [{key: value for key, value in row.items() if not key.startswith("_")} for row in found]
+def killed_and_resumed(folder: Path, data: Path, *kills: int) -> str:
+    """What the last process said, which trains the run to its end; one before it is killed at each number of rows."""
+    words = [*SMALL, *on_file(data), "logger=wandb", "log_freq=10"]
+    for num_before in kills:
+        process = begin(folder, "train", *words)
+        wait_for(
+            lambda rows=num_before: common_checkpoints([folder / "run"]) and num_rows(folder / "run") >= rows, process
+        )
+        words = ["resume=run"]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    code, said = give(folder, "train", "resume=run")
+    assert code == 0, said
+    return said
 
 
-def kept_by_the_server(files: list[Path]) -> list[dict[str, Any]]:
-    """The rows of files that are uploaded one after the other: W&B drops those whose step is not larger."""
-    kept: list[dict[str, Any]] = []
-    for row in [row for file in files for row in history(file)]:
-        if not kept or row["update"] > kept[-1]["update"]:
-            kept.append(row)
-    return kept
-
-
-def test_every_row_is_there_once(tmp_path: Path, discrete_file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_offline_the_last_process_writes_one_file_of_all_rows(
+    tmp_path: Path, discrete_file: Path, monkeypatch: pytest.MonkeyPatch
+):
     pytest.importorskip("wandb")
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    typed = [*SMALL, *on_file(discrete_file), "logger=wandb", "log_freq=10"]
-    process = begin(tmp_path, "train", *typed)
+    said = killed_and_resumed(tmp_path, discrete_file, 25)
     run_dir = tmp_path / "run"
-    wait_for(lambda: common_checkpoints([run_dir]) and num_rows(run_dir) >= 25, process)
-    os.killpg(process.pid, signal.SIGKILL)  # W&B's own process as well
-    process.communicate()
-    (first,) = run_dir.glob("wandb/offline-run-*/*.wandb")
-    assert len(history(first)) < 20  # of those before the checkpoint; the last 32 KiB were in no file
+    (path,) = run_dir.glob("wandb/offline-run-*/*.wandb")
+    assert len(logged_rows(run_dir)) == 60
+    assert wandb_history(path) == logged_rows(run_dir)
+    assert f"bcq-report {run_dir}" in said
+    assert f"see `wandb leet {run_dir}/wandb`, upload with `bcq-dashboard sync {run_dir}`" in said
 
-    code, said = give(tmp_path, "train", "resume=run")
-    assert code == 0, said
-    files = sorted(run_dir.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.parent.name)
-    assert len({path.name for path in files}) == 1  # the same run
-    assert len(files) == 2
-    with (run_dir / "metrics.csv").open(newline="") as file:
-        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    assert len(rows) == 60
-    assert history(files[-1]) == rows  # the last file alone holds them all
-    assert kept_by_the_server(files) == rows
+
+def test_online_the_server_is_sent_what_it_lacks(tmp_path: Path, discrete_file: Path, wandb_server: WandbServer):
+    killed_and_resumed(tmp_path, discrete_file, 25, 45)
+    run_dir = tmp_path / "run"
+    (run,) = wandb_server.runs.values()
+    assert read_json(run_dir / "wandb.json")["run_id"] == run.name
+    assert run.metrics == logged_rows(run_dir)
+    assert (run.state, len(run.metrics), run.lines_sent) == ("finished", 60, 60)
+    assert not list(run_dir.glob("wandb/offline-run-*"))

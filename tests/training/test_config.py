@@ -216,7 +216,7 @@ IQL = ("algorithm=iql", "dataset=pendulum-noisy")
         (["dataset.env='..x:X-v0'"], ["environment '..x:X-v0' cannot be made: it is no id"]),
         (["dataset.ref_max=inf"], ["ref_max=inf"]),
         (["logger=wandb", "logger.project=${oc.env:BCQ_EXP_ABSENT}"], ["cannot be resolved: ", "BCQ_EXP_ABSENT"]),
-        (["+logger.project=mine"], ["logger.project is not a key of CSVLoggerConfig"]),
+        (["logger=csv", "+logger.project=mine"], ["logger.project is not a key of CSVLoggerConfig"]),
         (["logger=wandb", "logger.name=printer"], ["logger.name=printer is none of csv, "]),
         (["storage=disk"], ["storage=disk is none of auto, memory, mmap"]),
         (["storage=mmap", "device=meta"], ["storage=mmap is for device=cpu, not device=meta; give storage=memory"]),

@@ -13,7 +13,7 @@ from bcq_exp.training.directories import claim
 from bcq_exp.training.experiment import build, load_transitions, make_population
 from cases import checked, job, random_walk
 
-SMALL = ("network.hidden_sizes=[8]", "network.vae_hidden_sizes=[8]", "batch_size=16", "compile=never")
+SMALL = ("logger=csv", "network.hidden_sizes=[8]", "network.vae_hidden_sizes=[8]", "batch_size=16", "compile=never")
 
 
 def on_file(path: Path) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from bcq_exp.envs.evaluation import Evaluation
 from bcq_exp.io.checkpoint import common_checkpoints, load_checkpoint, save_checkpoint
 from bcq_exp.io.files import read_json
 from bcq_exp.io.interruption import Interrupted
+from bcq_exp.io.loggers.form import Logger
 from bcq_exp.training.experiment import diagnosis, make_population
 from bcq_exp.training.member import Member
 from bcq_exp.training.trainer import Stopping, Trainer
@@ -31,7 +32,7 @@ from cases import checked, random_walk
 SMALL = ("network.hidden_sizes=[8]", "batch_size=16", "algorithm.target_update_freq=7", "compile=never")
 
 
-class Recorder:
+class Recorder(Logger):
     """A logger that remembers when it was called, and the updates whose weights were evaluated."""
 
     def __init__(self) -> None:
@@ -43,7 +44,8 @@ class Recorder:
         self.logged.append((update, {name.split("/")[0] for name in metrics}))
 
     def finish(self, summary):
-        self.finished.append(dict(summary))
+        if summary is not None:
+            self.finished.append(dict(summary))
 
 
 def trainer_of(
