@@ -131,7 +131,7 @@ def quiet_client() -> Any:
     import wandb
     from wandb.sdk import wandb_setup
 
-    wandb.sdk.wandb_setup.singleton().settings.silent = True  # read here, so that no later reading makes it talk
+    wandb_setup.singleton().settings.silent = True  # read here, so that no later reading makes it talk
     wandb.termsetup(wandb.Settings(silent=True), None)
     return wandb
 
