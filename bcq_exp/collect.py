@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Column, Table
 
-from bcq_exp.analysis import convert, inspection
+from bcq_exp.analysis.datasets import convert, inspection
 from bcq_exp.behaviours import training as agents
 from bcq_exp.behaviours import treatment
 from bcq_exp.io.endings import in_one_line, refuse_pickles

@@ -2,10 +2,11 @@
 
 import argparse
 
-from bcq_exp.dashboards import sync
+from bcq_exp.dashboards import report, sync, workspace
 from bcq_exp.io.endings import in_one_line
 
-COMMANDS = {"sync": sync}  # a module each: its docstring is the help, beside `add_arguments` and `run`
+# A module each: its docstring is the help, beside `add_arguments` and `run`.
+COMMANDS = {"sync": sync, "workspace": workspace, "report": report}
 
 
 def main() -> None:

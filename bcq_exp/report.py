@@ -1,36 +1,75 @@
-"""Tables, figures and a page of finished runs: `python -m bcq_exp.report DIR [DIR ...] [results=NAME]`."""
+"""Tables, figures and a page of finished runs: `python -m bcq_exp.report DIR [DIR ...] [results=NAME] [wandb=...]`."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bcq_exp.analysis.report import FILES, present
+from bcq_exp.analysis.results_file import read_results_file
+from bcq_exp.analysis.wandb_results import read_wandb_results
 from bcq_exp.io.endings import in_one_line
 
-RESULTS = "results="
+KEYS = ("results", "wandb", "group")  # of words KEY=VALUE; all other words are directories
 
 
 def main() -> None:
     """Print the tables, and write them and all else into the first directory."""
     parser = argparse.ArgumentParser(
-        prog="bcq-report", description=__doc__, epilog=f"Written into the first directory: {', '.join(FILES)}."
+        prog="bcq-report",
+        description=__doc__,
+        epilog=f"Written into the first directory, or below outputs/wandb where there is none: {', '.join(FILES)}.",
     )
     parser.add_argument(
         "words",
         nargs="+",
         metavar="DIR",
         help="a run or sweep directory; or results=NAME: committed results to compare with, a file as this command"
-        " writes it, or a folder of experiments/ that has one",
+        " writes it, or a folder of experiments/ that has one; or wandb=ENTITY/PROJECT with group=NAME, once or several"
+        " times: runs in W&B",
     )
     words = parser.parse_args().words
     try:
         with in_one_line():
-            directories = [Path(word) for word in words if not word.startswith(RESULTS)]
-            if not directories:
+            directories, typed = sorted_words(words)
+            project = wandb_project(typed)
+            if not directories and project is None:
                 raise ValueError(f"{' '.join(words)} names no directory of runs")
-            present(directories, committed([word.removeprefix(RESULTS) for word in words if word.startswith(RESULTS)]))
+            others = [result for path in committed(typed["results"]) for result in read_results_file(path)]
+            folder = None
+            if project is not None:
+                others += read_wandb_results(*project, typed["group"])
+                folder = None if directories else Path("outputs/wandb", "-".join([*project, *typed["group"]]))
+            present(directories, others, folder)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
+
+
+def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, list[str]]]:
+    """The directories, and the values of each of `KEYS`."""
+    directories, typed = [], dict[str, list[str]]((key, []) for key in KEYS)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if equals and key in KEYS:
+            typed[key].append(value)
+        else:
+            directories.append(Path(word))
+    return directories, typed
+
+
+def wandb_project(typed: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
+    """Entity and project of the word `wandb=`; None where there is none.
+
+    Raises:
+        ValueError: the word has another form, or there is no group, or a group without the word.
+    """
+    if not typed["wandb"] and not typed["group"]:
+        return None
+    entity, _, project = ",".join(typed["wandb"]).partition("/")
+    if not entity or not project or "/" in project or len(typed["wandb"]) > 1:
+        raise ValueError(f"wandb={','.join(typed['wandb'])} is not of the form wandb=ENTITY/PROJECT, once")
+    if not all(typed["group"]) or not typed["group"]:
+        raise ValueError(f"wandb={entity}/{project} needs group=NAME: a sweep's group, or several words of this form")
+    return entity, project
 
 
 def committed(names: Sequence[str]) -> list[Path]:
@@ -44,7 +83,7 @@ def committed(names: Sequence[str]) -> list[Path]:
         tried = [Path(name), Path("experiments") / name.replace("-", "_") / "results.csv"]
         found = [path for path in tried if path.is_file()]
         if not found:
-            raise ValueError(f"{RESULTS}{name}: there is no file {tried[0]} or {tried[1]}")
+            raise ValueError(f"results={name}: there is no file {tried[0]} or {tried[1]}")
         paths.append(found[0])
     return paths
 

@@ -42,6 +42,7 @@ PRIVATE = {
     "_internal": "hydra: its sweeper is the base of ours",
     "_parse_config": "hydra: the sweeper's own `params`",
     "_trial_id": "optuna: its number of a trial in the storage, to go on with one that was asked",
+    "_to_model": "wandb-workspaces: what it would save, to write it to a file",
     "_process": "submitit: its local job would end its process after a second",
 }
 

@@ -5,6 +5,7 @@ offset, as W&B's own test double does (wandb/wandb, tests/fixtures/wandb_backend
 queries of runs, projects, views and histories that the client makes. What it does not know is in `unknown`.
 """
 
+import base64
 import gzip
 import json
 import re
@@ -128,7 +129,7 @@ class Run:
 
     def _sample(self, spec: Mapping[str, Any]) -> list[dict[str, Any]]:
         keys, first, end = spec.get("keys"), spec.get("minStep", 0), spec.get("maxStep", 2**62)
-        rows = [row for row in self.history if first <= row["_step"] < end]
+        rows = [row for row in self.history if first <= row["_step"] <= end]  # its last step counts, unlike `_page`'s
         if keys:
             rows = [{key: row[key] for key in keys} for row in rows if all(key in row for key in keys)]
         return rows[:: max(1, -(-len(rows) // int(spec.get("samples", 500))))]
@@ -372,7 +373,7 @@ class WandbServer:
         }
 
     def _upsert_view(self, input: Mapping[str, Any]) -> dict[str, Any]:
-        key = input.get("id") or f"view-{len(self.views) + 1}"
+        key = input.get("id") or base64.b64encode(f"View:{len(self.views) + 1}".encode()).decode()
         inserted = key not in self.views
         said = {name: value for name, value in input.items() if value is not None}
         self.views[key] = {**self.views.get(key, {}), **said}

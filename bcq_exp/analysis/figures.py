@@ -180,7 +180,7 @@ def draw_sweep(comparison: Comparison, sweep: Sweep) -> "Figure":
             axes.plot([place] * len(row.finals), row.finals, "o", color="C0", alpha=0.5, markersize=4)
         if numbers is None:
             axes.set_xticks(range(len(order)), order)
-        elif min(numbers) > 0 and max(numbers) / min(numbers) >= LOGARITHMIC_FROM:
+        elif is_logarithmic(values):
             axes.set_xscale("log")
         for value in set(comparison.behaviours.values()) if comparison.is_of_returns else ():
             axes.axhline(value, color=GREY, linestyle="--")
@@ -222,3 +222,9 @@ def as_numbers(values: Sequence[str]) -> list[float] | None:
         return [float(value) for value in values]
     except ValueError:
         return None
+
+
+def is_logarithmic(values: Sequence[str]) -> bool:
+    """Whether the values of a key are positive numbers of different orders of magnitude."""
+    numbers = as_numbers(values)
+    return numbers is not None and min(numbers) > 0 and max(numbers) / min(numbers) >= LOGARITHMIC_FROM

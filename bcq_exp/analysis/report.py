@@ -8,8 +8,9 @@ from bcq_exp.analysis.figures import learning_curves, save
 from bcq_exp.analysis.grid import console
 from bcq_exp.analysis.page import default_title, page
 from bcq_exp.analysis.results import Result, read_results
-from bcq_exp.analysis.results_file import read_results_file, write_results
+from bcq_exp.analysis.results_file import write_results
 from bcq_exp.analysis.tables import across, over_seeds
+from bcq_exp.analysis.wandb_results import apart_from
 from bcq_exp.io.files import replacing
 from bcq_exp.io.loggers import wandb_places
 
@@ -19,21 +20,23 @@ FILES = (*CURVES, RESULTS, *TABLES, PAGE)
 """All that a report writes, into the first directory."""
 
 
-def present(directories: Sequence[Path], others: Sequence[Path] = ()) -> None:
+def present(directories: Sequence[Path], others: Sequence[Result] = (), folder: Path | None = None) -> None:
     """Print the tables of all runs below the directories, write them, the figures and the page, and print the paths.
 
     Args:
-        directories: of runs or sweeps; the files are written into the first.
-        others: files of results to compare with, as a report writes them.
+        directories: of runs or sweeps; there may be none where there are other results.
+        others: results to compare with, from files or from W&B.
+        folder: of the files that are written; None: the first directory.
 
     Raises:
-        ValueError: no run has ended there, or a file of results is damaged.
+        ValueError: no run has ended in the directories.
         OSError: a file cannot be read or written.
     """
-    results, first = read_results(directories), directories[0]
+    results = read_results(directories) if directories else []
+    first = folder or directories[0]
+    first.mkdir(parents=True, exist_ok=True)
     terminal = console()
-    compared = [*results, *(result for path in others for result in read_results_file(path))]
-    comparisons = compare(compared)
+    comparisons = compare([*results, *apart_from(results, others)])
     overall = across(comparisons)
     grids = [*map(over_seeds, comparisons), *overall]
     for grid in grids:
@@ -41,26 +44,26 @@ def present(directories: Sequence[Path], others: Sequence[Path] = ()) -> None:
     curves = learning_curves(comparisons)
     for name in CURVES:
         save(curves, first / name)
-    write_results(results, first / RESULTS)
+    write_results(results or others, first / RESULTS)
     texts = {
         "tables.csv": "\n".join(grid.csv() for grid in grids),
         "tables.md": "\n".join(grid.markdown() for grid in grids),
         "tables.tex": "\n".join(grid.latex() for grid in grids),
-        PAGE: page(comparisons, overall, default_title(directories)),
+        PAGE: page(comparisons, overall, default_title(directories or [first])),
     }
     for name, text in texts.items():
         with replacing(first / name) as partial:
             partial.write_text(text, encoding="utf-8")
-    for line in [f"report:           {first / PAGE}", *places(results, directories)]:
+    for line in [f"report:           {first / PAGE}", *places(results, first, directories)]:
         terminal.print(line, soft_wrap=True)
 
 
-def places(results: Sequence[Result], directories: Sequence[Path]) -> list[str]:
+def places(results: Sequence[Result], first: Path, directories: Sequence[Path]) -> list[str]:
     """Lines that say where all else is."""
-    first = directories[0]
     lines = [
         f"curves:           {first / CURVES[0]}",
         f"tables, figures:  {', '.join((*TABLES, RESULTS))} beside it",
-        f"run directories:  {', '.join(map(str, directories))}",
     ]
+    if directories:
+        lines.append(f"run directories:  {', '.join(map(str, directories))}")
     return [*lines, *wandb_places.places([result.directory for result in results], first)]

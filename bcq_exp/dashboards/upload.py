@@ -21,20 +21,10 @@ from typing import Any, NamedTuple, TextIO
 
 from bcq_exp.io.files import write_bytes
 from bcq_exp.io.loggers.wandb_file import joined, split
+from bcq_exp.io.wandb_runs import set_limits
 
 OUTPUT, PART = "sync.log", "sync"  # in RUN/wandb: what the last call of `wandb sync` said; the file that it uploads
 PATIENCE = 60.0  # seconds to wait for another upload of the same run, and for W&B to count rows that it has taken
-# Seconds and tries for which W&B's client waits; its own would take a quarter of an hour. Typed variables win.
-LIMITS = {
-    f"WANDB__{what}_{limit}": str(value)
-    for what in ("GRAPHQL", "FILE_STREAM", "FILE_TRANSFER")
-    for limit, value in (
-        ("TIMEOUT_SECONDS", 20),
-        ("RETRY_MAX", 2),
-        ("RETRY_WAIT_MIN_SECONDS", 1),
-        ("RETRY_WAIT_MAX_SECONDS", 4),
-    )
-}
 LOGIN = "not logged in to W&B: `wandb login`, or set WANDB_API_KEY (a key: https://wandb.ai/authorize)"
 
 
@@ -54,8 +44,7 @@ class Server:
     """
 
     def __init__(self) -> None:
-        for key, value in LIMITS.items():
-            os.environ.setdefault(key, value)
+        set_limits()
         import wandb  # takes a second
         from wandb.errors import CommError
 

@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from bcq_exp.io.loggers.form import LoggedRun
 from bcq_exp.io.loggers.wandb import WandbLoggerConfig
-from bcq_exp.io.loggers.wandb_file import write_offline_run
+from bcq_exp.io.loggers.wandb_file import KEPT, Labels, write_offline_run
 from bcq_exp.io.masking import masked, masked_words
 from bcq_exp.io.overrides import own_settings, short_names
 from bcq_exp.training.directories import ACCOUNT, LOCK, read_manifest, writer
@@ -69,6 +69,18 @@ def write_wandb_file(run_dir: Path) -> Path:
             return write_offline_run(run, _labelling(run).labels(run))
     except Timeout:
         raise ValueError(f"{writer(run_dir)} trains {run_dir}; it logs the run to W&B at its end") from None
+
+
+def saved_labels(run_dir: Path) -> Labels | None:
+    """What W&B files the run of a directory under; None where it has no W&B run yet.
+
+    Raises:
+        ValueError: the directory holds no run, or a file of it is damaged.
+    """
+    if not (run_dir / KEPT).exists():
+        return None
+    run = saved_run(run_dir)
+    return _labelling(run).labels(run)
 
 
 def _labelling(run: LoggedRun) -> WandbLoggerConfig:

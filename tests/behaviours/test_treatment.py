@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bcq_exp.analysis.sources import Source
+from bcq_exp.analysis.datasets.sources import Source
 from bcq_exp.behaviours.treatment import PREFIX, Rule, at_random, habit, informed, log, main
 from bcq_exp.data import check_against
 from bcq_exp.envs.environments import spaces

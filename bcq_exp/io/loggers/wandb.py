@@ -64,6 +64,11 @@ def usual_mode() -> str:
         return OFFLINE
 
 
+def agents_id() -> str | None:
+    """The id that a W&B agent has given the one run of this process; None where no agent began it."""
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+
+
 @dataclass(kw_only=True)
 class WandbLoggerConfig(LoggerConfig):
     """The names under which W&B files a run; the group defaults to `LoggedRun.group`, the job type to its kind."""
@@ -101,7 +106,7 @@ class WandbLoggerConfig(LoggerConfig):
         path = run.run_dir / KEPT
         kept = read_json(path, "remove it, and the run begins anew in W&B") if path.exists() else {}
         names: dict[str, Any] = {
-            "run_id": kept.get("run_id") or "".join(secrets.choice(LETTERS) for _ in range(8)),
+            "run_id": kept.get("run_id") or agents_id() or "".join(secrets.choice(LETTERS) for _ in range(8)),
             "group": self.group or kept.get("group") or run.group,
             "began": kept.get("began") or int((run.run_dir / ".hydra").stat().st_mtime),
         }

@@ -129,8 +129,9 @@ class WandbLive(Logger):
 def quiet_client() -> Any:
     """W&B's client, which says nothing on the terminal from now on; what a user must know, the logger says."""
     import wandb
+    from wandb.sdk import wandb_setup
 
-    wandb.sdk.wandb_setup.singleton().settings.silent = True  # read here, so that no later reading makes it talk
+    wandb_setup.singleton().settings.silent = True  # read here, so that no later reading makes it talk
     wandb.termsetup(wandb.Settings(silent=True), None)
     return wandb
 

@@ -14,8 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from bcq_exp.analysis.convert import convert
-from bcq_exp.analysis.inspection import inspect, plot
+from bcq_exp.analysis.datasets.convert import convert
+from bcq_exp.analysis.datasets.inspection import inspect, plot
 from bcq_exp.data import Transitions, read_transitions
 from bcq_exp.data.formats.atari_checkpoint import choose
 from bcq_exp.data.formats.atari_replay import MAX_EPISODE_STEPS, load_atari_replay, scores

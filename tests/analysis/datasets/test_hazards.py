@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bcq_exp.analysis.hazards import hazards
+from bcq_exp.analysis.datasets.hazards import hazards
 from bcq_exp.data import Transitions
 from bcq_exp.data.preprocessing import episode_lengths
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from bcq_exp.analysis.inspection import count_duplicates, inspect, main, plot, read_flags
+from bcq_exp.analysis.datasets.inspection import count_duplicates, inspect, main, plot, read_flags
 from bcq_exp.data import Transitions, write_h5
 from bcq_exp.data.formats import layouts, readers
 from bcq_exp.data.preprocessing import episode_lengths

@@ -5,8 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from bcq_exp.analysis.convert import convert, main
-from bcq_exp.analysis.sources import Source
+from bcq_exp.analysis.datasets.convert import convert, main
+from bcq_exp.analysis.datasets.sources import Source
 from bcq_exp.data import Transitions, read_h5, read_manifest, read_transitions, write_h5
 from cases import random_walk
 

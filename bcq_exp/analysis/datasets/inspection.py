@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bcq_exp.analysis.hazards import hazards
-from bcq_exp.analysis.sources import Source, add_flags
+from bcq_exp.analysis.datasets.hazards import hazards
+from bcq_exp.analysis.datasets.sources import Source, add_flags
 from bcq_exp.data import Transitions
 from bcq_exp.data.columns import Array
 from bcq_exp.data.formats import layouts, readers

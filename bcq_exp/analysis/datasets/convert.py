@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from bcq_exp.analysis.sources import Source, add_flags
+from bcq_exp.analysis.datasets.sources import Source, add_flags
 from bcq_exp.data import write_h5
 from bcq_exp.data.formats.tables.arrow import SUFFIXES
 from bcq_exp.data.formats.tables.writer import write_table

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bcq_exp.analysis.sources import Source, add_flags, stated_of
+from bcq_exp.analysis.datasets.sources import Source, add_flags, stated_of
 from bcq_exp.data import write_h5
 from cases import random_walk
 

@@ -1,0 +1,1 @@
+"""Datasets looked at and rewritten: what a file holds, what spoils learning from it, other formats."""
