@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bcq_exp.io.loggers.form import LoggedRun, LoggerConfig
+from bcq_exp.io.loggers.form import LoggedRun, Logger, LoggerConfig
 
 
-class JSONLinesLogger:
+class JSONLinesLogger(Logger):
     """A file with a JSON object a logged update."""
 
     def __init__(self, path: Path, digits: int) -> None:
@@ -26,7 +26,7 @@ class JSONLinesLogger:
         values = {name: round(value, self._digits) for name, value in metrics.items()}
         print(json.dumps({"update": update, **values}), file=self._file, flush=True)
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
+    def finish(self, summary: Mapping[str, Any] | None) -> None:
         """Close the file."""
         self._file.close()
 
@@ -51,7 +51,7 @@ def test_a_logger_is_one_file_one_yaml_and_one_line_of_the_registry(tree: Tree, 
     tree.replace(registry, '    "csv":', '    "json_lines": JSONLinesLoggerConfig,\n    "csv":')
     assert len(tree.touched) <= 3
 
-    command = ["-m", "bcq_exp.train", "logger=json_lines", *SMALL, "log_freq=10", *on_file(discrete_file)]
+    command = ["-m", "bcq_exp.train", *SMALL, "logger=json_lines", "log_freq=10", *on_file(discrete_file)]
     done = tree.give(*command, "hydra.run.dir=run", "logger.digits=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
