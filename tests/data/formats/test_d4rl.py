@@ -397,8 +397,9 @@ def test_without_an_environment_spaces_are_those_of_the_data(tmp_path: Path, typ
     path = write(tmp_path / "data.hdf5")
     cfg = checked("algorithm=bcq", "dataset=d4rl", f"dataset.path={path}", *typed)
     assert (cfg.dataset.env, cfg.dataset.ref_min, cfg.dataset.ref_max) == (None, None, None)
-    act = cfg.dataset.read().act
-    np.testing.assert_array_equal(cfg.action_space.high, act.max(0))
+    data = cfg.dataset.read()
+    assert data.act_next is not None  # the recording's last action is that of no transition
+    np.testing.assert_array_equal(cfg.action_space.high, np.maximum(data.act.max(0), data.act_next.max(0)))
 
 
 @pytest.mark.parametrize(
