@@ -254,13 +254,12 @@ def settings_table(choice: Choice, title: str) -> Table:
     """Make a table with a row a setting, the chosen one on top, those that cannot be chosen at the end."""
     caption = "intervals of 95 % over episodes and seeds; in brackets: worthless"
     table = Table(title=title, box=box.SIMPLE_HEAD, caption=caption)
-    longest = max(len(word) for setting in choice.settings for word in setting.name.split())
-    table.add_column("setting", min_width=longest)
+    table.add_column("setting", no_wrap=True)
     for column in ("seeds", *choice.estimators):
         table.add_column(column, justify="right")
     for setting in choice.ordered:
         cells = [_cell(setting, name, has_interval=name == choice.decider) for name in choice.estimators]
-        table.add_row(setting.name, str(len(setting.members)), *cells)
+        table.add_row(setting.name.replace(" ", "\n"), str(len(setting.members)), *cells)
     return table
 
 
