@@ -26,9 +26,9 @@ from rich import box
 from rich.table import Table
 
 from bcq_exp.analysis.statistics import CONFIDENCE, Estimate
-from bcq_exp.analysis.tables import one_decimal, with_ends
+from bcq_exp.analysis.tables import with_ends
 from bcq_exp.analysis.trained_runs import TrainedRun
-from bcq_exp.selection.ranking import num_decimals
+from bcq_exp.selection.ranking import num_decimals, rounded
 
 Array = NDArray[np.float64]
 
@@ -252,24 +252,22 @@ def _finite(value: float) -> float | None:
 
 def settings_table(choice: Choice, title: str) -> Table:
     """Make a table with a row a setting, the chosen one on top, those that cannot be chosen at the end."""
-    table = Table(
-        title=title, box=box.SIMPLE_HEAD, caption="95 % intervals over episodes and seeds; in brackets: worthless"
-    )
-    longest = max(len(word) for setting in choice.settings for word in setting.name.split())
-    table.add_column("setting", min_width=longest)
-    diagnostics = [name for name in choice.settings[0].members[0].numbers if name not in choice.estimators]
-    columns = ["seeds", *choice.estimators, *(f"least {name}" for name in diagnostics)]
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    caption = "intervals of 95 % over episodes and seeds; in brackets: worthless"
+    table = Table(title=title, box=box.SIMPLE_HEAD, caption=caption)
+    table.add_column("setting", no_wrap=True)
+    for column in ("seeds", *choice.estimators):
+        table.add_column(column, justify="right")
     for setting in choice.ordered:
-        cells = [_cell(setting, name) for name in choice.estimators]
-        least = [one_decimal(min(member.numbers[name] for member in setting.members)) for name in diagnostics]
-        table.add_row(setting.name, str(len(setting.members)), *cells, *least)
+        cells = [_cell(setting, name, has_interval=name == choice.decider) for name in choice.estimators]
+        table.add_row(setting.name.replace(" ", "\n"), str(len(setting.members)), *cells)
     return table
 
 
-def _cell(setting: Setting, name: str) -> str:
+def _cell(setting: Setting, name: str, *, has_interval: bool) -> str:
     estimate = setting.estimate(name)
-    if not setting.objections(name):
-        return with_ends(estimate, num_decimals([estimate.value]))
-    return "-" if math.isnan(estimate.value) else f"({estimate.value:.4g})"
+    if math.isnan(estimate.value):
+        return "-"
+    if setting.objections(name):
+        return f"({estimate.value:.4g})"
+    decimals = num_decimals([estimate.value])
+    return with_ends(estimate, decimals) if has_interval else rounded(estimate.value, decimals)
