@@ -1,4 +1,4 @@
-"""The README's table of reliability names every fault in tests/faults/, with its promise."""
+"""The table of docs/reliability.md names every fault in tests/faults/, with its promise."""
 
 import ast
 from pathlib import Path
@@ -16,8 +16,8 @@ def promises() -> dict[str, str]:
     return found
 
 
-def test_the_readme_states_every_promise_beside_its_file() -> None:
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+def test_the_page_states_every_promise_beside_its_file() -> None:
+    lines = (ROOT / "docs/reliability.md").read_text(encoding="utf-8").splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "(tests/faults/test_" in line]
     stated = {file.partition("tests/faults/")[2].rstrip(")"): promise for promise, file, *_ in cells}
     assert stated == promises()
