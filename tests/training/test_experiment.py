@@ -122,7 +122,7 @@ def test_a_member_that_is_evaluated_beside_updates_acts_on_the_weights_that_were
     (claimed,) = claim({tmp_path: made.identity("")}, allow_code_change=False, remedy="")
     copy = experiment.blank_policy(made.cfg, torch.device("cpu"))
     between, beside = (
-        experiment._evaluators([made.cfg], population, acting) for acting in (population.policies, [copy])
+        experiment._evaluators([made.cfg], population, acting, judged=None) for acting in (population.policies, [copy])
     )
     population.advance(50)
     taken = between([0], lambda *_: None)[0]
@@ -140,7 +140,7 @@ def test_members_are_evaluated_each_on_the_episodes_of_its_own_seed(discrete_fil
     acting = population.policies
     if are_copies:
         acting = [experiment.blank_policy(cfg, torch.device("cpu")) for cfg in cfgs]
-    found = experiment._evaluators(cfgs, population, acting)([1, 2, 3, 4, 5, 6], lambda *_: None)
+    found = experiment._evaluators(cfgs, population, acting, judged=None)([1, 2, 3, 4, 5, 6], lambda *_: None)
     assert set(found) == {1, 2, 3, 4, 5, 6}
     for member, metrics in found.items():
         seed = experiment._streams(member)["evaluation"]
