@@ -14,7 +14,7 @@ from bcq_exp.io.overrides import own_settings, short_names
 from bcq_exp.io.summary import SUMMARY, final_figure, read_summary
 from bcq_exp.training.member import ESTIMATE, RETURN
 
-RETURNS, NOTHING = "returns", "no returns"  # measures of runs; others are estimates
+RETURNS, NOTHING = "returns", "unknown returns"  # measures of runs; others are estimates
 LAST = 10  # evaluations whose mean is reported beside the last one
 
 log = logging.getLogger(__name__)

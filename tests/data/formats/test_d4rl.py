@@ -391,11 +391,21 @@ def test_configuration_takes_references_from_the_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "typed", [["dataset.id=antmaze-umaze-v2"], ["dataset.id=hopper-medium-v2", "dataset.env=none"]]
+)
+def test_without_an_environment_spaces_are_those_of_the_data(tmp_path: Path, typed: list[str]) -> None:
+    path = write(tmp_path / "data.hdf5")
+    cfg = checked("algorithm=bcq", "dataset=d4rl", f"dataset.path={path}", *typed)
+    assert (cfg.dataset.env, cfg.dataset.ref_min, cfg.dataset.ref_max) == (None, None, None)
+    data = cfg.dataset.read()
+    assert data.act_next is not None  # the recording's last action is that of no transition
+    np.testing.assert_array_equal(cfg.action_space.high, np.maximum(data.act.max(0), data.act_next.max(0)))
+
+
+@pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["dataset.id=hopper-medium-v9"], r"dataset\.id=hopper-medium-v9 is no dataset of D4RL; .*hopper-medium-v2"),
-        (["dataset.id=antmaze-umaze-v2"], r"dataset\.env is null.*antmaze-umaze-v2.*dataset\.env=ID"),
-        (["dataset.id=ant-medium-v2"], r"dataset\.env is null"),
         (["dataset.id=pen-human-v1", "dataset.env=Pendulum-v1", "dataset.max_episode_steps=1"], "max_episode_steps=1"),
         (["dataset.env=Pendulum-v1"], r"dataset\.id has no value"),
     ],

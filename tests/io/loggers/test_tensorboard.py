@@ -52,7 +52,7 @@ def test_the_configuration_is_a_text_and_the_runs_hyperparameters(tmp_path: Path
         "seed": 3.0,
     }  # fmt: skip
     metrics = kept(begun)["_hparams_/experiment"].experiment.metric_infos
-    assert [metric.name.tag for metric in metrics] == ["eval/return", "eval/normalized_score"]
+    assert [metric.name.tag for metric in metrics] == ["eval/return", "eval/normalized_score", "eval/estimate"]
     assert "_hparams_/session_end_info" not in kept(begun)
     logger.finish({})
     assert "_hparams_/session_end_info" in kept(accumulated(tmp_path))
