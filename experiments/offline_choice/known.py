@@ -171,6 +171,7 @@ def picture(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Non
                 worthless, [axes.get_ylim()[0]] * len(worthless), "x", color="#999999", label="worthless estimate"
             )
             axes.set_title(f"{name}, recording {seed}", fontsize=10)
+            axes.locator_params(axis="x", nbins=4)
             axes.spines[["top", "right"]].set_visible(False)
         line[0].set_ylabel("estimate, discounted")
     for axes in panels[-1]:
