@@ -20,14 +20,13 @@ from bcq_exp.ope.candidate import candidates
 from bcq_exp.ope.estimators.base import Array, Statistic
 from bcq_exp.ope.recording import Recording
 from bcq_exp.selection import choice, ranking
+from bcq_exp.selection.chosen_run import SELECTION
 from bcq_exp.selection.request import Request, check_fit
 from bcq_exp.training.config import RunConfig
 from bcq_exp.training.datasets import divided, part_of, recorded
 
 # Keys that do not change an estimate.
 NOT_KEPT = ("run", "ope", "select", "min_ess", "num_resamples", "episodes", "eval_max_steps", "allow_modules")
-
-SELECTION = "selection.json"
 
 
 @dataclass(frozen=True)
