@@ -178,7 +178,8 @@ def select(runs: Sequence[TrainedRun], omissions: Sequence[str], request: Reques
     settings, part = request.settings, part_of(runs[0].cfg.dataset)
     members, bounds = [], (math.nan, math.nan)
     for run, assessment in zip(runs, assessments(runs, request), strict=True):
-        bounds = choice.possible_returns(assessment.recording.data.rew, settings.gamma)
+        data = assessment.recording.data
+        bounds = choice.possible_returns(data.rew, data.terminated, settings.gamma)
         numbers, resamples = assessment.numbers, assessment.resamples(settings.num_resamples, settings.seed)
         members.append(choice.Member(run, numbers, resamples, objections(numbers, resamples, request, bounds)))
     show(runs, [member.numbers for member in members], request, directory / "ope.png")
