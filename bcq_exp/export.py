@@ -25,6 +25,9 @@ def run(cfg: DictConfig) -> None:
             done = export(checked_export(cfg))
     except (ValueError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
+    if done.choice is not None:
+        why = done.choice.account
+        print(f"{done.run.directory}: chosen by {why['decided_by']}, setting {why['setting']}")
     compared = done.agreement
     excused = f", in {compared.num_by_rounding} of them but for rounding" if compared.num_by_rounding else ""
     print(f"{done.file}: acts as the policy in {compared.num_rows} rows{excused}; {done.sidecar.name} describes it")

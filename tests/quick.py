@@ -3,7 +3,7 @@
 from bcq_exp.selection.request import Request, checked_request
 from cases import composed
 
-QUICK = ("logger=csv", "num_updates=30", "batch_size=16", "network.hidden_sizes=[8]", "compile=never", "num_threads=1")
+QUICK = ("num_updates=30", "batch_size=16", "network.hidden_sizes=[8]", "compile=never", "num_threads=1")
 
 
 def request_of(ope: str, *overrides: str) -> Request:

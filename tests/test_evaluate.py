@@ -11,7 +11,7 @@ import pytest
 from bcq_exp.io.files import read_json
 from trained import on_file, train_run
 
-QUICK = ["logger=csv", "num_updates=30", "batch_size=16", "network.hidden_sizes=[8]", "num_threads=1"]
+QUICK = ["num_updates=30", "batch_size=16", "network.hidden_sizes=[8]", "num_threads=1"]
 
 
 def evaluate(cwd: Path, *arguments: str) -> subprocess.CompletedProcess:

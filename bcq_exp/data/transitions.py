@@ -40,6 +40,7 @@ class Transitions:
         source: file or name that error messages begin with.
         rows: row in the file of each transition, (N,) int64, or None where it is the transition's own index.
         keys: key in the file of each column, where it differs from the column's name.
+        obs_names: the names of the numbers of an observation of one axis, (S,), or None where they have none.
         action_names: the names of discrete actions, the first one's first, or None where they have none.
     """
 
@@ -56,6 +57,7 @@ class Transitions:
     source: str
     rows: Array | None = None
     keys: Mapping[str, str] = field(default_factory=dict)
+    obs_names: tuple[str, ...] | None = None
     action_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:

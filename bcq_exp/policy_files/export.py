@@ -12,14 +12,17 @@ from bcq_exp.policy_files.formats.form import PolicyFormat
 from bcq_exp.policy_files.program import Program, traced
 from bcq_exp.policy_files.request import DATASET, SPACE, ExportConfig
 from bcq_exp.policy_files.sidecar import account, check_vacant_or_same, sidecar_of
+from bcq_exp.selection.chosen_run import REMEDY, SELECTION, ChosenRun, chosen_run
 
 
 @dataclass(frozen=True)
 class Exported:
-    """Files that have been written, and lines of Python that run the first."""
+    """Files that have been written, the run that they are of, and lines of Python that run the first."""
 
     file: Path
     sidecar: Path
+    run: TrainedRun
+    choice: ChosenRun | None
     agreement: Agreement
     usage: list[str]
 
@@ -34,7 +37,7 @@ def export(settings: ExportConfig) -> Exported:
             acts otherwise than the policy, or the place is taken.
         OSError: the dataset cannot be read, or a file not written.
     """
-    run = the_run(settings)
+    run, choice = the_run(settings)
     file, sidecar = settings.file, sidecar_of(settings.file)
     check_vacant_or_same(file, run)
     policy = load_policy(run)
@@ -48,9 +51,9 @@ def export(settings: ExportConfig) -> Exported:
     eval_eps = without_exploration(policy)
     with replacing(file) as written:
         program, agreement = write(policy, rows, settings.kind, written, noise_seed=settings.noise_seed)
-        content = account(file, written, run, settings, program, agreement, eval_eps)
+        content = account(file, written, run, choice, settings, program, agreement, eval_eps)
         write_json(sidecar, content)
-    return Exported(file, sidecar, agreement, content["usage"])
+    return Exported(file, sidecar, run, choice, agreement, content["usage"])
 
 
 def write(
@@ -73,15 +76,29 @@ def write(
     return program, compare(kind.load(path), policy, program, rows, noise_seed)
 
 
-def the_run(settings: ExportConfig) -> TrainedRun:
-    """The one finished run of the directory; raises ValueError where there are several, or none."""
-    first, *others = trained_runs(Path(settings.run), "cpu", allow_modules=settings.allow_modules)
+def the_run(settings: ExportConfig) -> tuple[TrainedRun, ChosenRun | None]:
+    """The chosen run of a sweep and the choice, or the one finished run of a directory.
+
+    Raises:
+        ValueError: there are several runs and none is chosen, there is none, or the chosen one has been trained on.
+        OSError: the choice cannot be read.
+    """
+    directory = Path(settings.run)
+    choice = chosen_run(directory)
+    first, *others = trained_runs(
+        directory if choice is None else choice.directory, "cpu", allow_modules=settings.allow_modules
+    )
     if others:
         raise ValueError(
-            f"run={settings.run} has {len(others) + 1} runs, and a file holds one policy; name one of them, such as"
-            f" run={first.directory}"
+            f"run={directory} has {len(others) + 1} runs, and a file holds one policy; name one of them, such as"
+            f" run={first.directory}, or choose first: bcq-evaluate run={directory} ope=fqe select=true"
         )
-    return first
+    if choice is not None and first.checkpoint.name != choice.checkpoint:
+        raise ValueError(
+            f"{directory / SELECTION} judged {choice.checkpoint} of {first.directory}, whose last checkpoint is"
+            f" {first.checkpoint.name}; {REMEDY}"
+        )
+    return first, choice
 
 
 def rows_of(settings: ExportConfig, run: TrainedRun) -> Rows:
@@ -95,6 +112,8 @@ def rows_of(settings: ExportConfig, run: TrainedRun) -> Rows:
         try:
             return recorded(run.cfg)
         except FileNotFoundError as error:
+            if run.cfg.dataset.env is None:
+                raise ValueError(f"{error}; without an environment it is needed: bring it back") from None
             raise ValueError(f"{error}; give rows={SPACE} to compare without the dataset") from None
     if run.cfg.dataset.env is None:
         raise ValueError(

@@ -10,12 +10,14 @@ from bcq_exp.io.files import read_json, sha256
 from bcq_exp.policy_files.agreement import Agreement
 from bcq_exp.policy_files.program import Program
 from bcq_exp.policy_files.request import ExportConfig
+from bcq_exp.selection.chosen_run import ChosenRun
 from bcq_exp.training.directories import MANIFEST, read_manifest
 from bcq_exp.training.identity import Identity
 from bcq_exp.training.manifest import versions
 
 PACKAGES = ("bcq_exp", "torch", "numpy")  # besides those of the format
 NAMES = ("directory", "algorithm", "seed")  # of a run
+DATA_NAMES = ("obs_names", "action_names")  # in the order of the file's inputs and actions
 
 
 def sidecar_of(file: Path) -> Path:
@@ -44,10 +46,11 @@ def run_account(run: TrainedRun) -> dict[str, Any]:
 
 
 def dataset_account(run: TrainedRun) -> dict[str, Any]:
-    """The dataset that a policy learned from: its name, and size and hash where the manifest has them."""
+    """The dataset that a policy learned from: its name, and size and hash where the manifest has them; the names of
+    observations and actions where they have names."""
     kept = (read_manifest(run.directory) or {}).get("dataset", {})
     facts = {key: kept.get(key) for key in ("sha256", "num_transitions", "num_episodes")}
-    return {"name": run.cfg.dataset.name, **facts}
+    return {"name": run.cfg.dataset.name, **facts, **{key: kept[key] for key in DATA_NAMES if key in kept}}
 
 
 def check_vacant_or_same(file: Path, run: TrainedRun) -> None:
@@ -81,6 +84,7 @@ def account(
     file: Path,
     written: Path,
     run: TrainedRun,
+    choice: ChosenRun | None,
     settings: ExportConfig,
     program: Program,
     agreement: Agreement,
@@ -92,6 +96,7 @@ def account(
         file: the name that the policy file will have.
         written: where it is now.
         run: that it is of.
+        choice: of the run among others; None where the user named it.
         settings: of the export.
         program: in the file.
         agreement: with the policy.
@@ -110,5 +115,6 @@ def account(
         "dataset": dataset_account(run),
         "environment": run.cfg.dataset.env,
         "run": run_account(run),
+        "choice": None if choice is None else choice.account,
         "packages": versions((*PACKAGES, *settings.kind.packages)),
     }

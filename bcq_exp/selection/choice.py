@@ -182,13 +182,18 @@ def with_interval(value: float, resample_R: Array) -> Estimate:
     return Estimate(value, float(low), float(high))
 
 
-def possible_returns(rew: Array, gamma: float) -> tuple[float, float]:
-    """Bounds of the discounted return of episodes of any length, with rewards as recorded: at least one of them."""
+def possible_returns(rew_N: Array, terminated_N: NDArray[np.bool_], gamma: float) -> tuple[float, float]:
+    """Bounds of the discounted return of episodes of any length, with rewards as recorded: at least one of them.
+
+    Where only terminal rows have rewards, an episode has one such outcome, or none yet.
+    """
 
     def most(reward: float) -> float:
         return reward / (1 - gamma) if gamma < 1 else math.copysign(math.inf, reward)
 
-    low, high = float(rew.min()), float(rew.max())
+    low, high = float(rew_N.min()), float(rew_N.max())
+    if not rew_N[~terminated_N].any():
+        return min(low, 0.0), max(high, 0.0)
     return most(low) if low < 0 else low, most(high) if high > 0 else high
 
 
@@ -268,6 +273,6 @@ def _cell(setting: Setting, name: str, *, has_interval: bool) -> str:
     if math.isnan(estimate.value):
         return "-"
     if setting.objections(name):
-        return f"({estimate.value:.4g})"
+        return f"({estimate.value:.2g})"
     decimals = num_decimals([estimate.value])
     return with_ends(estimate, decimals) if has_interval else rounded(estimate.value, decimals)

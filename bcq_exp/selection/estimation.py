@@ -20,14 +20,13 @@ from bcq_exp.ope.candidate import candidates
 from bcq_exp.ope.estimators.base import Array, Statistic
 from bcq_exp.ope.recording import Recording
 from bcq_exp.selection import choice, ranking
+from bcq_exp.selection.chosen_run import SELECTION
 from bcq_exp.selection.request import Request, check_fit
 from bcq_exp.training.config import RunConfig
 from bcq_exp.training.datasets import divided, part_of, recorded
 
 # Keys that do not change an estimate.
 NOT_KEPT = ("run", "ope", "select", "min_ess", "num_resamples", "episodes", "eval_max_steps", "allow_modules")
-
-SELECTION = "selection.json"
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,8 @@ def select(runs: Sequence[TrainedRun], omissions: Sequence[str], request: Reques
     settings, part = request.settings, part_of(runs[0].cfg.dataset)
     members, bounds = [], (math.nan, math.nan)
     for run, assessment in zip(runs, assessments(runs, request), strict=True):
-        bounds = choice.possible_returns(assessment.recording.data.rew, settings.gamma)
+        data = assessment.recording.data
+        bounds = choice.possible_returns(data.rew, data.terminated, settings.gamma)
         numbers, resamples = assessment.numbers, assessment.resamples(settings.num_resamples, settings.seed)
         members.append(choice.Member(run, numbers, resamples, objections(numbers, resamples, request, bounds)))
     show(runs, [member.numbers for member in members], request, directory / "ope.png")

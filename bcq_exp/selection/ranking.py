@@ -86,15 +86,18 @@ def estimates_table(
     Args:
         labels: of P policies.
         columns: estimates and diagnostics by name; NaN where there is none.
-        returns: online returns.
+        returns: online returns; their column is left out where none is known.
         title: of the table.
     """
-    table = Table(title=title, box=box.SIMPLE_HEAD, caption="online: the last evaluation in training, undiscounted")
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    shown = dict(columns)
+    if not all(map(math.isnan, returns)):
+        table.caption, shown["online"] = "online: the last evaluation in training, undiscounted", returns
     table.add_column("run", overflow="fold")
-    for column in (*columns, "online"):
+    for column in shown:
         table.add_column(column, justify="right", no_wrap=True)
-    rows = list(zip(labels, *columns.values(), returns, strict=True))
-    decimals = [num_decimals(values) for values in (*columns.values(), returns)]
+    rows = list(zip(labels, *shown.values(), strict=True))
+    decimals = [num_decimals(values) for values in shown.values()]
     for label, *values in sorted(rows, key=lambda row: (math.isnan(row[1]), -row[1])):
         table.add_row(label, *map(rounded, values, decimals))
     return table

@@ -71,7 +71,8 @@ def build(jobs: Sequence[Job], stopping: Stopping | None = None) -> Trainer:
     parts = checked_parts(cfg, load_parts(cfg.dataset, allow_code_change=schedule.allow_code_change))
     transitions = parts.learned
     if cfg.dataset.env is None:
-        log.info("no environment: no episodes are played, %s tell what policies are worth", parts.name)
+        said = "no environment: no episodes are played, %s tell what policies are worth; dataset.env=ID plays in one"
+        log.info(said, parts.name)
     else:
         check_masks(cfg.dataset.env, transitions.source, has_masks=transitions.mask is not None)
     population = make_population([job.cfg for job in jobs], transitions)

@@ -53,7 +53,7 @@ def dataset_account(parts: Parts, spaces: Spaces | None) -> dict[str, Any]:
         spaces: of observations and actions where no environment says them, which a policy is loaded with.
     """
     account = {"source": parts.learned.source, "sha256": parts.sha256, **_size(parts.learned)}
-    account |= _actions_account(parts.learned)
+    account |= _names_account(parts.learned)
     if parts.is_held_out and parts.judged is not None:
         account["held_out"] = {"sha256": dataset_digest(parts.judged), **_size(parts.judged)}
     if spaces is not None:
@@ -78,12 +78,15 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _actions_account(transitions: Transitions) -> dict[str, Any]:
-    """The names of discrete actions and how often each was taken, where they have names."""
-    names = transitions.action_names
-    if names is None:
-        return {}
-    return {"action_names": list(names), "action_counts": np.bincount(transitions.act, minlength=len(names)).tolist()}
+def _names_account(transitions: Transitions) -> dict[str, Any]:
+    """The names of observations, and of discrete actions with how often each was taken, where they have names."""
+    account: dict[str, Any] = {}
+    if (names := transitions.obs_names) is not None:
+        account["obs_names"] = list(names)
+    if (names := transitions.action_names) is not None:
+        counts = np.bincount(transitions.act, minlength=len(names)).tolist()
+        account |= {"action_names": list(names), "action_counts": counts}
+    return account
 
 
 def plain_space(space: gym.Space[Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bcq_exp.analysis.trained_runs import load_policy, trained_runs
+from bcq_exp.envs.treatment import DOSES, VITALS
 from bcq_exp.io.files import read_json, sha256, write_json
 from bcq_exp.policy_files import export as exporting
 from bcq_exp.policy_files.export import export
@@ -173,3 +174,51 @@ def test_what_cannot_be_exported_is_named(runs: Path, tmp_path: Path):
     shutil.rmtree(bare / "checkpoints")
     with pytest.raises(ValueError, match="has no checkpoint, so there is no policy in it"):
         export(asked(f"run={bare}", *torch_format))
+
+
+def test_a_policy_without_environment_takes_the_masks_of_its_data(doses: Path, tmp_path: Path):
+    done = export(asked(f"run={doses / 'one'}", "format=torch", f"out={tmp_path}/x.pt2"))
+    kept = read_json(done.sidecar)
+    assert [(port["name"], port["shape"]) for port in kept["inputs"]] == [
+        ("obs", ["batch", 6]),
+        ("mask", ["batch", 25]),
+    ]
+    assert (kept["environment"], kept["choice"]) == (None, None)
+    assert kept["dataset"]["obs_names"] == list(VITALS)
+    assert kept["dataset"]["action_names"] == list(DOSES)
+    mask = np.zeros((25, 25), bool)
+    np.fill_diagonal(mask, True)
+    assert TorchExport.load(done.file)([np.zeros((25, 6), np.float32), mask])[0].tolist() == list(range(25))
+    words = (f"run={doses / 'one'}", "format=torch", f"out={tmp_path}/y.pt2")
+    with pytest.raises(
+        ValueError, match=r"rows=space: .* only the dataset tells whether actions are masked; give rows="
+    ):
+        export(asked(*words, "rows=space"))
+    bare = copied(doses, tmp_path, "one")
+    config = bare / ".hydra" / "config.yaml"
+    config.write_text(config.read_text().replace("log.csv", "gone.csv"))
+    with pytest.raises(ValueError, match=r"gone\.csv: no such file; without an environment it is needed"):
+        export(asked(f"run={bare}", "format=torch"))
+
+
+def test_of_a_sweep_the_chosen_run_is_exported(doses: Path, tmp_path: Path):
+    sweep = Path(shutil.copytree(doses, tmp_path / "sweep"))
+    words = (f"run={sweep}", "format=torch")
+    with pytest.raises(
+        ValueError, match=r"has 2 runs, .* or choose first: bcq-evaluate run=.*sweep ope=fqe select=tru"
+    ):
+        export(asked(*words))
+    chosen = {"setting": "a", "run": "two", "checkpoint": "update_00000020"}
+    row = {"run": "two", "estimates": {"fqe": {"value": 0.5, "low": 0.4, "high": 0.6}}}
+    kept = {"chosen": chosen, "decided_by": "fqe", "judged_on": "held-out episodes", "settings": [{"runs": [row]}]}
+    write_json(sweep / "selection.json", kept)
+    done = export(asked(*words))
+    assert (done.file, done.run.directory) == (sweep / "policy.pt2", sweep / "two")
+    sidecar = read_json(done.sidecar)
+    assert sidecar["run"]["directory"] == "two"
+    assert sidecar["choice"] == {
+        "setting": "a", "decided_by": "fqe", "estimate": row["estimates"]["fqe"], "part": "held-out episodes",
+    }  # fmt: skip
+    write_json(sweep / "selection.json", kept | {"chosen": chosen | {"checkpoint": "update_00000010"}})
+    with pytest.raises(ValueError, match=r"judged update_00000010 of .*two, whose last checkpoint is update_00000020"):
+        export(asked(*words))

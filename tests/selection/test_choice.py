@@ -118,10 +118,16 @@ def test_close_settings_are_those_whose_paired_difference_may_be_0(run: TrainedR
 
 
 def test_returns_are_bounded_by_the_extreme_rewards_for_ever_and_by_one_step():
-    assert possible_returns(np.array([1.0, 1.0]), 0.99) == pytest.approx((1, 100))
-    assert possible_returns(np.array([-2.0, -1.0]), 0.9) == pytest.approx((-20, -1))
-    assert possible_returns(np.array([-1.0, 0.0]), 0.5) == pytest.approx((-2, 0))
-    assert possible_returns(np.array([-1.0, 3.0]), 1.0) == (-math.inf, math.inf)
+    def bounds(rew: list[float], gamma: float, terminated: tuple[bool, ...] = (False, True)) -> tuple[float, float]:
+        return possible_returns(np.array(rew), np.array(terminated), gamma)
+
+    assert bounds([1.0, 1.0], 0.99) == pytest.approx((1, 100))
+    assert bounds([-2.0, -1.0], 0.9) == pytest.approx((-20, -1))
+    assert bounds([-1.0, 0.0], 0.5) == pytest.approx((-2, 0))
+    assert bounds([-1.0, 3.0], 1.0) == (-math.inf, math.inf)
+    assert bounds([0.0, 3.0], 0.99) == (0, 3)  # an outcome: it comes once
+    assert bounds([0.0, 3.0], 0.99, terminated=(True, False)) == pytest.approx((0, 300))
+    assert bounds([-1.0, 3.0], 1.0, terminated=(True, True)) == (-1, 3)
 
 
 def text(made: Choice) -> str:

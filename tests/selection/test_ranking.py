@@ -65,6 +65,8 @@ def test_tables_show_the_highest_estimate_first_and_a_dash_for_none():
     rows = [line for line in lines if line and line[0] in "abcd" and len(line) == 4]
     assert rows == [["c", "3.000", "30.0", "9.000"], ["d", "2.000", "-", "7.000"], ["a", "1.000", "10.0", "5.000"],
                     ["b", "-", "20.0", "6.000"]]  # fmt: skip
+    assert "online" in text
+    assert "online" not in printed(estimates_table(["a", "b", "c", "d"], columns, [math.nan] * 4, "t"))
     text = printed(rankings_table({"fqe": columns["fqe"], "wis": [math.nan] * 4}, returns, seed=0))
     judged = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()[:3] in ("fqe", "wis")}
     assert judged == {"fqe": ["3", "1.00", "[1.00,", "1.00]", "0.000", "0.000", "-"], "wis": ["0", "-", "-", "-", "-"]}

@@ -55,8 +55,10 @@ def test_a_manifest_without_spaces_has_none_and_a_damaged_one_is_refused():
         spaces_in({"dataset": {"spaces": {"observation": {"shape": [3], "dtype": "float32"}}}})
 
 
-def test_named_actions_are_counted():
+def test_names_are_kept_and_named_actions_counted():
     data = replace(random_walk(2, is_discrete=True), act=np.array([0, 2] * 20), action_names=("a", "b", "c"))
+    data = replace(data, obs_names=("x", "y", "z", "w"))
     found = dataset_account(Parts(data, None, ALL), None)
+    assert found["obs_names"] == ["x", "y", "z", "w"]
     assert (found["action_names"], found["action_counts"]) == (["a", "b", "c"], [20, 0, 20])
     assert "action_names" not in dataset_account(Parts(random_walk(2, is_discrete=True), None, ALL), None)

@@ -101,4 +101,9 @@ def read_table(
         if ends is not None:
             made["terminated"] = order.is_last_N & ~np.asarray(is_cut) & (ends == "terminated")
     transitions = Transitions.from_columns(made, source, {**keys, "ends": keys.get("episode", "ends")})
-    return replace(transitions, rows=rows if transitions.rows is None else rows[transitions.rows], action_names=names)
+    return replace(
+        transitions,
+        rows=rows if transitions.rows is None else rows[transitions.rows],
+        obs_names=tuple(chosen["obs"]),
+        action_names=names,
+    )
