@@ -37,8 +37,8 @@ COMPLETION = ("-sc", "--shell-completion")
 
 def main() -> None:
     """Give the command that is typed, `bcq train`, or that the console script is named for, `bcq-train`."""
-    program, _, own = Path(sys.argv[0]).stem.partition("-")
-    if own in COMMANDS and program == "bcq":
+    own = Path(sys.argv[0]).stem.removeprefix("bcq-")
+    if own in COMMANDS:
         give(own)
     elif sys.argv[1:2] and sys.argv[1] in COMMANDS:
         sys.argv[:2] = [str(Path(sys.argv[0]).with_name(f"bcq-{sys.argv[1]}"))]
