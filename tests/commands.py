@@ -4,6 +4,7 @@ import atexit
 import io
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,12 +13,14 @@ from pathlib import Path
 
 MODULES = ("train", "collect", "evaluate", "export", "report")
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([f"bcq_exp.{module}" for module in MODULES])
+_CONTEXT.set_forkserver_preload([*(f"bcq_exp.{module}" for module in MODULES), "matplotlib.backends.backend_agg"])
 
 
 def _give(folder: str, output: str, words: Sequence[str], blocked: str | None) -> None:
     """Do in this process what `bcq WORDS` does there."""
     os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test runner may ignore it
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # so that machines with a GPU answer as others do
     if blocked:
         sys.modules[blocked] = None  # type: ignore[assignment]  # as where it is not installed
     with open(output, "w", buffering=1) as file:
