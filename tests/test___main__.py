@@ -34,9 +34,12 @@ def test_help_imports_nothing_heavy():
 @pytest.mark.parametrize(
     ("command", "groups", "others"),
     [
-        ("train", ["algorithm", "dataset", "network", "optimizer", "logger", "experiment"], ["behaviour", "protocol"]),
+        (
+            "train",
+            ["algorithm", "dataset", "network", "optimizer", "logger", "eval_ope", "search", "experiment"],
+            ["behaviour", "protocol"],
+        ),
         ("collect", ["dataset", "behaviour"], ["algorithm", "network", "logger", "experiment"]),
-        ("evaluate", ["network", "optimizer"], ["algorithm", "dataset"]),
         ("export", [], ["algorithm", "dataset", "network"]),
     ],
 )
