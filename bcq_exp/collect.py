@@ -12,9 +12,11 @@ from rich.table import Column, Table
 from bcq_exp.analysis.datasets import convert, inspection
 from bcq_exp.behaviours import training as agents
 from bcq_exp.behaviours import treatment
+from bcq_exp.command_line.answers import in_one_answer
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.masking import masked_words
-from bcq_exp.training.config import CONF_DIR, checked_training
+from bcq_exp.io.source import CONF_DIR
+from bcq_exp.training.config import checked_training
 from bcq_exp.training.datasets import checked_dataset, recorded, with_absolute_paths
 
 # Of files; all else is an override.
@@ -63,7 +65,8 @@ def main() -> None:
             COMMANDS[sys.argv[1]](sys.argv[2:])
     else:
         refuse_pickles(sys.argv[1:])
-        run()
+        with in_one_answer("collect"):
+            run()
 
 
 if __name__ == "__main__":

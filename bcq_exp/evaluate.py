@@ -13,15 +13,16 @@ from rich.table import Table
 
 from bcq_exp.analysis.tables import one_decimal
 from bcq_exp.analysis.trained_runs import TrainedRun, load_policy, runs_and_omissions, trained_runs
+from bcq_exp.command_line.answers import in_one_answer
 from bcq_exp.engine.machine import prepare_process
 from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import evaluate
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.progress import PLAIN_PERIOD, Board, episodes
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.ope.schema import EvaluationConfig
 from bcq_exp.selection.estimation import by_dataset, judge, select
 from bcq_exp.selection.request import Request, checked_request
-from bcq_exp.training.config import CONF_DIR
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ def answer(request: Request) -> None:
 def main() -> None:
     """Evaluate as the command line says."""
     refuse_pickles(sys.argv[1:])
-    run()
+    with in_one_answer("evaluate"):
+        run()
 
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="evaluate")

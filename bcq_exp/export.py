@@ -5,16 +5,18 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
+from bcq_exp.command_line.answers import in_one_answer
 from bcq_exp.io.endings import in_one_line, refuse_pickles
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.policy_files.export import export
 from bcq_exp.policy_files.request import checked_export
-from bcq_exp.training.config import CONF_DIR
 
 
 def main() -> None:
     """Export as the command line says."""
     refuse_pickles(sys.argv[1:])
-    run()
+    with in_one_answer("export"):
+        run()
 
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="export")

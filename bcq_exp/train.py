@@ -9,17 +9,17 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import OverrideType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from bcq_exp.command_line.answers import in_one_answer, parsed
 from bcq_exp.io.endings import in_one_line, refuse_pickles
 from bcq_exp.io.files import HeldLog
 from bcq_exp.io.loggers.wandb_places import places
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.io.summary import final_figure
-from bcq_exp.training.config import CONF_DIR, check
+from bcq_exp.training.config import check
 from bcq_exp.training.datasets import with_absolute_paths
 from bcq_exp.training.experiment import build
 from bcq_exp.training.job import Job
@@ -36,7 +36,8 @@ def main() -> None:
     flags = {"-m", "--multirun"} & {*sys.argv}
     if flags:  # Hydra wants it in front of the overrides
         sys.argv[1:] = ["-m", *with_their_group([word for word in sys.argv[1:] if word not in flags])]
-    train()
+    with in_one_answer("config"):
+        train()
 
 
 def with_their_group(arguments: Sequence[str]) -> list[str]:
@@ -51,14 +52,6 @@ def with_their_group(arguments: Sequence[str]) -> list[str]:
     keys = [(each, *each.key_or_group.partition(".")[:2]) for each in plain]
     fixed = {each.input_line for each, group, dot in keys if dot and group != "hydra" and swept & {group, "experiment"}}
     return ["{}=choice({})".format(*each.split("=", 1)) if each in fixed else each for each in arguments]
-
-
-def parsed(argument: str) -> Override | None:
-    """An override that is typed; None for a flag, a flag's value, and what Hydra will say is wrong."""
-    try:
-        return OverridesParser.create().parse_override(argument)
-    except HydraException:
-        return None
 
 
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="config")

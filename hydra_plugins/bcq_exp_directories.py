@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 
 class Directories(Callback):
@@ -40,7 +41,10 @@ def _prepare(config: DictConfig, kind: str, *, is_new: bool) -> None:
     from bcq_exp.training.directories import make_new, missing_folders, remove_empty
 
     section = config.hydra[kind]
-    path = Path(section.dir)
+    try:
+        path = Path(section.dir)
+    except OmegaConfBaseException as error:
+        raise SystemExit(f"error: hydra.{kind}.dir cannot be resolved: {str(error).splitlines()[0]}") from None
     made = missing_folders(path)
     try:
         if is_new and "${now:" in OmegaConf.to_container(section)["dir"]:  # type: ignore[index, call-overload]

@@ -3,7 +3,6 @@
 Imports nothing heavy: Hydra loads every plugin at each start, whatever the program.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -202,14 +201,10 @@ def job_return(job: "Job", summary: dict[str, Any]) -> JobReturn:
 
 
 def explain(error: Exception, overrides: Sequence[str]) -> str:
-    """One line for a job that cannot be composed; a key that its algorithm lacks is named with the nearest ones."""
-    from bcq_exp.training.config import explain_unknown_key
+    """What is wrong with a job: one line, or one for each thing that the check has found."""
+    from bcq_exp.command_line.answers import answer
 
-    key = re.search(r"Could not override '([^']+)'", str(error))
-    choices = dict(override.split("=", 1) for override in overrides if "=" in override)
-    if key is None:
-        return str(error).splitlines()[0] if isinstance(error, HydraException) else str(error)
-    return explain_unknown_key(key[1], choices.get("algorithm"))
+    return answer(error, overrides, "config") if isinstance(error, HydraException) else str(error)
 
 
 def _main_module() -> str:

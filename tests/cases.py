@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.data import Transitions
-from bcq_exp.training.config import CONF_DIR, RunConfig, check
+from bcq_exp.io.source import CONF_DIR
+from bcq_exp.training.config import RunConfig, check
 from bcq_exp.training.job import Job
 
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from bcq_exp import dashboard
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 from processes import begin, give, wait_for
 from synced import clone
 from trained import on_file, train_run

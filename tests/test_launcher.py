@@ -22,9 +22,10 @@ from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file
 
 from bcq_exp.io.files import read_json
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.sweeps.executors.ray import Ray
 from bcq_exp.sweeps.launch import Launch
-from bcq_exp.training.config import CONF_DIR, checked
+from bcq_exp.training.config import checked
 from bcq_exp.training.directories import Kept
 from bcq_exp.training.sections import Answers
 from hydra_plugins.bcq_exp_composition import Composer
@@ -257,7 +258,7 @@ def test_a_killed_sweep_goes_on_by_the_same_command_to_the_same_weights(tmp_path
     ("overrides", "said"),
     [
         (["algorithm=discrete_bcq,dqn", "algorithm.threshold=0.1,0.2"],
-         ["algorithm=dqn has no such key; nearest: ",
+         ["algorithm=dqn has no such key; its keys: ",
           "algorithm=discrete_bcq has no such key; nearest: unlikely_action_threshold"]),
         (["algorithm=iql,ddpg", "dataset=pendulum-noisy", "algorithm.optimizers.policy.lr=1e-4"],
          ["algorithm.optimizers.policy.lr: algorithm=ddpg has no such role; its roles: critic, actor"]),

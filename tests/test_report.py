@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.report import sorted_words, wandb_project
-from bcq_exp.training.config import CONF_DIR
 from processes import give
 
 

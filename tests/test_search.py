@@ -16,8 +16,9 @@ from hydra.types import HydraContext
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from bcq_exp.io.files import read_json
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.search.samplers import ends
-from bcq_exp.training.config import CONF_DIR, _sweep_hash
+from bcq_exp.training.config import _sweep_hash
 from cases import checked, composed
 from hydra_plugins.bcq_exp_search import SearchSweeper, distribution
 from test_launcher import QUICK, on_file, summaries, sweep

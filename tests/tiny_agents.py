@@ -6,7 +6,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bcq_exp.behaviours.training import BehaviourConfig, Seeds
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 
 SEEDS = Seeds(seed=0, eval_seed=1, report_seed=2, report_episodes=3)
 TINY: dict[str, Any] = {

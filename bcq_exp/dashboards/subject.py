@@ -10,7 +10,7 @@ from typing import TypeVar
 from bcq_exp.analysis.comparison import Comparison, Row, compare
 from bcq_exp.analysis.results import Result, read_results
 from bcq_exp.analysis.wandb_results import read_wandb_results
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.logged import saved_labels
 
 Name = TypeVar("Name", str, str | None)

@@ -32,7 +32,8 @@ def device_errors(device: str) -> list[str]:
     try:
         (torch.ones(1, device=device) + 1).item()  # there are devices that take a tensor and cannot compute
     except (RuntimeError, AssertionError, ImportError, AttributeError) as error:
-        return [f"device={device} cannot be used: {next(iter(str(error).splitlines()), type(error).__name__)}"]
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        return [f"device={device} cannot be used: {why}; give device=cpu, or install a build of torch that has it"]
     return []
 
 

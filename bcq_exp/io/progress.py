@@ -1,21 +1,26 @@
-"""Progress of a run, or of other work: a bar on a terminal, log lines elsewhere."""
+"""Progress of a run, or of other work: a bar, facts and a curve on a terminal, log lines elsewhere."""
 
 import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from math import isfinite
 from statistics import median
 from time import monotonic
-from types import TracebackType
-from typing import Self
+from types import MappingProxyType, TracebackType
+from typing import Self, TextIO
 
 from rich import progress
 from rich.console import Console, RenderableType
 from rich.status import Status
+from rich.table import Column
 from rich.text import Text
 
 PLAIN_PERIOD = 10.0  # seconds between plain lines, at least
+LIVE_PERIOD = 1.0  # seconds between two drawings on a terminal, at least: a drawing takes about a millisecond
+BLOCKS = "▁▂▃▄▅▆▇█"
+SHOWN = {"score": "eval/normalized_score", "return": "eval/return", "estimate": "eval/estimate"}  # the first is judged
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +32,70 @@ def terminal() -> Console | None:
 
 
 class _Bar(progress.Progress):
-    """A bar with a line of facts below it."""
+    """A bar with lines below it, cut at the terminal's edge."""
 
-    facts = ""
+    def __init__(self, console: Console, description: str, total: int, completed: int) -> None:
+        self.lines: list[str] = []
+        width = max(4, min(40, console.width - 60))
+        room = max(1, console.width - width - 2 * len(str(total)) - 3)  # columns are a space apart
+        super().__init__(
+            progress.TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=room)),
+            progress.BarColumn(bar_width=width),
+            progress.TextColumn("{task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+            console=console,
+            auto_refresh=False,
+        )
+        self.task_id = self.add_task(description, total=total, completed=completed)
+        self._drawn = -LIVE_PERIOD
+        self._logs: list[logging.StreamHandler[TextIO]] = []
+
+    def start(self) -> None:
+        """Begin to draw; log lines that go to stderr stand above the bar."""
+        stream = sys.stderr
+        handlers = logging.getLogger().handlers
+        self._logs = [each for each in handlers if isinstance(each, logging.StreamHandler) and each.stream is stream]
+        super().start()
+        for handler in self._logs:
+            handler.setStream(sys.stderr)
+
+    def stop(self) -> None:
+        """Draw for the last time."""
+        super().stop()
+        for handler in self._logs:
+            handler.setStream(sys.stderr)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """Yield the bar, then the facts, cut at the terminal's edge."""
+        """Yield the bar, then the lines."""
         yield from super().get_renderables()
-        yield Text(self.facts, no_wrap=True, overflow="ellipsis")
+        for line in self.lines:
+            yield Text(line, no_wrap=True, overflow="ellipsis")
+
+    def draw(self, now: float) -> None:
+        """Draw anew unless this was done within `LIVE_PERIOD`."""
+        if now - self._drawn >= LIVE_PERIOD:
+            self._drawn = now
+            self.refresh()
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """The last `width` values as blocks whose height is linear between their minimum and maximum.
+
+    A value that is not finite is a space. Where all values are equal they are blocks of half the height.
+    """
+    shown = list(values)[-width:] if width > 0 else []
+    finite = [value for value in shown if isfinite(value)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
+    top = len(BLOCKS) - 1
+    heights = [top // 2 if high == low else round(top * (value - low) / (high - low)) if isfinite(value) else None
+               for value in shown]  # fmt: skip
+    return "".join(" " if height is None else BLOCKS[height] for height in heights)
+
+
+def judged(evaluations: Sequence[Mapping[str, float]]) -> tuple[str, list[float]]:
+    """What evaluations are judged by, and its values: the score where each has one, else return, else estimate."""
+    ended = [evaluation for evaluation in evaluations if evaluation]
+    known = [label for label, key in SHOWN.items() if all(key in evaluation for evaluation in ended)]
+    return (known[0], [evaluation[SHOWN[known[0]]] for evaluation in ended]) if known else ("", [])
 
 
 class Progress:
@@ -43,7 +104,10 @@ class Progress:
     For a population: the number of members, how many have failed, and the best and the median score (or return) in
     place of the losses.
 
-    Where stderr is no terminal, or under CI, these are log lines, at most one in `PLAIN_PERIOD` and one at the end.
+    On a terminal there are three lines: a bar; the time left and these facts; and the curve of the evaluations since
+    entering, of a population the median of its members, beside what the behaviour that made the data reaches.
+
+    Where stderr is no terminal, or under CI, the facts are log lines, at most one in `PLAIN_PERIOD` and one at the end.
     Speed counts from entering, so a resumed run shows its own.
 
     Args:
@@ -51,24 +115,27 @@ class Progress:
         start: updates that were made before this process.
         description: the algorithm and its dataset.
         num_members: runs that train together, at least 1.
+        behaviour: the behaviour's figure by what evaluations are judged by, `score` or `return`; where known.
     """
 
-    def __init__(self, total: int, start: int, description: str, num_members: int) -> None:
+    def __init__(
+        self,
+        total: int,
+        start: int,
+        description: str,
+        num_members: int,
+        behaviour: Mapping[str, float | None] = MappingProxyType({}),
+    ) -> None:
         self._total = total
         self._start = self._update = start
         self._description = description
         self._num_members = num_members
+        self._behaviour = behaviour
+        self._curve: list[float] = []
+        self._evaluations: dict[int, Mapping[str, float]] = {}  # those that the curve has, by identity
         self._unlogged = ""
         console = terminal()
-        self._bar: _Bar | None = None
-        if console:
-            self._bar = _Bar(
-                progress.TextColumn("{task.description}", markup=False),
-                progress.BarColumn(),
-                progress.MofNCompleteColumn(),
-                console=console,
-            )
-            self._task = self._bar.add_task(description, total=total, completed=start)
+        self._bar = _Bar(console, description, total, start) if console else None
 
     def __enter__(self) -> Self:
         self._started = self._logged = monotonic()
@@ -104,18 +171,24 @@ class Progress:
         """
         now = monotonic()
         self._update = update
+        label, values = judged(evaluations)
+        facts = self._facts(metrics, label, values, num_failed)
+        speed = self._speed(now - self._started - compile_seconds)
         if self._bar:
-            self._bar.update(self._task, completed=update)
-        self._show(self._facts(update, metrics, evaluations, num_failed, now - self._started - compile_seconds), now)
+            self._bar.update(self._bar.task_id, completed=update)
+            self._extend({id(each): each for each in evaluations if each}, values)
+            facts, speed = [*speed[::-1], *facts], []
+        self._show((", " if self._num_members == 1 else " | ").join([*facts, *speed]), now, self._curve_of(label))
 
     def evaluating(self, line: str) -> None:
         """Show the progress of an evaluation, such as `episodes` words it, until the next `advance`."""
         whose = f"{self._num_members} members: " if self._num_members > 1 else ""
         self._show(f"evaluating {whose}{line}", monotonic())
 
-    def _show(self, facts: str, now: float) -> None:
+    def _show(self, facts: str, now: float, curve: str = "") -> None:
         if self._bar:
-            self._bar.facts = facts
+            self._bar.lines = [facts, *([curve] if curve else self._bar.lines[1:])]
+            self._bar.draw(now)
             return
         self._unlogged = f"{self._description} {self._update}/{self._total} {facts}"
         if now - self._logged >= PLAIN_PERIOD:
@@ -123,35 +196,39 @@ class Progress:
             self._logged = now
             self._unlogged = ""
 
-    def _facts(
-        self,
-        update: int,
-        metrics: Mapping[str, float],
-        evaluations: Sequence[Mapping[str, float]],
-        num_failed: int,
-        seconds: float,
-    ) -> str:
-        ended = [evaluation for evaluation in evaluations if evaluation]
-        shown = {"score": "eval/normalized_score", "return": "eval/return", "estimate": "eval/estimate"}
-        known = [label for label, key in shown.items() if all(key in evaluation for evaluation in ended)]
-        label, values = "", list[float]()
-        if known:
-            label = known[0]
-            values = [evaluation[shown[label]] for evaluation in ended]
+    def _extend(self, evaluations: dict[int, Mapping[str, float]], values: Sequence[float]) -> None:
+        """Add a point to the curve where one of the evaluations is new."""
+        if values and evaluations.keys() - self._evaluations.keys():
+            self._curve.append(median(values))
+            self._evaluations = evaluations
+
+    def _curve_of(self, label: str) -> str:
+        """The line of the curve; empty without one, and where the terminal has no such characters."""
+        if self._bar is None or not self._curve or self._bar.console.options.ascii_only:
+            return ""
+        width, last, behaviour = self._bar.console.width, self._curve[-1], self._behaviour.get(label)
+        name = label if self._num_members == 1 else f"median {label}"
+        said = f"{last:.4g}"
+        if behaviour is not None:
+            said += f", behaviour {behaviour:.4g}" + (f" ({last - behaviour:+.4g})" if width >= 60 else "")
+        return f"{name} {sparkline(self._curve, min(40, width - len(name) - len(said) - 2))} {said}"
+
+    def _facts(self, metrics: Mapping[str, float], label: str, values: Sequence[float], num_failed: int) -> list[str]:
         if self._num_members == 1:
             losses = {name.removeprefix("train/"): value for name, value in metrics.items() if name.endswith("loss")}
-            facts = [f"{name} {value:.4g}" for name, value in losses.items()]
-            facts += [f"{label} {value:.4g}" for value in values]
-            times = ""
-        else:
-            facts = [f"{self._num_members} members" + (f", {num_failed} failed" if num_failed else "")]
-            facts += [f"best {label} {max(values):.4g} median {median(values):.4g}"] if values else []
-            times = f" x {self._num_members}"
-        if update > self._start and seconds > 0:
-            rate = (update - self._start) / seconds
-            left = timedelta(seconds=round((self._total - update) / rate))
-            facts += [f"{rate:.4g} updates/s{times}", f"{left} left"]
-        return (", " if self._num_members == 1 else " | ").join(facts)
+            return [f"{name} {value:.4g}" for name, value in losses.items()] + [
+                f"{label} {value:.4g}" for value in values
+            ]
+        facts = [f"{self._num_members} members" + (f", {num_failed} failed" if num_failed else "")]
+        return facts + ([f"best {label} {max(values):.4g} median {median(values):.4g}"] if values else [])
+
+    def _speed(self, seconds: float) -> list[str]:
+        """Updates a second and the time left; nothing before the first update."""
+        if self._update <= self._start or seconds <= 0:
+            return []
+        rate = (self._update - self._start) / seconds
+        left = timedelta(seconds=round((self._total - self._update) / rate))
+        return [f"{rate:.4g} updates/s" + (f" x {self._num_members}" if self._num_members > 1 else ""), f"{left} left"]
 
 
 def episodes(num_ended: int, num_steps: int) -> str:

@@ -1,4 +1,4 @@
-"""The revision and the digest of the running code."""
+"""The folder of the configuration, and the revision and the digest of the running code."""
 
 import hashlib
 import subprocess
@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
+CONF_DIR = str(next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir()))
 
 
 @cache

@@ -3,12 +3,10 @@
 Values stand in `conf/`; here are types, ranges and the rules that tie one key to another.
 """
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -31,20 +29,8 @@ from bcq_exp.ope.in_training import SECTION, Estimate, action_errors, checked_es
 from bcq_exp.policies.actions import ActionMap
 from bcq_exp.training.datasets import DATASETS, Spaces, checked_spaces, completed, dataset_errors, spaces_of
 from bcq_exp.training.identity import FREE
-from bcq_exp.training.roles import PREFIX, explain_unknown_role, idle_roles, role_configs
+from bcq_exp.training.roles import idle_roles, role_configs
 from bcq_exp.training.sections import MISSING, Answers, chosen_type, plain, typed, typed_section
-
-_PACKAGED = Path(__file__).parents[1] / "conf"
-CONF_DIR = str(_PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf")
-
-# Words of the papers and of other code for keys that go by another name here.
-NEAREST = {
-    "tau": ("tau", "target_update_freq", "unlikely_action_threshold"),
-    "threshold": ("unlikely_action_threshold",),
-    "discount_factor": ("gamma",),
-    "target_update_freq": ("target_update_freq", "tau"),
-    "unlikely_action_threshold": ("unlikely_action_threshold", "lmbda", "phi"),
-}
 
 
 def _given(root: DictConfig, key: str) -> Any:
@@ -232,18 +218,6 @@ def checked_training(cfg: DictConfig) -> tuple[BehaviourConfig, Seeds]:
     if errors:
         raise ValueError("\n".join(errors))
     return training, seeds
-
-
-def explain_unknown_key(key: str, algorithm: str | None) -> str:
-    """That a key does not exist, with the nearest that do; `algorithm` is the one that was chosen, if any."""
-    section, _, name = key.rpartition(".")
-    if key.startswith(PREFIX) and algorithm in REGISTRY:
-        return explain_unknown_role(key, algorithm)
-    if section != "algorithm" or algorithm not in REGISTRY:
-        return f"{key} is not a key of this configuration"
-    known = [spec.name for spec in fields(REGISTRY[algorithm].config) if spec.name != "name"]
-    near = [word for word in NEAREST.get(name, ()) if word in known] or difflib.get_close_matches(name, known, n=2)
-    return f"{key}: algorithm={algorithm} has no such key; nearest: {', '.join(near or known)}"
 
 
 def _contradictions(algorithm: AlgorithmConfig, schedule: ScheduleConfig, action_space: gym.Space[Any]) -> list[str]:

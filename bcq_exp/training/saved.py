@@ -15,7 +15,7 @@ from bcq_exp.fields import NAME
 from bcq_exp.io.differences import flatten
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.plain import dereferenced, read_yaml
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.datasets import DATASETS, RESOLVERS
 from bcq_exp.training.sections import MISSING, first_line, plain
 

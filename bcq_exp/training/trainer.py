@@ -133,10 +133,10 @@ class Trainer:
             Interrupted: a signal came; the run is saved.
         """
         facts = self.members[0].facts
-        description = f"{facts['algorithm']} on {facts['dataset']}"
-        if len(self.members) == 1:
-            description += f", seed {facts['seed']}"
-        bar = Progress(self.num_updates, self.population.num_updates, description, len(self.members))
+        seed = f", seed {facts['seed']}" if len(self.members) == 1 else ""
+        description = f"{facts['algorithm']} on {facts['dataset']}{seed}"
+        behaviour = {"score": facts.get("behaviour_normalized_score"), "return": facts.get("behaviour_return")}
+        bar = Progress(self.num_updates, self.population.num_updates, description, len(self.members), behaviour)
         with ended_logs(self.loggers), watching(lambda: self.saved_at == self.population.num_updates) as self._watch:
             with ThreadPoolExecutor(1) if self.evaluates_beside else AtOnce() as evaluator, bar as progress:
                 try:

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bcq_exp.data import Transitions
 from bcq_exp.engine.population import Population
-from bcq_exp.training.config import CONF_DIR, RunConfig, check
+from bcq_exp.io.source import CONF_DIR
+from bcq_exp.training.config import RunConfig, check
 from bcq_exp.training.experiment import make_population
 
 EPISODE_LENGTH = 200

@@ -32,12 +32,13 @@ from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.data import Transitions, check_against, read_transitions, write_h5
 from bcq_exp.io.checkpoint import load_checkpoint
 from bcq_exp.io.files import read_json
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.selection.request import checked_request
 from bcq_exp.sweeps.executors import EXECUTORS
 from bcq_exp.sweeps.group import Group
 from bcq_exp.sweeps.launch import Launch
 from bcq_exp.training import experiment
-from bcq_exp.training.config import CONF_DIR, RunConfig, check, checked_training
+from bcq_exp.training.config import RunConfig, check, checked_training
 from bcq_exp.training.datasets import checked_dataset
 from bcq_exp.training.job import Job
 from bcq_exp.training.saved import allowed_modules, saved_config, saved_overrides

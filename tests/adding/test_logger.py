@@ -61,7 +61,7 @@ def test_a_logger_is_one_file_one_yaml_and_one_line_of_the_registry(tree: Tree, 
 
     refused = tree.give(*command, "hydra.run.dir=other", "logger.project=mine", cwd=tmp_path)
     assert refused.returncode == 1
-    assert "Could not override 'logger.project'" in refused.stderr
+    assert "error: logger.project: logger=json_lines has no such key; its keys: digits\n" in refused.stderr
     refused = tree.give(*command, "hydra.run.dir=other", "+logger.project=mine", cwd=tmp_path)
     assert "error: logger.project is not a key of JSONLinesLoggerConfig; known: " in refused.stderr
     assert not (tmp_path / "other").exists()

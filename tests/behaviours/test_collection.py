@@ -19,7 +19,7 @@ from bcq_exp.behaviours import collection
 from bcq_exp.behaviours.agents import Behaviour, EpisodeEpsilon, Noise, NoNoise, RandomOrGaussian
 from bcq_exp.behaviours.collection import collect, embedded_dataset
 from bcq_exp.data import Transitions, read_manifest
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 
 EPSILON = EpisodeEpsilon(probability=0.2, low=0.001, high=0.2)
 GAUSSIAN = RandomOrGaussian(random_probability=0.3, std=0.3)

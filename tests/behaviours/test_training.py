@@ -21,8 +21,7 @@ from bcq_exp.behaviours.agents import SHIPPED, Behaviour
 from bcq_exp.behaviours.training import BehaviourConfig, learn, new_agent, train
 from bcq_exp.behaviours.training_state import STATE, go_on, restore, save
 from bcq_exp.io.interruption import Interrupted
-from bcq_exp.io.source import source_digest
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR, source_digest
 from processes import SIZE, small_disk
 from tiny_agents import SEEDS, tiny
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bcq_exp.data.growth import Growth
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.datasets import DATASETS
 from cases import checked
 

@@ -16,7 +16,8 @@ import pixels
 from bcq_exp.algorithms import REGISTRY
 from bcq_exp.data import write_h5
 from bcq_exp.io.files import read_json
-from bcq_exp.training.config import CONF_DIR, check
+from bcq_exp.io.source import CONF_DIR
+from bcq_exp.training.config import check
 from bcq_exp.training.experiment import build
 from cases import composed, job
 from trained import on_file

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from bcq_exp.io.files import read_json
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.member import EVAL_METRICS
 from cases import checked
 from trained import on_file, train_run

@@ -80,7 +80,7 @@ def test_tags_in_a_yaml_of_ones_own(here: Path):
         (here / "conf" / "experiment" / f"own{number}.yaml").write_text(f"# @package _global_\ndevice: {tag}\n")
     script = (
         "import sys; from pathlib import Path; from hydra import compose, initialize_config_dir\n"
-        "from bcq_exp.training.config import CONF_DIR\n"
+        "from bcq_exp.io.source import CONF_DIR\n"
         f"with initialize_config_dir(CONF_DIR, version_base='1.3'):\n"
         f"  for number in range({len(TAGS)}):\n"
         "    try: compose('config', ['hydra.searchpath=[file://' + str(Path('conf').absolute()) + ']',"

@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 
 from bcq_exp.data.formats.minari import minari_folder
 from bcq_exp.fields import NAME, file_name
-from bcq_exp.training.config import CONF_DIR, check, checked_training
+from bcq_exp.io.source import CONF_DIR
+from bcq_exp.training.config import check, checked_training
 from bcq_exp.training.datasets import checked_dataset
 from cases import checked, composed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.io.progress import Board, Progress, episodes
+from bcq_exp.io.progress import Board, Progress, episodes, sparkline
 
 
 def returned(*returns: float) -> list[dict[str, float]]:
@@ -153,35 +153,92 @@ def test_a_board_is_a_line_when_it_changes_and_its_period_has_passed(
     assert messages(caplog) == ["b", "c", "d", "e"]
 
 
+@pytest.mark.parametrize(
+    ("values", "width", "blocks"),
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7], 8, "▁▂▃▄▅▆▇█"),
+        ([7, 0, 3.4, 3.6, 7], 8, "█▁▄▅█"),  # 3.4 and 3.6 round to the levels 3 and 4
+        ([-200, -100, 100, 500], 3, "▁▃█"),  # of the last three: 2.33 of 7 levels for 100
+        ([5, 5, 5], 8, "▄▄▄"),
+        ([1, float("nan"), 2, float("inf")], 8, "▁ █ "),
+        ([1, 2], 0, ""),
+        ([], 8, ""),
+    ],
+)
+def test_a_curve_has_blocks_of_heights_between_its_extremes(values: list[float], width: int, blocks: str) -> None:
+    assert sparkline(values, width) == blocks
+
+
 SCRIPT = """
 import logging
 from bcq_exp.io.progress import Progress
 logging.basicConfig(level=logging.INFO, format="%(message)s")
-with Progress(total=200, start=0, description="[bcq] pendulum", num_members=1) as progress:
-    progress.advance(150, {"critic1_loss": 0.5}, [{"eval/return": 42.0}], num_failed=0)
+with Progress(200, 0, "[bcq] on pendulum-noisy, seed 0", MEMBERS, {"return": 40.0, "score": None}) as progress:
+    logging.info("a warning")
+    for number, returns in enumerate([(0.0, 10.0), (10.0, 20.0), (4.0, 6.0), (70.0, 80.0)], start=1):
+        evaluations = [{"eval/return": value} for value in returns[:MEMBERS]]
+        for update in (40 * number, 40 * number + 5):  # the second has the evaluations of the first
+            progress.advance(update, {"critic1_loss": 0.5}, evaluations, num_failed=0)
 """
 
 
-@pytest.mark.parametrize("is_ci", [False, True])
-def test_on_a_terminal_a_bar_unless_under_ci(is_ci: bool) -> None:
+def on_terminal(columns: int, num_members: int, **environment: str) -> str:
+    """What SCRIPT writes to a terminal of so many columns."""
     pty = pytest.importorskip("pty")
     master, terminal = pty.openpty()
-    env = {key: value for key, value in os.environ.items() if key != "CI"} | {"TERM": "xterm", "COLUMNS": "160"}
+    env = {key: value for key, value in os.environ.items() if key != "CI"}
+    env |= {"TERM": "xterm", "COLUMNS": str(columns), "PYTHONIOENCODING": "utf-8"}
     root = Path(__file__).parents[2]
-    subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env=env | ({"CI": "true"} if is_ci else {}),
-        cwd=root,
-        stderr=terminal,
-        check=True,
-    )
+    command = [sys.executable, "-c", SCRIPT.replace("MEMBERS", str(num_members))]
+    subprocess.run(command, env=env | environment, cwd=root, stderr=terminal, check=True)
     os.close(terminal)
     shown = os.read(master, 65536).decode()
     os.close(master)
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
-    facts = r"critic1_loss 0.5, return 42, [\d.e+]+ updates/s, 0:00:\d\d left"
-    if is_ci:
-        assert re.fullmatch(rf"\[bcq\] pendulum 150/200 {facts}", text.strip())
-        assert "\x1b" not in shown
-    else:
-        assert re.search(rf"\[bcq\] pendulum .*━.* 150/200\s+{facts}", text)
+    return shown
+
+
+def screen(shown: str) -> list[str]:
+    """What stays on the terminal: lines are overwritten after the cursor has moved up."""
+    rows, row = [""], 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", shown):
+        if part == "\n":
+            row += 1
+            rows += [""] * (row == len(rows))
+        elif found := re.fullmatch(r"\x1b\[(\d*)A", part):
+            row -= int(found[1] or 1)
+        elif re.fullmatch(r"\x1b\[\d?K", part):
+            rows[row] = ""
+        elif not part.startswith(("\x1b", "\r")):
+            rows[row] += part
+    return [line.rstrip() for line in rows if line.strip()]
+
+
+def test_on_a_terminal_a_bar_facts_and_the_curve_beside_the_behaviour() -> None:
+    log_line, bar, facts, curve = screen(on_terminal(120, 1))
+    assert log_line == "a warning"
+    assert re.fullmatch(r"\[bcq\] on pendulum-noisy, seed 0 ━[━╸╺ ]* 165/200", bar)
+    assert re.fullmatch(r"0:00:\d\d left, [\d.e+]+ updates/s, critic1_loss 0.5, return 70", facts)
+    assert curve == "return ▁▂▁█ 70, behaviour 40 (+30)"
+
+
+def test_a_population_shows_the_curve_of_its_median() -> None:
+    *_, facts, curve = screen(on_terminal(120, 2))
+    assert facts.endswith("updates/s x 2 | 2 members | best return 80 median 75")
+    assert curve == "median return ▁▂▁█ 75, behaviour 40 (+35)"
+
+
+@pytest.mark.parametrize("num_members", [1, 2])
+def test_no_line_is_wider_than_a_narrow_terminal(num_members: int) -> None:
+    lines = screen(on_terminal(40, num_members))
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= 40
+    assert lines[1].endswith("165/200")
+    assert re.match(r"0:00:\d\d left", lines[2])
+    assert lines[3].endswith("▁▂▁█ 70, behaviour 40" if num_members == 1 else "▁▂▁█ 75, behaviour 40")
+
+
+def test_under_ci_a_terminal_gets_plain_lines() -> None:
+    shown = on_terminal(160, 1, CI="true")
+    facts = r"critic1_loss 0.5, return 70, [\d.e+]+ updates/s, 0:00:\d\d left"
+    assert re.fullmatch(rf"a warning\s+\[bcq\] on pendulum-noisy, seed 0 165/200 {facts}", shown.strip())
+    assert "\x1b" not in shown

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.networks import NETWORKS, Sizes
-from bcq_exp.training.config import CONF_DIR
 
 
 def test_every_kind_has_the_name_of_a_file_in_conf() -> None:

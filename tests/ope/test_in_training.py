@@ -5,9 +5,9 @@ import pytest
 
 from bcq_exp.analysis.trained_runs import trained_runs
 from bcq_exp.data.preprocessing import at_most
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.ope.estimators import ESTIMATORS
 from bcq_exp.selection.estimation import estimate
-from bcq_exp.training.config import CONF_DIR
 from bcq_exp.training.experiment import build
 from cases import checked, composed, job, random_walk
 from quick import request_of

@@ -13,9 +13,10 @@ from bcq_exp.algorithms import REGISTRY
 from bcq_exp.behaviours.agents import Behaviour
 from bcq_exp.envs.environments import spaces
 from bcq_exp.io.loggers import LOGGERS
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.policies import BCQPolicy, DiscreteBCQPolicy
 from bcq_exp.training import config
-from bcq_exp.training.config import CONF_DIR, check
+from bcq_exp.training.config import check
 from bcq_exp.training.sections import Answers
 from cases import checked, composed
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 import pixels
 from bcq_exp.data import check_against
 from bcq_exp.data.schema import DatasetConfig
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.datasets import completed, load_parts
 from bcq_exp.training.sections import plain
 from cases import checked, composed

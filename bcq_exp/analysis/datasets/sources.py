@@ -11,7 +11,7 @@ from bcq_exp.data import Transitions, read_transitions
 from bcq_exp.data.formats.readers import format_of
 from bcq_exp.data.formats.tables.roles import ENDS, TableColumns
 from bcq_exp.data.formats.tables.table import read_table
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.sections import typed
 
 CHOICES = Path(CONF_DIR) / "dataset"

@@ -1,0 +1,1 @@
+"""The command line: answers to what cannot be composed, help, and completion in a shell."""
