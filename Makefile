@@ -36,12 +36,15 @@ test: setup  ## run the tests
 test-compile: setup  ## compare the compiled update of every algorithm with the uncompiled one
 	$(BIN)/python -m pytest -q -n auto -m compiled tests/engine/test_compiled.py
 
-test-docs: setup  ## run every command of the README and of docs/ at a small budget, and build the site
+test-docs: $(VENV)/.docs  ## run every command of the README and of docs/ at a small budget, and build the site
 	$(BIN)/python -m pytest -q -n auto -m docs tests/test_documents.py tests/test_site.py
 
-docs: setup  ## build the site of the documents into site/, to be opened as site/index.html
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+docs: $(VENV)/.docs  ## build the site of the documents into site/, to be opened as site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 check: setup  ## lint, types and tests
 	$(BIN)/ruff check .
