@@ -34,8 +34,8 @@ SMALL = {
     },
     "collect": {"dataset.num_transitions": "2000"},
     "evaluate": {
-        "num_updates": "20", "batch_size": "16", "num_resamples": "100", "min_ess": "1", "episodes": "1", "num_threads": "1",
-        "compile": "never", "network.hidden_sizes": "[8]",
+        "num_updates": "20", "batch_size": "16", "num_resamples": "100", "min_ess": "1", "episodes": "1",
+        "num_threads": "1", "compile": "never", "network.hidden_sizes": "[8]",
     },
     "export": {},
 }  # fmt: skip
