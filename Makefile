@@ -11,7 +11,7 @@ TORCH_INDEX ?=
 RUN_DIR := outputs/main
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-compile check parity bench bench-peers bench-busy bench-gpu clean
+.PHONY: help setup run test test-compile test-docs docs check parity bench bench-peers bench-busy bench-gpu clean
 
 help:  ## list the targets
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,16 @@ test: setup  ## run the tests
 
 test-compile: setup  ## compare the compiled update of every algorithm with the uncompiled one
 	$(BIN)/python -m pytest -q -n auto -m compiled tests/engine/test_compiled.py
+
+test-docs: $(VENV)/.docs  ## run every command of the README and of docs/ at a small budget, and build the site
+	$(BIN)/python -m pytest -q -n auto -m docs tests/test_documents.py tests/test_site.py
+
+docs: $(VENV)/.docs  ## build the site of the documents into site/, to be opened as site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 check: setup  ## lint, types and tests
 	$(BIN)/ruff check .
@@ -72,6 +82,6 @@ $(PEERS_VENV)/.installed: Makefile constraints.txt
 	@touch $@
 
 clean:  ## remove the environments, caches and outputs
-	rm -rf $(VENV) $(PEERS_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS_VENV) build dist site *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find bcq_exp tests experiments -name __pycache__ -type d -prune -exec rm -rf {} +
 	find outputs -mindepth 1 ! -name .gitkeep -delete

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import HydraContext
 
 from bcq_exp.analysis.trained_runs import TrainedRun, trained_runs
 from bcq_exp.data import write_h5
+from bcq_exp.io.source import CONF_DIR
 from cases import random_walk
 from trained import on_file, train_run
 from wandb_server import WandbServer, environment, serving
@@ -54,6 +60,15 @@ def discrete_runs(tmp_path_factory: pytest.TempPathFactory, discrete_file: Path)
     train_run(path / "a", "algorithm=dqn", "dataset.reward_scale=10", *on_file(discrete_file))
     train_run(path / "b", "algorithm.eval_eps=1.0", "dataset.fraction=0.5", *on_file(discrete_file))
     return sorted(trained_runs(path, "cpu"), key=lambda run: run.directory)
+
+
+@pytest.fixture(scope="module")
+def hydra_context() -> HydraContext:
+    """What Hydra gives its launchers and sweepers."""
+    GlobalHydra.instance().clear()
+    hydra = Hydra.create_main_hydra2("bcq_exp.train", create_config_search_path(CONF_DIR))
+    GlobalHydra.instance().clear()
+    return HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """`bcq-dashboard` as its users run it."""
 
-import argparse
-import re
-import shlex
 import signal
 import time
 from pathlib import Path
@@ -11,7 +8,6 @@ import psutil
 import pytest
 
 from bcq_exp import dashboard
-from bcq_exp.io.source import CONF_DIR
 from processes import begin, give, wait_for
 from synced import clone
 from trained import on_file, train_run
@@ -26,17 +22,6 @@ def test_help_names_each_command_and_what_it_does(monkeypatch: pytest.MonkeyPatc
     said = " ".join(capsys.readouterr().out.split())
     for name, command in dashboard.COMMANDS.items():
         assert f"{name} {' '.join(command.__doc__.splitlines()[0].split())}" in said
-
-
-def test_every_dashboard_of_the_documents_is_understood():
-    text = (Path(CONF_DIR).parent / "docs" / "wandb.md").read_text()
-    commands = re.findall(r"^    bcq-dashboard (.*)$", text, re.MULTILINE)
-    assert len(commands) == 4
-    for name, *words in map(shlex.split, commands):
-        parser = argparse.ArgumentParser(exit_on_error=False)
-        dashboard.COMMANDS[name].add_arguments(parser)
-        options = parser.parse_args(words)
-        assert options.directories or options.group
 
 
 def test_a_mistake_is_one_line_and_a_code(tmp_path: Path):

@@ -1,35 +1,21 @@
 """Sweeps as their user runs them: real processes, and the composition that makes them quick to start."""
 
 import csv
-import re
-import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf, open_dict
 from safetensors.torch import load_file
 
 from bcq_exp.io.files import read_json
-from bcq_exp.io.source import CONF_DIR
-from bcq_exp.sweeps.executors.ray import Ray
-from bcq_exp.sweeps.launch import Launch
-from bcq_exp.training.config import checked
 from bcq_exp.training.directories import Kept
-from bcq_exp.training.sections import Answers
 from hydra_plugins.bcq_exp_composition import Composer
-from hydra_plugins.bcq_exp_population import OnceSweeper
 
 QUICK = ["logger=csv", "num_updates=60", "eval_freq=30", "eval_episodes=2", "log_freq=20", "batch_size=16",
          "network.hidden_sizes=[16]"]  # fmt: skip
@@ -46,14 +32,6 @@ def on_file(path: Path) -> list[str]:
 
 def summaries(directory: Path) -> list[dict]:
     return [read_json(path) for path in sorted(directory.rglob("summary.json"))]
-
-
-@pytest.fixture(scope="module")
-def hydra_context() -> Iterator[HydraContext]:
-    GlobalHydra.instance().clear()
-    hydra = Hydra.create_main_hydra2("bcq_exp.train", create_config_search_path(CONF_DIR))
-    yield HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-    GlobalHydra.instance().clear()
 
 
 @pytest.mark.parametrize(
@@ -137,30 +115,6 @@ def test_a_sweep_is_composed_once_for_each_set_of_group_choices(
         words = [f"algorithm={('dqn', 'discrete_bcq')[number % 2]}", f"seed={number}", f"algorithm.gamma=0.{number}"]
         assert composer.compose(words, number).task["seed"] == number
     assert composed == [["algorithm=dqn"], ["algorithm=discrete_bcq"]]
-
-
-@pytest.mark.parametrize(("page", "sizes"), [("scale.md", (64, 1000, 64)), ("wandb.md", (9, 6))])
-def test_every_sweep_of_the_documents_can_be_launched(
-    hydra_context: HydraContext, monkeypatch: pytest.MonkeyPatch, page: str, sizes: tuple[int, ...]
-):
-    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")  # SLURM's commands
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)  # packages of executors
-    monkeypatch.setattr(Ray, "check_options", lambda self: None)
-    text = (Path(CONF_DIR).parent / "docs" / page).read_text().replace("\\\n", "")
-    sweeps = re.findall(r"^    python -m bcq_exp\.train -m (.*)$", text, re.MULTILINE)
-    found = []
-    loader = hydra_context.config_loader
-    for typed in map(shlex.split, sweeps):
-        master = loader.load_configuration("config", typed, RunMode.MULTIRUN)
-        keys = OmegaConf.to_container(master.hydra.launcher)
-        Launch(
-            **{key: keys[key] for key in ("executor", "max_members", "num_processes")}, options=keys["options"] or {}
-        )
-        parsed = OverridesParser.create(loader).parse_overrides(typed)
-        (jobs,) = OnceSweeper.split_arguments([each for each in parsed if not each.is_hydra_override()], None)
-        found.append(len(jobs))
-        checked(Composer(hydra_context, master).compose(jobs[-1], 0).task, Answers(), is_here=True)
-    assert tuple(found) == sizes
 
 
 def test_what_is_written_reads_as_what_was_composed(hydra_context: HydraContext, tmp_path: Path):

@@ -13,7 +13,7 @@ import pytest
 
 from bcq_exp.envs.treatment import DOSES
 from bcq_exp.io.files import read_json
-from bcq_exp.training.config import CONF_DIR
+from bcq_exp.io.source import CONF_DIR
 
 PAGE = (Path(CONF_DIR).parent / "docs" / "own-data.md").read_text(encoding="utf-8")
 COMMANDS, SCRIPTS = (

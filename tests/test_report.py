@@ -1,12 +1,9 @@
 """`bcq-report` as its users run it."""
 
-import re
-import shlex
 from pathlib import Path
 
 import pytest
 
-from bcq_exp.io.source import CONF_DIR
 from bcq_exp.report import sorted_words, wandb_project
 from processes import give
 
@@ -35,12 +32,3 @@ def test_runs_in_wandb_have_a_project_and_a_group(words: list[str], message: str
 
 def test_a_mistake_is_one_line_and_a_code(tmp_path: Path):
     assert give(tmp_path, "report", "results=x") == (1, "error: results=x names no directory of runs\n")
-
-
-def test_every_report_of_the_documents_is_understood():
-    text = (Path(CONF_DIR).parent / "docs" / "wandb.md").read_text()
-    commands = re.findall(r"^    bcq-report (.*)$", text, re.MULTILINE)
-    assert len(commands) == 3
-    for words in map(shlex.split, commands):
-        directories, typed = sorted_words(words)
-        assert directories or wandb_project(typed)

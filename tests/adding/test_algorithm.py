@@ -5,52 +5,11 @@ from pathlib import Path
 
 from adding.tree import Tree
 
-SOURCE = '''"""Behavioural cloning with an entropy bonus.
-
-Shape suffixes: B batch, A number of actions.
-"""
-
-from dataclasses import dataclass
-
-from torch import Tensor
-
-from bcq_exp.algorithms import bc_discrete
-from bcq_exp.algorithms.definition import Definition
-from bcq_exp.algorithms.form import Algorithm, Nets, Stage, Tensors
-from bcq_exp.fields import within
-from bcq_exp.networks import Sizes
-
-SWEPT = bc_discrete.SWEPT | {"entropy_weight"}
-
-
-@dataclass(kw_only=True)
-class EntropyBCConfig(bc_discrete.DiscreteBCConfig):
-    """Keys of `conf/algorithm/entropy_bc.yaml`."""
-
-    entropy_weight: float = within(0)
-
-
-def loss(nets: Nets, targets: Nets, batch: Tensors, noise: Tensors, hp: Tensors) -> tuple[Tensor, Tensors]:
-    """-mean log G(a|s) - weight H(G(s))."""
-    imitation, metrics = bc_discrete.loss(nets, targets, batch, noise, hp)
-    log_BA = nets["imitator"](batch["obs"]).log_softmax(-1)
-    entropy = -(log_BA.exp() * log_BA).sum(-1).mean()
-    return imitation - hp["entropy_weight"] * entropy, {**metrics, "entropy": entropy}
-
-
-def from_config(cfg: EntropyBCConfig, sizes: Sizes) -> Algorithm:
-    """One stage."""
-    return Algorithm((Stage(loss, trains=("imitator",)),), targets={}, act=bc_discrete.act, swept=SWEPT)
-
-
-DEFINITION = Definition(EntropyBCConfig, from_config, bc_discrete.networks, SWEPT)
-'''
-
 
 def test_an_algorithm_is_three_files_and_is_swept_and_evaluated(tree: Tree, tmp_path: Path, discrete_file: Path):
     registry = "bcq_exp/algorithms/__init__.py"
-    tree.write("bcq_exp/algorithms/entropy_bc.py", SOURCE)
-    tree.write("conf/algorithm/entropy_bc.yaml", "name: entropy_bc\nentropy_weight: 0.1\neval_eps: 0.001\n")
+    tree.write_documented("bcq_exp/algorithms/entropy_bc.py")
+    tree.write_documented("conf/algorithm/entropy_bc.yaml")
     tree.replace(registry, "    dqn,\n", "    dqn,\n    entropy_bc,\n")
     tree.replace(registry, '    "iql": iql', '    "entropy_bc": entropy_bc.DEFINITION,\n    "iql": iql')
 

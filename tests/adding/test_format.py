@@ -8,85 +8,6 @@ import pytest
 
 from adding.tree import Tree
 
-READER = '''\
-"""Tables of numbers with commas between them; columns of one name in the first line are one column."""
-
-from collections.abc import Iterable
-from pathlib import Path
-
-import numpy as np
-
-from bcq_exp.data.columns import Array
-from bcq_exp.data.formats.file_format import ColumnsFile
-
-
-class Csv(ColumnsFile):
-    """Files that end in `.csv`."""
-
-    title = "CSV"
-
-    def matches(self, path: Path, head: bytes) -> bool:
-        """Whether the name ends in `.csv`."""
-        return path.suffix == ".csv"
-
-    def names(self, path: Path) -> list[str]:
-        """The names in the first line, each once."""
-        return list(dict.fromkeys(header(path)))
-
-    def read_columns(self, path: Path, keys: Iterable[str]) -> dict[str, Array]:
-        """The columns of each name, (N, number of them)."""
-        names, numbers = header(path), np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
-        return {key: numbers[:, [name == key for name in names]] for key in keys if key in names}
-
-
-def header(path: Path) -> list[str]:
-    """The first line's names."""
-    return path.read_text().splitlines()[0].split(",")
-'''
-
-KIND = '''\
-"""Tables of numbers whose columns have fixed places."""
-
-from dataclasses import dataclass
-
-import numpy as np
-
-from bcq_exp.data.schema import DatasetConfig
-from bcq_exp.data.transitions import Transitions
-from bcq_exp.fields import within
-
-
-@dataclass(kw_only=True)
-class PlacesDatasetConfig(DatasetConfig):
-    """A table without names: observations first, then action, reward, terminal and time limit."""
-
-    path: str
-    delimiter: str
-    num_rows: int = within(1)
-
-    def read(self, *, allow_code_change: bool = False) -> Transitions:
-        """Read the first `num_rows` rows."""
-        table = np.loadtxt(self.path, delimiter=self.delimiter, skiprows=1, max_rows=self.num_rows)
-        columns = dict(zip(("act", "rew", "terminated", "ends"), table[:, -4:].T, strict=True))
-        return Transitions.from_columns({"obs": table[:, :-4], **columns}, self.path)
-
-    def errors(self) -> list[str]:
-        """A delimiter of several characters."""
-        is_one = len(self.delimiter) == 1
-        return super().errors() + ([] if is_one else [f"delimiter={self.delimiter!r}; allowed: one character"])
-'''
-
-YAML = """\
-name: places
-format: places
-path: ???
-delimiter: ","
-num_rows: 100
-env: CartPole-v1
-ref_min: null
-ref_max: null
-"""
-
 SHORT = ("logger=csv", "eval_freq=20", "eval_episodes=1", "log_freq=10", "batch_size=8", "network.hidden_sizes=[8]",
          "hydra.run.dir=run")  # fmt: skip
 
@@ -111,7 +32,7 @@ def updates(tree: Tree, cwd: Path, *arguments: str) -> list[int]:
 
 
 def test_a_format_that_is_told_by_content_is_a_reader_and_a_line(tree: Tree, tmp_path: Path, table: Path) -> None:
-    tree.write("bcq_exp/data/formats/csv_table.py", READER)
+    tree.write_documented("bcq_exp/data/formats/csv_table.py")
     readers = "bcq_exp/data/formats/readers.py"
     tree.replace(
         readers,
@@ -130,8 +51,8 @@ def test_a_format_that_is_told_by_content_is_a_reader_and_a_line(tree: Tree, tmp
 
 
 def test_a_kind_with_keys_of_its_own_is_a_class_a_line_and_a_yaml(tree: Tree, tmp_path: Path, table: Path) -> None:
-    tree.write("bcq_exp/data/formats/places.py", KIND)
-    tree.write("conf/dataset/places.yaml", YAML)
+    tree.write_documented("bcq_exp/data/formats/places.py")
+    tree.write_documented("conf/dataset/places.yaml")
     registry = "bcq_exp/training/datasets.py"
     tree.replace(
         registry,
@@ -158,8 +79,7 @@ def test_a_dataset_of_a_known_kind_is_a_yaml(tree: Tree, tmp_path: Path) -> None
     rng, ends = np.random.default_rng(0), np.arange(60) % 6 == 5
     columns = {"obs": rng.normal(size=(60, 4)), "act": ends * 1, "rew": np.ones(60), "terminated": ends}
     np.savez(tmp_path / "own.npz", **columns, truncated=np.zeros(60))
-    text = f"name: own\nformat: h5\npath: {tmp_path}/own.npz\nenv: CartPole-v1\nref_min: 9\nref_max: 500\n"
-    tree.write("conf/dataset/own.yaml", f"{text}max_episode_steps: null\n")
+    tree.write_documented("conf/dataset/own.yaml")
     assert len(tree.touched) == 1
     assert updates(tree, tmp_path, "dataset=own", *SHORT, "num_updates=20") == [10, 20]
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["dataset"] == "own"

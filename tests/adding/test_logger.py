@@ -4,48 +4,10 @@ from pathlib import Path
 from adding.tree import Tree
 from trained import SMALL, on_file
 
-KIND = '''"""JSON lines: an object a row."""
-
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from bcq_exp.io.loggers.form import LoggedRun, Logger, LoggerConfig
-
-
-class JSONLinesLogger(Logger):
-    """A file with a JSON object a logged update."""
-
-    def __init__(self, path: Path, digits: int) -> None:
-        self._file, self._digits = path.open("w"), digits
-
-    def log(self, update: int, metrics: Mapping[str, float]) -> None:
-        """Append a line."""
-        values = {name: round(value, self._digits) for name, value in metrics.items()}
-        print(json.dumps({"update": update, **values}), file=self._file, flush=True)
-
-    def finish(self, summary: Mapping[str, Any] | None) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-@dataclass(kw_only=True)
-class JSONLinesLoggerConfig(LoggerConfig):
-    """How values are written."""
-
-    digits: int
-
-    def begin(self, run: LoggedRun) -> JSONLinesLogger:
-        """Begin the file anew; a resumed run logs all its rows again."""
-        return JSONLinesLogger(run.run_dir / "metrics.jsonl", self.digits)
-'''
-
 
 def test_a_logger_is_one_file_one_yaml_and_one_line_of_the_registry(tree: Tree, tmp_path: Path, discrete_file: Path):
-    tree.write("bcq_exp/io/loggers/json_lines.py", KIND)
-    tree.write("conf/logger/json_lines.yaml", "name: json_lines\ndigits: 3\n")
+    tree.write_documented("bcq_exp/io/loggers/json_lines.py")
+    tree.write_documented("conf/logger/json_lines.yaml")
     registry = "bcq_exp/io/loggers/__init__.py"
     tree.replace(registry, "\nLOGGERS", "from bcq_exp.io.loggers.json_lines import JSONLinesLoggerConfig\n\nLOGGERS")
     tree.replace(registry, '    "csv":', '    "json_lines": JSONLinesLoggerConfig,\n    "csv":')

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from documents import blocks
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -27,6 +29,11 @@ class Tree:
         assert not target.exists(), f"{path} is there already"
         self.touched.add(path)
         target.write_text(text)
+
+    def write_documented(self, path: str) -> None:
+        """A new file as `docs/adding.md` shows it."""
+        (text,) = [block.text for block in blocks(ROOT / "docs" / "adding.md") if block.title == path]
+        self.write(path, text)
 
     def replace(self, path: str, before: str, after: str) -> None:
         """Other text in a file, in one place."""
