@@ -22,7 +22,12 @@ from omegaconf import OmegaConf
 from cases import composed
 
 ROOT = Path(__file__).parents[1]
-PAGES = {path.name: path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+TESTED_BY = {"own-data.md": "test_own_data.py", "mistakes.md": "test_mistakes.py"}  # pages with a test of their own
+PAGES = {
+    path.name: path
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if path.name not in TESTED_BY
+}
 
 SMALL = {
     "train": {
@@ -83,7 +88,12 @@ def is_python(block: Block) -> bool:
 
 
 def program(words: Sequence[str]) -> tuple[str, list[str]]:
-    """The program of a command and the words behind it: `train` is `bcq-train` and `python -m bcq_exp.train`."""
+    """The program of a command and the words behind it.
+
+    `train` is that of `bcq train`, `bcq-train` and `python -m bcq_exp.train`.
+    """
+    if words[0] == "bcq" and len(words) > 1:
+        return words[1], list(words[2:])
     if list(words[:2]) == ["python", "-m"]:
         return words[2].removeprefix("bcq_exp."), list(words[3:])
     return words[0].removeprefix("bcq-"), list(words[1:])

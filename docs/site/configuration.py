@@ -18,11 +18,12 @@ from bcq_exp.behaviours.training import BehaviourConfig, Seeds
 from bcq_exp.engine.optim import OptimizerConfig, RoleConfig
 from bcq_exp.fields import NAME_RULE, Range
 from bcq_exp.io.loggers import LOGGERS
-from bcq_exp.io.source import CONF_DIR, ScheduleConfig
+from bcq_exp.io.source import CONF_DIR
 from bcq_exp.networks import NETWORKS
 from bcq_exp.ope.estimators import ESTIMATORS
 from bcq_exp.ope.schema import EvaluationConfig, TrainingEstimateConfig
 from bcq_exp.policy_files.request import ExportConfig
+from bcq_exp.training.config import ScheduleConfig
 from bcq_exp.training.datasets import DATASETS
 
 FOLDER = "configuration"
