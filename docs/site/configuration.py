@@ -50,6 +50,7 @@ SECTIONS: dict[str, Sequence[type[Any]]] = {
 }
 # The section that the files of a group fill; of others, that of their own name.
 FILLED = {"preprocessing": "dataset", "protocol": "dataset", "estimation": "eval_ope"}
+HELP = "hydra/help"  # texts of --help, no settings
 GLOBAL = "# @package _global_"  # the keys of such a file begin at the top
 # By which key a file says the kind that its section is of.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -82,6 +83,8 @@ def pages() -> dict[str, str]:
     conf = Path(CONF_DIR)
     groups: dict[str, list[Path]] = {}
     for path in sorted(conf.rglob("*.yaml")):
+        if path.parent == conf / HELP:
+            continue
         group = path.relative_to(conf).parent.as_posix()
         groups.setdefault(group, []).append(path)
     tops = {path.stem: path for path in groups.pop(".")}
