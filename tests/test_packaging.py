@@ -1,8 +1,10 @@
 """An installed package works outside the checkout: the wheel is built, installed elsewhere, and run."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,12 @@ def test_the_wheel_runs_where_there_is_no_checkout(tmp_path: Path, discrete_file
     assert len([read_json(path) for path in (work / "sweep").rglob("summary.json")]) == 2
     shipped = site / "bcq_exp" / "behaviours" / "shipped"
     assert {path.name for path in shipped.iterdir()} >= {"cartpole.safetensors", "cartpole.json"}
+
+
+def test_the_page_on_installation_has_a_row_for_each_extra():
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "install.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted({*declared["optional-dependencies"]} - {"dev"})
+    pythons = [line.rpartition(" ")[2] for line in declared["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    assert f"Python {', '.join(pythons[:-1])} or {pythons[-1]}, on Linux" in (ROOT / "docs" / "install.md").read_text()
+    assert declared["requires-python"] == f">={pythons[0]}"

@@ -15,8 +15,10 @@ import gymnasium as gym
 from bcq_exp.envs.atari import PREFIX, make_game
 from bcq_exp.envs.observations import FlatObservation
 
-# The extra of gymnasium that installs each module which its environments import.
-EXTRAS = {"mujoco": "mujoco", "Box2D": "box2d", "ale_py": "atari", "cv2": "other", "jax": "jax"}
+EXTRAS = {  # what installs each module that environments of gymnasium import
+    "mujoco": "bcq_exp[mujoco]", "Box2D": "bcq_exp[box2d]", "ale_py": "bcq_exp[atari]", "cv2": "bcq_exp[atari]",
+    "jax": "gymnasium[jax]",
+}  # fmt: skip
 
 ENV_ID = re.compile(
     r"(?:(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):)?(?:[\w-]+/)?[\w.-]*?[\w.](?:-v\d{1,9})?", re.ASCII
@@ -126,4 +128,4 @@ def _install(error: Exception) -> str:
 
 
 def _pip(module: str) -> str:
-    return f'pip install "gymnasium[{EXTRAS[module]}]"'
+    return f"pip install '{EXTRAS[module]}'"

@@ -76,7 +76,7 @@ def test_a_module_is_foreign_until_it_has_been_imported() -> None:
 def test_a_missing_extra_says_what_to_install(env_id: str, module: str, extra: str) -> None:
     if find_spec(module):
         pytest.skip(f"{module} is installed")
-    with pytest.raises(ValueError, match=f"environment '{env_id}' .*pip install \"gymnasium\\[{extra}\\]\""):
+    with pytest.raises(ValueError, match=f"environment '{env_id}' .*pip install 'bcq_exp\\[{extra}\\]'"):
         make_env(env_id)
 
 

@@ -227,7 +227,8 @@ def _metadata(folder: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(
-            f"{folder}: no Minari dataset; fetch it with `minari download ID`, or name its folder with dataset.path"
+            f"{folder}: no Minari dataset; fetch it with `minari download ID` (pip install 'bcq_exp[minari]'), or name"
+            " its folder with dataset.path"
         ) from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not readable, truncated or damaged ({error})") from None
