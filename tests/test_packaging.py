@@ -30,7 +30,7 @@ def test_the_wheel_runs_where_there_is_no_checkout(tmp_path: Path, discrete_file
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel), cwd=tmp_path)
     where = "import bcq_exp.io.source as c; print(c.__file__); print(c.CONF_DIR)"
     installed = run(python, "-c", where, cwd=work, PYTHONPATH=str(site)).split()
-    assert installed == [str(site / "bcq_exp" / "training" / "config.py"), str(site / "bcq_exp" / "conf")]
+    assert installed == [str(site / "bcq_exp" / "io" / "source.py"), str(site / "bcq_exp" / "conf")]
     typed = ["num_updates=20", "eval_freq=20", "eval_episodes=1", "dataset=h5", f"dataset.path={discrete_file}",
              "dataset.env=CartPole-v1"]  # fmt: skip
     run(
