@@ -50,6 +50,6 @@ def test_an_estimator_is_a_file_a_registry_line_and_a_line_for_its_key(tree: Tre
     mean = float(read_transitions(discrete_file).rew.mean())
     assert kept["estimates"] == {"mean_reward": 4 * mean}
     assert kept["settings"]["num_steps"] == 4
-    assert f"{4 * mean:.1f}" in done.stdout
+    assert f"{4 * mean:.3f}" in done.stdout
     said = tree.give("-m", "bcq_exp.evaluate", "run=run", "ope=mean_reward", "num_steps=0", cwd=tmp_path)
     assert said.stderr == "error: num_steps=0 is outside [1, inf)\n"

@@ -62,4 +62,4 @@ def test_runs_that_cannot_be_compared_are_named_and_left_out(caplog: pytest.LogC
         "the summary of e/p/run1 (a run, finished) and its last evaluation differ, so it has not been uploaded whole;"
         " the run is left out"
     )
-    assert second.startswith("the summary of e/p/run2 (of other code, finished) lacks algorithm, dataset, env, seed, ")
+    assert second.startswith("the summary of e/p/run2 (of other code, finished) lacks algorithm, dataset, seed, ")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bcq_exp.analysis.datasets.convert import convert
 from bcq_exp.analysis.datasets.inspection import inspect, plot
+from bcq_exp.analysis.datasets.sources import Source
 from bcq_exp.data import Transitions, read_transitions
 from bcq_exp.data.formats.atari_checkpoint import choose
 from bcq_exp.data.formats.atari_replay import MAX_EPISODE_STEPS, load_atari_replay, scores
@@ -203,9 +204,7 @@ def test_a_cache_file_that_was_cut_is_named(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_recording_is_converted_to_the_projects_own_layout(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"replay0.*logs: the file names no environment; give .* --env ID"):
-        convert(folder, tmp_path / "data.h5", None)
-    assert convert(folder, tmp_path / "data.h5", "Some-v0") == len(load(folder, 0, 1, 2, 3))
+    assert convert(Source(folder), tmp_path / "data.h5", "Some-v0") == (len(load(folder, 0, 1, 2, 3)), {})
     found, expected = read_transitions(tmp_path / "data.h5"), read_transitions(folder)
     assert steps_of(expected) == steps_of(load(folder, 0, 1, 2, 3))
     for name in ("obs", "act", "rew", "terminated", "truncated", "obs_next", "episode_returns"):
