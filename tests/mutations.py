@@ -630,8 +630,8 @@ MUTATIONS = (
     Mutation(
         "ended_episodes_leave_the_weights",
         "ope/importance.py",
-        "_normalized(log_rho_E)[is_open_E]",
-        "_normalized(log_rho_E[is_open_E])",
+        "_weighted_mean(error_E, log_rho_E, counts_RE)",
+        "_weighted_mean(error_E, np.where(is_open_E, log_rho_E, -np.inf), counts_RE)",
         ("ope/test_importance.py",),
         "without_a_model or doubly_robust_estimate_by_hand or published_sum",
     ),

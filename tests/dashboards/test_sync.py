@@ -11,7 +11,8 @@ import pytest
 from filelock import FileLock
 
 from bcq_exp.dashboards import sync
-from bcq_exp.dashboards.upload import LIMITS, LOGIN
+from bcq_exp.dashboards.upload import LOGIN
+from bcq_exp.io.wandb_runs import LIMITS
 from synced import assert_all_there, clone, rows_of, run_id, same
 from trained import on_file, train_run
 from wandb_server import Fault, WandbServer

@@ -9,7 +9,7 @@ import yaml
 
 from bcq_exp.io.files import read_json
 from bcq_exp.io.source import CONF_DIR
-from bcq_exp.training.member import EVAL_METRICS
+from bcq_exp.training.evaluating import Playing
 from cases import checked
 from trained import on_file, train_run
 from wandb_server import WandbServer
@@ -49,7 +49,7 @@ def test_no_parameter_takes_the_place_of_a_section():
 
 def test_the_objective_is_logged():
     """W&B looks for it among the logged metrics."""
-    assert SWEEP["metric"]["name"] in EVAL_METRICS
+    assert SWEEP["metric"]["name"] in Playing.names
 
 
 def test_a_run_has_the_id_that_its_agent_gave(
