@@ -14,6 +14,11 @@ NUM_ROWS = 1024
 MOST_ACTIONS = 25_600
 
 
+def num_diagnosed(policy: Policy) -> int:
+    """Rows of a sample: `NUM_ROWS`, or fewer where a policy chooses among many actions in each."""
+    return max(1, min(NUM_ROWS, MOST_ACTIONS // policy.algorithm.num_candidates))
+
+
 class Diagnosis:
     """Diagnoses a policy as its algorithm says, each time on the same rows with the same noise.
 
@@ -28,8 +33,7 @@ class Diagnosis:
 
     def __init__(self, policy: Policy, buffer: ReplayBuffer, *, num_rows: int, seed: int) -> None:
         self.policy, self.buffer, self.seed = policy, buffer, seed
-        size = max(1, min(NUM_ROWS, MOST_ACTIONS // policy.algorithm.num_candidates))
-        self.rows_B = torch.randint(num_rows, (size,), generator=self._stream(), device=policy.device)
+        self.rows_B = torch.randint(num_rows, (num_diagnosed(policy),), generator=self._stream(), device=policy.device)
         gamma = policy.hp.get("gamma")  # without it there are no values
         self.returns_B = None if gamma is None else buffer.returns_to_go(self.rows_B, float(gamma))
 

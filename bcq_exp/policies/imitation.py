@@ -19,7 +19,7 @@ from torch import Tensor
 from bcq_exp.algorithms.diagnostics import of_imitator
 from bcq_exp.ops.discrete import among_available, take_action
 from bcq_exp.policies.base import Policy
-from bcq_exp.policies.diagnosis import MOST_ACTIONS, NUM_ROWS
+from bcq_exp.policies.diagnosis import num_diagnosed
 
 
 class Imitation:
@@ -35,8 +35,7 @@ class Imitation:
 
     def __init__(self, policy: Policy, obs: Any, act: Any, mask: Any, *, seed: int) -> None:
         self.policy, self.seed = policy, seed
-        size = max(1, min(NUM_ROWS, MOST_ACTIONS // policy.algorithm.num_candidates, len(act)))
-        rows_B = np.sort(np.random.default_rng(seed).permutation(len(act))[:size])
+        rows_B = np.sort(np.random.default_rng(seed).permutation(len(act))[: num_diagnosed(policy)])
         real = torch.get_default_dtype()
         self.act_B = torch.as_tensor(policy.map_action_inverse(act[rows_B]), device=policy.device)
         self.columns = {"obs": torch.as_tensor(np.asarray(obs[rows_B]), device=policy.device, dtype=real)}
@@ -46,21 +45,26 @@ class Imitation:
     @property
     def names(self) -> list[str]:
         """Names of the measures."""
-        return list(self())
+        return list(self._of_first(1))
 
-    @torch.inference_mode()
     def __call__(self) -> dict[str, Tensor]:
         """The measures by name, 0-d; does not wait for the device."""
-        policy = self.policy
+        return self._of_first(len(self.act_B))
+
+    @torch.inference_mode()
+    def _of_first(self, num_rows: int) -> dict[str, Tensor]:
+        """The measures on the first rows of the sample."""
+        policy, act_B = self.policy, self.act_B[:num_rows]
+        columns = {name: column[:num_rows] for name, column in self.columns.items()}
         stream = torch.Generator(policy.device).manual_seed(self.seed)
-        noise = {name: draw.sample(len(self.act_B), stream) for name, draw in policy.algorithm.act_noise.items()}
-        out = policy.algorithm.act(policy.losses_view(), self.columns, noise, policy.hp)
+        noise = {name: draw.sample(len(act_B), stream) for name, draw in policy.algorithm.act_noise.items()}
+        out = policy.algorithm.act(policy.losses_view(), columns, noise, policy.hp)
         if not policy.action_map.is_discrete:
-            return {"error": (out["act"] - self.act_B.view_as(out["act"])).square().mean()}
-        found = {"accuracy": (out["act"] == self.act_B).to(self.columns["obs"].dtype).mean()}
+            return {"error": (out["act"] - act_B.view_as(out["act"])).square().mean()}
+        found = {"accuracy": (out["act"] == act_B).to(columns["obs"].dtype).mean()}
         if "imitation_logits" not in out:
             return found
-        logits_BA = among_available(out["imitation_logits"], self.columns.get("mask"))
-        imitator = of_imitator(out["imitation_logits"], {"act": self.act_B, **self.columns})
-        likelihood = take_action(logits_BA.log_softmax(-1), self.act_B).mean()
+        logits_BA = among_available(out["imitation_logits"], columns.get("mask"))
+        imitator = of_imitator(out["imitation_logits"], {"act": act_B, **columns})
+        likelihood = take_action(logits_BA.log_softmax(-1), act_B).mean()
         return found | {"imitator_accuracy": imitator["imitator_accuracy"], "log_likelihood": likelihood}
