@@ -13,7 +13,7 @@ from bcq_exp.analysis.datasets import convert, inspection
 from bcq_exp.behaviours import training as agents
 from bcq_exp.behaviours import treatment
 from bcq_exp.command_line.answers import in_one_answer
-from bcq_exp.io.endings import in_one_line, refuse_pickles
+from bcq_exp.io.endings import in_one_line
 from bcq_exp.io.masking import masked_words
 from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.config import checked_training
@@ -64,7 +64,6 @@ def main() -> None:
         with in_one_line():
             COMMANDS[sys.argv[1]](sys.argv[2:])
     else:
-        refuse_pickles(sys.argv[1:])
         with in_one_answer("collect"):
             run()
 

@@ -1,7 +1,6 @@
 """Evaluation of trained runs: `python -m bcq_exp.evaluate run=DIR` plays episodes, `ope=fqe` needs the dataset only."""
 
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from bcq_exp.command_line.answers import in_one_answer
 from bcq_exp.engine.machine import prepare_process
 from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import evaluate
-from bcq_exp.io.endings import in_one_line, refuse_pickles
+from bcq_exp.io.endings import in_one_line
 from bcq_exp.io.progress import PLAIN_PERIOD, Board, episodes
 from bcq_exp.io.source import CONF_DIR
 from bcq_exp.ope.schema import EvaluationConfig
@@ -70,7 +69,6 @@ def answer(request: Request) -> None:
 
 def main() -> None:
     """Evaluate as the command line says."""
-    refuse_pickles(sys.argv[1:])
     with in_one_answer("evaluate"):
         run()
 

@@ -1,12 +1,10 @@
 """Export of a trained policy as one file that runs without this package: `python -m bcq_exp.export run=DIR`."""
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
 from bcq_exp.command_line.answers import in_one_answer
-from bcq_exp.io.endings import in_one_line, refuse_pickles
+from bcq_exp.io.endings import in_one_line
 from bcq_exp.io.source import CONF_DIR
 from bcq_exp.policy_files.export import export
 from bcq_exp.policy_files.request import checked_export
@@ -14,7 +12,6 @@ from bcq_exp.policy_files.request import checked_export
 
 def main() -> None:
     """Export as the command line says."""
-    refuse_pickles(sys.argv[1:])
     with in_one_answer("export"):
         run()
 

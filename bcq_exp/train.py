@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.command_line.answers import in_one_answer, parsed
-from bcq_exp.io.endings import in_one_line, refuse_pickles
+from bcq_exp.io.endings import in_one_line
 from bcq_exp.io.files import HeldLog
 from bcq_exp.io.loggers.wandb_places import places
 from bcq_exp.io.source import CONF_DIR
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 def main() -> None:
     """Train what is typed."""
-    refuse_pickles(sys.argv[1:])
     flags = {"-m", "--multirun"} & {*sys.argv}
     if flags:  # Hydra wants it in front of the overrides
         sys.argv[1:] = ["-m", *with_their_group([word for word in sys.argv[1:] if word not in flags])]

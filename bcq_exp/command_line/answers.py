@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.command_line.choices import choices, is_group
+from bcq_exp.io.endings import first_line, refuse_pickles
 from bcq_exp.io.source import CONF_DIR
 
 # Words of the papers and of other code for keys that go by another name here.
@@ -36,12 +37,15 @@ _NO_NAME = "Config group override must be"  # a ValueError of Hydra's
 def in_one_answer(config_name: str) -> Iterator[None]:
     """End the process with one line, and code 1, where Hydra cannot compose the words of the command line.
 
+    Words that would have it load a pickle are refused first.
+
     Hydra prints errors of its own in many lines; it raises them where the environment has HYDRA_FULL_ERROR=1. A user
     who has set it gets the traceback.
 
     Args:
         config_name: the file in `conf/` that the command composes.
     """
+    refuse_pickles(sys.argv[1:])
     if os.environ.get(_FULL) == "1":
         yield
         return
@@ -80,10 +84,10 @@ def answer(error: Exception, words: Sequence[str], config_name: str) -> str:
     if found := re.match(r"Could not append to config\. An item is already at '([^']+)'", said):
         return f"+{found[1]}: the key {found[1]} is there already; give it without +"
     if found := re.match(r"Error merging override (.+)", said):
-        return f"{found[1]}: {_first_line(error.__cause__ or error)}"
+        return f"{found[1]}: {first_line(error.__cause__ or error)}"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
-        return f"{error.full_key} cannot be resolved: {_first_line(error)}"
-    return ": ".join(dict.fromkeys([_first_line(error), *([_first_line(error.__cause__)] if error.__cause__ else [])]))
+        return f"{error.full_key} cannot be resolved: {first_line(error)}"
+    return ": ".join(dict.fromkeys([first_line(error), *([first_line(error.__cause__)] if error.__cause__ else [])]))
 
 
 def parsed(word: str) -> Override | None:
@@ -158,7 +162,3 @@ def _composed(config_name: str, groups: tuple[str, ...]) -> DictConfig:
 
 def _nearest(names: Sequence[str]) -> str:
     return f"nearest: {', '.join(names)}; " if names else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

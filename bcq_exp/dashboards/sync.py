@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bcq_exp.dashboards.upload import NoAnswer, OfflineRun, Server, upload
+from bcq_exp.io.endings import first_line
 from bcq_exp.io.progress import terminal
 from bcq_exp.training.directories import LOCK, MANIFEST
 from bcq_exp.training.logged import write_wandb_file
@@ -97,7 +98,7 @@ def sync(run_dirs: Sequence[Path], server: Server, num_at_once: int) -> list[Out
             is_down.append(str(error))
             return Outcome(run_dir, FAILED, str(error))
         except (ValueError, OSError) as error:
-            return Outcome(run_dir, FAILED, str(error).partition("\n")[0])
+            return Outcome(run_dir, FAILED, first_line(error))
 
     with (
         ThreadPoolExecutor(num_at_once) as pool,

@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
+from bcq_exp.io.endings import first_line
 from bcq_exp.io.files import write_bytes
 from bcq_exp.io.loggers.wandb_file import joined, split
 from bcq_exp.io.wandb_runs import set_limits
@@ -57,7 +58,7 @@ class Server:
             self._api = wandb.Api(timeout=30)
             self._entity = self._api.default_entity
         except wandb.Error as error:
-            raise NoAnswer(_first_line(error)) from error
+            raise NoAnswer(first_line(error)) from error
 
     def find(self, run: "OfflineRun") -> "Found":
         """What the server has of a run.
@@ -75,7 +76,7 @@ class Server:
             except self._refusal as error:
                 if isinstance(error.exc, ValueError):  # no such run
                     return Found(0, -1, False)
-                raise NoAnswer(_first_line(error)) from error
+                raise NoAnswer(first_line(error)) from error
 
 
 class Found(NamedTuple):
@@ -236,7 +237,3 @@ def _call(path: Path, output: TextIO, server: Server) -> None:
 def _pause(seconds: float, server: Server) -> None:
     if server.is_left.wait(seconds):
         raise ValueError("stopped")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -17,6 +17,11 @@ def refuse_pickles(arguments: Sequence[str]) -> None:
         raise SystemExit("error: --experimental-rerun loads a pickle, which can execute code; give resume=DIR")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; its type where it has none."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 @contextmanager
 def in_one_line(go_on: str = "give the same command again") -> Iterator[None]:
     """End the process in one line where a signal (code `STOPPED`) or the disk (code 1) ends the block.

@@ -13,11 +13,12 @@ from bcq_exp.algorithms import REGISTRY
 from bcq_exp.envs.environments import foreign_module
 from bcq_exp.fields import NAME
 from bcq_exp.io.differences import flatten
+from bcq_exp.io.endings import first_line
 from bcq_exp.io.loggers import LOGGERS
 from bcq_exp.io.plain import dereferenced, read_yaml
 from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.datasets import DATASETS, RESOLVERS
-from bcq_exp.training.sections import MISSING, first_line, plain
+from bcq_exp.training.sections import MISSING, plain
 
 RESTORE = "restore it from a copy, or begin the run anew in another directory"
 # Keys that every logger had in earlier versions, whether its kind read them or not.

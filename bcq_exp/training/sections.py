@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.fields import violations
+from bcq_exp.io.endings import first_line
 
 MISSING = "???"
 
@@ -119,8 +120,3 @@ def typed(section: Mapping[str, Any], schema: type[Any], prefix: str) -> tuple[A
     """The instance and the errors of `typed_section`."""
     errors: list[str] = []
     return typed_section(section, schema, prefix, errors), errors
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
