@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bcq_exp.analysis.report import FILES, present
 from bcq_exp.analysis.results_file import read_results_file
-from bcq_exp.analysis.wandb_results import read_wandb_results
+from bcq_exp.analysis.wandb_results import folder_of, read_wandb_results
 from bcq_exp.io.endings import in_one_line
 
 KEYS = ("results", "wandb", "group")  # of words KEY=VALUE; all other words are directories
@@ -38,7 +38,7 @@ def main() -> None:
             folder = None
             if project is not None:
                 others += read_wandb_results(*project, typed["group"])
-                folder = None if directories else Path("outputs/wandb", "-".join([*project, *typed["group"]]))
+                folder = None if directories else folder_of(*project, typed["group"])
             present(directories, others, folder)
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None

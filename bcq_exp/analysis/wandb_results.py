@@ -30,6 +30,11 @@ def read_wandb_results(entity: str, project: str, groups: Collection[str]) -> li
     return results
 
 
+def folder_of(entity: str, project: str, groups: Sequence[str]) -> Path:
+    """Where files about groups in W&B are written."""
+    return Path("outputs/wandb", "-".join([entity, project, *groups]))
+
+
 def results_of(runs: Sequence[WandbRun]) -> list[Result]:
     """The results of those runs that have ended, have the keys of a run of this code, and are there whole."""
     results = []

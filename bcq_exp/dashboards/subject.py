@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from bcq_exp.analysis.comparison import Comparison, Row, compare
 from bcq_exp.analysis.results import Result, read_results
-from bcq_exp.analysis.wandb_results import read_wandb_results
+from bcq_exp.analysis.wandb_results import folder_of, read_wandb_results
 from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.logged import saved_labels
 
@@ -90,7 +90,7 @@ def asked(options: argparse.Namespace) -> tuple[Subject, Path]:
     if not options.entity or not options.project:
         raise ValueError(f"--group {options.group[0]} needs --entity and --project, in which the group is")
     subject = from_groups(options.group, options.entity, options.project)
-    return subject, Path("outputs/wandb", "-".join([options.entity, options.project, *options.group]))
+    return subject, folder_of(options.entity, options.project, options.group)
 
 
 def from_directories(directories: Sequence[Path], options: argparse.Namespace) -> Subject:

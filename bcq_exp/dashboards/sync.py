@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich import box, progress
 from rich.console import Console
 from rich.table import Table
@@ -21,8 +20,8 @@ from rich.table import Table
 from bcq_exp.dashboards.upload import NoAnswer, OfflineRun, Server, upload
 from bcq_exp.io.endings import first_line
 from bcq_exp.io.progress import terminal
-from bcq_exp.training.directories import LOCK, MANIFEST
-from bcq_exp.training.logged import write_wandb_file
+from bcq_exp.training.directories import MANIFEST
+from bcq_exp.training.logged import InTraining, write_wandb_file
 
 SYNCED, THERE, TRAINING, FAILED = "synced", "already there", "in training", "failed"
 MOST_AT_ONCE = 4  # uploads; one is a process that starts for most of a second
@@ -128,11 +127,9 @@ def sync(run_dirs: Sequence[Path], server: Server, num_at_once: int) -> list[Out
 
 def _sync_one(run_dir: Path, server: Server) -> Outcome:
     try:
-        with FileLock(run_dir / LOCK, timeout=0):
-            pass
-    except Timeout:
+        (path,) = write_wandb_file(run_dir).glob("*.wandb")
+    except InTraining:
         return Outcome(run_dir, TRAINING)
-    (path,) = write_wandb_file(run_dir).glob("*.wandb")
     offline = OfflineRun.read(path)
     return Outcome(run_dir, SYNCED if upload(offline, server) else THERE)
 

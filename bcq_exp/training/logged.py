@@ -17,6 +17,10 @@ from bcq_exp.training.saved import choice, saved_config, saved_overrides
 from bcq_exp.training.sections import plain, typed
 
 
+class InTraining(ValueError):
+    """Another process trains the run."""
+
+
 def logged_run(run_dir: Path, resolved: Mapping[str, Any], overrides: Sequence[str], sweep: str | None) -> LoggedRun:
     """A run, named by algorithm, dataset, seed and the words that set it apart, with the manifest of its directory.
 
@@ -60,7 +64,8 @@ def write_wandb_file(run_dir: Path) -> Path:
         The directory `offline-run-DATE-ID`, as `write_offline_run`.
 
     Raises:
-        ValueError: the directory holds no run, a file of it is damaged, or another process trains the run.
+        InTraining: another process trains the run.
+        ValueError: the directory holds no run, or a file of it is damaged.
         OSError: a file cannot be read or written.
     """
     run = saved_run(run_dir)
@@ -68,7 +73,7 @@ def write_wandb_file(run_dir: Path) -> Path:
         with FileLock(run_dir / LOCK, timeout=0):
             return write_offline_run(run, _labelling(run).labels(run))
     except Timeout:
-        raise ValueError(f"{writer(run_dir)} trains {run_dir}; it logs the run to W&B at its end") from None
+        raise InTraining(f"{writer(run_dir)} trains {run_dir}; it logs the run to W&B at its end") from None
 
 
 def saved_labels(run_dir: Path) -> Labels | None:
