@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK = "#010203"  # what is drawn in this colour gets the page's own, light or dark
-MANIFESTS = ("git", "code", "packages", "dataset", "device", "python")  # keys of a run's manifest that the page shows
 
 
 def page(comparisons: Sequence[Comparison], overall: Sequence[Grid], title: str) -> str:

@@ -23,6 +23,11 @@ PREFIX = "may "  # of a dose's name: the column that says whether it is availabl
 FLUID, VASOPRESSOR = np.divmod(np.arange(NUM_DOSES), LEVELS)
 
 
+def at_random(patient: Patient, rng: np.random.Generator) -> int:
+    """Any available dose."""
+    return int(rng.choice(np.flatnonzero(patient.available)))
+
+
 def habit(rng: np.random.Generator) -> Rule:
     """A clinician's rule: more of both drugs the worse the patient, by habit rather of fluid or of vasopressor.
 
@@ -37,7 +42,7 @@ def habit(rng: np.random.Generator) -> Rule:
 
     def choose(patient: Patient, rng: np.random.Generator) -> int:
         if rng.random() < OFF_PROTOCOL:
-            return int(rng.choice(np.flatnonzero(patient.available)))
+            return at_random(patient, rng)
         need = patient.shock + patient.infection / 2
         distance = (FLUID - 1 - 4 * share * need) ** 2 + (VASOPRESSOR - 3 * (1 - share) * need) ** 2
         weights = np.exp((distance.min() - distance) / (2 * SPREAD**2)) * patient.available
@@ -54,11 +59,6 @@ def informed(patient: Patient, rng: np.random.Generator) -> int:
     """
     after = {int(dose): patient.after(int(dose)) for dose in np.flatnonzero(patient.available)}
     return min(after, key=lambda dose: 7 * after[dose].shock + 10 * after[dose].overload + 7.5 * after[dose].ischaemia)
-
-
-def at_random(patient: Patient, rng: np.random.Generator) -> int:
-    """Any available dose."""
-    return int(rng.choice(np.flatnonzero(patient.available)))
 
 
 def log(num_patients: int, seed: int, rule: Rule | None = None) -> dict[str, Any]:
