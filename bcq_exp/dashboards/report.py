@@ -5,25 +5,21 @@ Without a login its specification is written to `wandb_report.json` only. The sa
 
 import argparse
 
-from bcq_exp.dashboards.saving import Dashboard, check_packages, deliver, owner
-from bcq_exp.dashboards.subject import add_arguments, asked
+from bcq_exp.dashboards.saving import Dashboard, make
+from bcq_exp.dashboards.subject import Subject, add_arguments
 
 __all__ = ["FILE", "add_arguments", "run"]
 FILE = "wandb_report.json"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the report and save it; returns the exit code.
+    """Make the report and save it; see `make`."""
+    return make(options, FILE, reports)
 
-    Raises:
-        ValueError: the runs cannot be read, there is no such baseline, or W&B cannot be reached.
-    """
-    check_packages()
+
+def reports(subject: Subject, entity: str, baseline: str | None) -> list[Dashboard]:
+    """The report, as `report_view`; its specification is that for no owner, which asks no server."""
     from bcq_exp.dashboards.report_view import report_view  # an extra, and takes a second
 
-    subject, folder = asked(options)
-    entity = owner(subject.entity)
-    views = [report_view(subject, each, options.baseline) for each in dict.fromkeys(["", entity])]
-    made = Dashboard(views[0].title, views[-1], ("title", "description", "blocks", "width"), views[0])
-    deliver([made], folder / FILE, entity)
-    return 0
+    views = [report_view(subject, each, baseline) for each in dict.fromkeys(["", entity])]
+    return [Dashboard(views[0].title, views[-1], ("title", "description", "blocks", "width"), views[0])]

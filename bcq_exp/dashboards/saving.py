@@ -1,12 +1,14 @@
 """Dashboards in a JSON file beside the runs and, where somebody is logged in, in W&B."""
 
+import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bcq_exp.dashboards.subject import Subject, asked
 from bcq_exp.io.files import read_json, write_json
 from bcq_exp.io.loggers.wandb import is_logged_in
 from bcq_exp.io.wandb_runs import asking, public_api
@@ -73,6 +75,26 @@ class Dashboard:
             for name in self.content:
                 setattr(earlier, name, getattr(self.made, name))
             return str(earlier.save().url)
+
+
+def make(
+    options: argparse.Namespace, file: str, dashboards: Callable[[Subject, str, str | None], Sequence[Dashboard]]
+) -> int:
+    """Make dashboards of the runs that are typed, write them to a file and save them; returns the exit code.
+
+    Args:
+        options: of `subject.add_arguments`.
+        file: name of the file, in the folder of the runs.
+        dashboards: makes them of a subject, for an owner (empty where nobody is logged in) and with a baseline.
+
+    Raises:
+        ValueError: the runs cannot be read, there is no such baseline, or W&B cannot be reached.
+    """
+    check_packages()
+    subject, folder = asked(options)
+    entity = owner(subject.entity)
+    deliver(dashboards(subject, entity, options.baseline), folder / file, entity)
+    return 0
 
 
 def deliver(dashboards: Sequence[Dashboard], path: Path, entity: str) -> None:

@@ -6,27 +6,21 @@ command updates what it has saved.
 
 import argparse
 
-from bcq_exp.dashboards.saving import Dashboard, check_packages, deliver, owner
-from bcq_exp.dashboards.subject import add_arguments, asked
+from bcq_exp.dashboards.saving import Dashboard, make
+from bcq_exp.dashboards.subject import Subject, add_arguments
 
 __all__ = ["FILE", "add_arguments", "run"]
 FILE = "wandb_workspace.json"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Make the views and save them; returns the exit code.
+    """Make the views and save them; see `make`."""
+    return make(options, FILE, views)
 
-    Raises:
-        ValueError: the runs cannot be read, there is no such baseline, or W&B cannot be reached.
-    """
-    check_packages()
+
+def views(subject: Subject, entity: str, baseline: str | None) -> list[Dashboard]:
+    """A view for each comparison, as `workspace_view`."""
     from bcq_exp.dashboards.workspace_view import workspace_view  # an extra, and takes a second
 
-    subject, folder = asked(options)
-    entity = owner(subject.entity)
-    dashboards = []
-    for comparison in subject.comparisons:
-        view = workspace_view(subject, comparison, entity, options.baseline)
-        dashboards.append(Dashboard(view.name, view, ("name", "sections", "settings", "runset_settings"), view))
-    deliver(dashboards, folder / FILE, entity)
-    return 0
+    made = [workspace_view(subject, comparison, entity, baseline) for comparison in subject.comparisons]
+    return [Dashboard(view.name, view, ("name", "sections", "settings", "runset_settings"), view) for view in made]
