@@ -9,7 +9,7 @@ import argparse
 import csv
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from bcq_exp.selection.ranking import spearman
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 DATASET_SEEDS = range(20, 24)
 COMMON = (
@@ -66,13 +67,24 @@ RULES = ("choice", "mean in place of lower end", "highest estimate of a run", "r
 
 def selection(name: str, dataset_seed: int, folder: Path) -> dict[str, Any]:
     """Train a sweep and choose from it; returns the content of its `selection.json`."""
-    study, place = STUDIES[name], folder / f"{name}-{dataset_seed}"
+    study = STUDIES[name]
+    lengths = f"num_updates={study.num_updates}", f"eval_freq={study.num_updates}"
+    sweep = (*study.words, *COMMON, *lengths, f"dataset.seed={dataset_seed}")
+    return chosen_from(folder / f"{name}-{dataset_seed}", sweep, (*study.asked, *FITS))
+
+
+def chosen_from(place: Path, sweep: Sequence[str], asked: Sequence[str]) -> dict[str, Any]:
+    """Train a sweep in a folder and choose from it, unless that was done; returns the content of its `selection.json`.
+
+    Args:
+        place: the folder.
+        sweep: words of the sweep.
+        asked: words of the evaluation that chooses.
+    """
     if not (place / "selection.json").exists():
-        lengths = f"num_updates={study.num_updates}", f"eval_freq={study.num_updates}"
-        sweep = (*study.words, *COMMON, *lengths, f"dataset.seed={dataset_seed}", f"hydra.sweep.dir={place}")
-        subprocess.run([sys.executable, "-m", "bcq_exp.train", "-m", *sweep], check=True)
-        asked = f"run={place}", "select=true", *study.asked, *FITS
-        subprocess.run([sys.executable, "-m", "bcq_exp.evaluate", *asked], check=True)
+        train = (sys.executable, "-m", "bcq_exp.train", "-m", *sweep, f"hydra.sweep.dir={place}")
+        subprocess.run(train, check=True)
+        subprocess.run([sys.executable, "-m", "bcq_exp.evaluate", f"run={place}", "select=true", *asked], check=True)
     found: dict[str, Any] = read_json(place / "selection.json")
     return found
 
@@ -176,33 +188,59 @@ def picture(found: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> Non
         line[0].set_ylabel("estimate, discounted")
     for axes in panels[-1]:
         axes.set_xlabel("online return")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    finish(figure, panels, path)
+
+
+def finish(figure: Figure, panels: Any, path: Path) -> None:
+    """Put the first panel's legend above all (lines, columns), and write the figure."""
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False)
     figure.savefig(path, dpi=110)
+
+
+def arguments(about: str | None, folder: str) -> argparse.Namespace:
+    """What is typed: `folder` of the sweeps, which is this one else, and `write`, None where nothing is written."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--folder", type=Path, default=Path(folder), help="of the sweeps")
+    parser.add_argument("--write", type=Path, help="folder for the table, the picture and the runs")
+    return parser.parse_args()
+
+
+def written(path: Path, lines: Sequence[str], named: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    """Write a study's table and its runs, as Markdown and CSV.
+
+    Args:
+        path: of both, without a suffix.
+        lines: of the table.
+        named: columns that name a choice, and the content of its `selection.json`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    every = [
+        {**names, **row, "is_chosen": row["run"] == chosen["chosen"]["run"]}
+        for names, chosen in named
+        for row in rows(chosen)
+    ]
+    with path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(every[0]))
+        writer.writeheader()
+        writer.writerows(every)
 
 
 def main() -> None:
     """Run both studies; write the table, the picture and the runs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("outputs/offline_choice"), help="of the sweeps")
-    parser.add_argument("--write", type=Path, help="folder for the table, the picture and the runs")
-    args = parser.parse_args()
+    args = arguments(__doc__, "outputs/offline_choice")
     found = {name: [selection(name, seed, args.folder) for seed in DATASET_SEEDS] for name in STUDIES}
     lines = table(found)
     print("\n".join(lines))
     if args.write is not None:
-        args.write.mkdir(parents=True, exist_ok=True)
-        (args.write / "known.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        named = (
+            ({"study": name, "recording": seed}, chosen)
+            for name, choices in found.items()
+            for seed, chosen in zip(DATASET_SEEDS, choices, strict=True)
+        )
+        written(args.write / "known", lines, named)
         picture(found, args.write / "known.png")
-        with (args.write / "known.csv").open("w", newline="", encoding="utf-8") as file:
-            every = [
-                {"study": name, "recording": seed, **row, "is_chosen": row["run"] == chosen["chosen"]["run"]}
-                for name, choices in found.items()
-                for seed, chosen in zip(DATASET_SEEDS, choices, strict=True)
-                for row in rows(chosen)
-            ]
-            writer = csv.DictWriter(file, fieldnames=list(every[0]))
-            writer.writeheader()
-            writer.writerows(every)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,6 @@ three seeds and without an environment, a fifth of the patients held out; `bcq-e
 every policy treats 1,000 patients of the simulator. The same command goes on where this program was stopped.
 """
 
-import argparse
-import csv
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +18,16 @@ from bcq_exp.data.formats.tables.arrow import write
 from bcq_exp.envs.evaluation import evaluate
 from bcq_exp.envs.treatment import NUM_STEPS
 from bcq_exp.io.files import read_json, write_json
-from experiments.offline_choice.known import correlation, regrets, rows, with_interval
+from experiments.offline_choice.known import (
+    arguments,
+    chosen_from,
+    correlation,
+    finish,
+    regrets,
+    rows,
+    with_interval,
+    written,
+)
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -45,12 +50,7 @@ def selection(number: int, folder: Path) -> dict[str, Any]:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write(path, [log(NUM_PATIENTS, number)])
-    if not (place / "selection.json").exists():
-        sweep = (*SWEEP, f"dataset.path={path}", f"hydra.sweep.dir={place}")
-        subprocess.run([sys.executable, "-m", "bcq_exp.train", "-m", *sweep], check=True)
-        asked = (f"run={place}", "select=true", *ASKED)
-        subprocess.run([sys.executable, "-m", "bcq_exp.evaluate", *asked], check=True)
-    found: dict[str, Any] = read_json(place / "selection.json")
+    found = chosen_from(place, (*SWEEP, f"dataset.path={path}"), ASKED)
     if not (place / "survival.json").exists():
         survival = {
             run.directory.relative_to(place).as_posix(): evaluate(
@@ -113,8 +113,7 @@ def picture(choices: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set(title=f"log {number}", xlabel="threshold")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0, 0].set_ylabel("share who live")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=110)
+    finish(figure, panels, path)
 
 
 def threshold(run: Mapping[str, Any]) -> float:
@@ -124,26 +123,14 @@ def threshold(run: Mapping[str, Any]) -> float:
 
 def main() -> None:
     """Run the study; write the table, the picture and the runs."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("outputs/offline_choice/treatment"), help="of the sweeps")
-    parser.add_argument("--write", type=Path, help="folder for the table, the picture and the runs")
-    args = parser.parse_args()
+    args = arguments(__doc__, "outputs/offline_choice/treatment")
     choices = [selection(number, args.folder) for number in LOGS]
     lines = table(choices)
     print("\n".join(lines))
     if args.write is not None:
-        args.write.mkdir(parents=True, exist_ok=True)
-        (args.write / "treatment.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        named = (({"log": number}, chosen) for number, chosen in zip(LOGS, choices, strict=True))
+        written(args.write / "treatment", lines, named)
         picture(choices, args.write / "treatment.png")
-        with (args.write / "treatment.csv").open("w", newline="", encoding="utf-8") as file:
-            every = [
-                {"log": number, **row, "is_chosen": row["run"] == chosen["chosen"]["run"]}
-                for number, chosen in zip(LOGS, choices, strict=True)
-                for row in rows(chosen)
-            ]
-            writer = csv.DictWriter(file, fieldnames=list(every[0]))
-            writer.writeheader()
-            writer.writerows(every)
 
 
 if __name__ == "__main__":
