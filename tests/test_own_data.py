@@ -4,21 +4,20 @@ import csv
 import itertools
 import json
 import re
-import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from bcq_exp.envs.treatment import DOSES
 from bcq_exp.io.files import read_json
-from bcq_exp.io.source import CONF_DIR
+from documents import ROOT, blocks, commands
 
-PAGE = (Path(CONF_DIR).parent / "docs" / "own-data.md").read_text(encoding="utf-8")
-COMMANDS, SCRIPTS = (
-    re.findall(rf"^```{kind}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) for kind in ("sh", "python")
-)
+BLOCKS = blocks(ROOT / "docs" / "own-data.md")
+COMMANDS = [words for block in BLOCKS if block.language == "sh" for words in commands(block)]
+SCRIPTS = [block.text for block in BLOCKS if block.language == "python"]
 # What each command gets besides: 150 patients for 2,000, 60 updates for 3,000 and 4,000. That is too few for fitted
 # values, so importance weights decide, of any effective sample size.
 FIT = ("network.hidden_sizes=[8]", "compile=never", "num_threads=1")
@@ -39,9 +38,9 @@ for module, *words in json.load(sys.stdin):
 IMPORTED = "\nimport sys\nprint(json.dumps([name for name in sys.modules if '.' not in name]))\n"
 
 
-def words_of(command: str) -> list[str]:
+def at_small_budget(command: Sequence[str]) -> list[str]:
     """Module and words, with those of `SMALL`."""
-    python, flag, *words = shlex.split(command.replace("\\\n", ""))
+    python, flag, *words = command
     assert (python, flag) == ("python", "-m")
     return [*words, *next((small for start, small in SMALL.items() if " ".join(words).startswith(start)), ())]
 
@@ -57,11 +56,11 @@ def ran(cwd: Path, code: str, stdin: str = "") -> str:
 def test_the_page_goes_from_a_csv_file_to_a_policy_that_acts_alone(tmp_path: Path):
     for package in ("pyarrow", "onnxruntime", "onnxscript"):
         pytest.importorskip(package)
-    commands = [words_of(line) for block in COMMANDS for line in block.replace("\\\n", "").splitlines()]
-    assert [words[0].removeprefix("bcq_exp.") for words in commands] == [
+    typed = [at_small_budget(command) for command in COMMANDS]
+    assert [words[0].removeprefix("bcq_exp.") for words in typed] == [
         "collect", "collect", "train", "report", "evaluate", "export",
     ]  # fmt: skip
-    _, log, inspected, trained, report, chosen, exported = ran(tmp_path, RUN_ALL, json.dumps(commands)).split("\n$ ")
+    _, log, inspected, trained, report, chosen, exported = ran(tmp_path, RUN_ALL, json.dumps(typed)).split("\n$ ")
     assert "150 patients, " in log
     for word in ("a time limit marked as terminal?", "rewards only at ends", "actions that are rarely taken"):
         assert f"warning: {word}" in inspected
