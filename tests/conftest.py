@@ -20,6 +20,8 @@ from trained import on_file, train_run
 from wandb_server import WandbServer, environment, serving
 
 os.environ["WANDB_MODE"] = "offline"
+for name in ("MAKELEVEL", "MAKEFLAGS", "MFLAGS"):  # a `make` that a test runs is no part of the one that runs the tests
+    os.environ.pop(name, None)
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(signum) == signal.SIG_IGN:  # as `nohup` and a shell's `&` leave them to what they start
         signal.signal(signum, usual)
