@@ -36,7 +36,15 @@ class Grid:
 
     def terminal(self) -> Table:
         """The table for the terminal."""
-        table = Table(title=self.title, box=box.SIMPLE_HEAD, caption=self.note or None)
+        table = Table(
+            title=self.title,
+            title_justify="left",
+            caption=self.note or None,
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+        )
         longest = max((len(word) for row in self.rows for word in row[0].split()), default=0)
         table.add_column(self.header[0], overflow="fold", min_width=min(longest, WIDEST_WORD))
         for name in self.header[1:]:

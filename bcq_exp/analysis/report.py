@@ -40,7 +40,7 @@ def present(directories: Sequence[Path], others: Sequence[Result] = (), folder: 
     overall = across(comparisons)
     grids = [*map(over_seeds, comparisons), *overall]
     for grid in grids:
-        terminal.print(grid.terminal())
+        terminal.print(grid.terminal(), "")
     curves = learning_curves(comparisons)
     for name in CURVES:
         save(curves, first / name)

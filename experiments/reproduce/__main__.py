@@ -77,7 +77,7 @@ def reproduce(words: Sequence[str]) -> None:
     if is_kept and keys["budget"] != "smoke":
         check_committed(protocol)
     is_trained = keys["train"] == "true"
-    scales = {name: scale_of(protocol.datasets[name], fetch=is_trained) for name in budget.datasets}
+    scales = {name: scale_of(protocol.data(budget, name), fetch=is_trained) for name in budget.datasets}
     terminal, planned = console(), list(cells(protocol, budget, folder, keys["device"], is_alone=keys["jobs"] == "1"))
     terminal.print(
         f"{protocol.title}: {len(planned)} sweeps of {budget.seeds} seeds, about {budget.hours:g} h on two cores"

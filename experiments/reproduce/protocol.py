@@ -1,7 +1,7 @@
 """The protocol of a paper's table, read from its folder: what is trained, by which budget, and what must come out."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ class Budget:
         algorithms: names of the protocol's learners.
         changes: what it does otherwise than the paper, in words.
         findings: what was looked into after the run, in Markdown.
+        instead: words for a dataset or an algorithm in place of the protocol's, by name.
     """
 
     hours: float
@@ -91,6 +92,7 @@ class Budget:
     algorithms: list[str]
     changes: str
     findings: str = ""
+    instead: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,11 +147,20 @@ class Protocol:
         """Where the protocol lies, and the results of its budgets."""
         return folder_of(self.name)
 
+    def data(self, budget: Budget, dataset: str) -> Data:
+        """A dataset as a budget has it."""
+        data = self.datasets[dataset]
+        return replace(data, typed=budget.instead.get(dataset, data.typed))
+
     def learners(self, budget: Budget, dataset: str) -> dict[str, Learner]:
         """What a budget trains on a dataset, by name."""
         if dataset not in budget.datasets:
             return {}
-        chosen = {name: self.algorithms[name] for name in budget.algorithms}
+        chosen = {
+            name: replace(learner, typed=budget.instead.get(name, learner.typed))
+            for name, learner in self.algorithms.items()
+            if name in budget.algorithms
+        }
         return {name: learner for name, learner in chosen.items() if dataset in (learner.datasets or [dataset])}
 
     def rows(self, budget: Budget, dataset: str) -> list[str]:
@@ -206,6 +217,8 @@ def _errors(protocol: Protocol) -> Iterator[str]:
         for part in ("datasets", "algorithms"):
             if unknown := set(getattr(budget, part)) - set(getattr(protocol, part)):
                 yield f"budgets.{key}.{part} has {', '.join(sorted(unknown))}, which the protocol has not"
+        if unknown := set(budget.instead) - {*protocol.datasets, *protocol.algorithms}:
+            yield f"budgets.{key}.instead has {', '.join(sorted(unknown))}, which the protocol has not"
     rows = [row for name, learner in protocol.algorithms.items() for row in learner.rows(name)]
     if twice := {row for row in rows if rows.count(row) > 1}:
         yield f"two algorithms have rows of one name: {', '.join(sorted(twice))}"

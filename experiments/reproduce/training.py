@@ -51,7 +51,7 @@ def cells(
             place = folder / dataset / name
             words = [
                 *learner.typed,
-                *protocol.datasets[dataset].typed,
+                *protocol.data(budget, dataset).typed,
                 *budget.typed,
                 *([] if device == "cpu" else [f"device={device}"]),
                 *([] if is_alone else ["num_threads=1"]),

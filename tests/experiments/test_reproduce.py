@@ -101,6 +101,30 @@ def test_a_sweep_has_a_row_a_setting_and_runs_for_each_seed_of_each(tmp_path: Pa
     assert found["discrete_bcq-tau"].dataset == "lunarlander-noisy"  # alone, though the budget has both datasets
 
 
+def test_each_published_version_of_the_code_has_a_budget_of_its_own(tmp_path: Path) -> None:
+    protocol = read_protocol("bcq-figure2")
+    settings = {}
+    for name in ("paper", "paper-2020"):
+        bcq, ddpg = (
+            check(composed(*(word for word in cell.command[4:] if not word.startswith(("seed=", "hydra.")))))
+            for cell in cells(protocol, protocol.budgets[name], tmp_path)
+            if cell.dataset == "hopper-imperfect" and cell.algorithm in {"bcq", "ddpg"}
+        )
+        settings[name] = (bcq.algorithm.forward_sampled_times, bcq.dataset.num_transitions, ddpg.algorithm.action_layer)
+    assert settings == {"paper": (10, 100_000, 2), "paper-2020": (100, 1_000_000, 1)}
+
+
+def test_words_for_what_a_protocol_has_not_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.reproduce.protocol.EXPERIMENTS", tmp_path)
+    (tmp_path / "mine").mkdir()
+    text = (Path(__file__).parents[2] / "experiments" / "bcq_control" / "protocol.yaml").read_text(encoding="utf-8")
+    added = text.replace("    seeds: 1\n", "    seeds: 1\n    instead: {td3: [experiment=published/td3]}\n")
+    assert added != text
+    (tmp_path / "mine" / "protocol.yaml").write_text(added, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"budgets\.smoke\.instead has td3, which the protocol has not"):
+        read_protocol("mine")
+
+
 def test_sweeps_side_by_side_have_one_thread_each_and_the_device_that_is_asked_for(tmp_path: Path) -> None:
     protocol = read_protocol("bcq-control")
     alone, *_ = cells(protocol, protocol.budgets["cpu"], tmp_path)
