@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from bcq_exp.analysis.tables import one_decimal
+from bcq_exp.analysis.tables import with_decimals
 from bcq_exp.analysis.trained_runs import TrainedRun, load_policy, runs_and_omissions, trained_runs
 from bcq_exp.command_line.answers import in_one_answer
 from bcq_exp.engine.machine import prepare_process
@@ -43,8 +43,8 @@ def returns_table(runs: Sequence[TrainedRun], settings: EvaluationConfig) -> Tab
             )  # fmt: skip
         score = normalized_score(played.mean, data.ref_min, data.ref_max)
         cut = f" ({played.num_cut} cut)" if played.num_cut else ""
-        cells = [f"{played.mean:.1f} ± {played.std:.1f}", f"{played.mean_length:.1f}{cut}", one_decimal(score)]
-        table.add_row(run.label, *cells, one_decimal(run.online_return))
+        cells = [f"{played.mean:.1f} ± {played.std:.1f}", f"{played.mean_length:.1f}{cut}", with_decimals(score)]
+        table.add_row(run.label, *cells, with_decimals(run.online_return))
     return table
 
 

@@ -91,9 +91,10 @@ def sweeps(comparison: Comparison) -> Iterable[str]:
         yield html_figure(figure, f"What {', '.join(sweep.names)} change.")
         if (best := sweep.best()) is not None:
             name, mean, half = best
+            gives = tables.with_spread(mean, half, tables.decimals(comparison))
             yield (
                 f"<p>Best setting by its mean: <b>{escape(name)}</b>. Chosen on all seeds but one and judged on that"
-                f" one, in turn, the choice gives {tables.with_spread(mean, half)} (95 % interval).</p>"
+                f" one, in turn, the choice gives {gives} (95 % interval).</p>"
             )
     if (best_of := figures.best_of(comparison)) is not None:
         yield html_figure(best_of, "Expected best of so many settings, drawn with replacement (arXiv:1909.03004).")

@@ -14,7 +14,7 @@ from bcq_exp.io.overrides import own_settings, short_names
 from bcq_exp.io.summary import LAST, SUMMARY, final_figure, read_summary
 from bcq_exp.training.member import ESTIMATE, RETURN
 
-RETURNS, NOTHING = "returns", "unknown returns"  # measures of runs; others are estimates
+RETURNS, NOTHING = "returns", "returns unknown"  # measures of runs; others are estimates
 
 log = logging.getLogger(__name__)
 

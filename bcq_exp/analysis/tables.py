@@ -26,14 +26,16 @@ def over_seeds(comparison: Comparison) -> Grid:
     Updates and the behaviour return are columns where rows differ in them.
     """
     updates = {name: str(num) for name, num in comparison.updates.items()}
-    behaviours = {name: f"{value:.1f}" for name, value in comparison.behaviours.items()}
+    places = decimals(comparison)
+    behaviours = {name: with_decimals(value, places) for name, value in comparison.behaviours.items()}
     after = "" if len(set(updates.values())) > 1 else f" after {next(iter(updates.values()))} updates"
     shared = "" if len(set(behaviours.values())) > 1 else next(iter(behaviours.values()))
     own = [*([] if after else [("updates", updates)]), *([] if shared else [("behaviour", behaviours)])]
     ends = ("seeds", "final ± std", f"last {LAST} ± 95 %", "score", "updates/s")
-    lines = [(row, cells(row)) for row in comparison.rows]
+    lines = [(row, cells(row, places)) for row in comparison.rows]
+    shown = comparison.measure if comparison.measure == NOTHING else f"mean {comparison.measure}"
     return Grid(
-        f"{comparison.dataset}: mean {comparison.measure}{after}, over seeds",
+        f"{comparison.dataset}: {shown}{after}, over seeds",
         ("run", *(name for name, _ in own), *ends),
         [(row.name, *(values[row.name] for _, values in own), *line) for row, line in lines],
         ", ".join(filter(None, [f"mean return of the behaviour: {shared}" if shared else "", remark(comparison)])),
@@ -47,8 +49,15 @@ def remark(comparison: Comparison) -> str:
     return "" if comparison.is_of_returns else "undiscounted; estimates are discounted"
 
 
-def cells(row: Row) -> tuple[str, str, str, str, str]:
-    """Seeds, final returns, last returns, scores and speed of a row."""
+def decimals(comparison: Comparison) -> int:
+    """Of returns: 1, or as many as give the largest of them three digits, such as 3 for shares."""
+    figures = [*comparison.behaviours.values(), *(final for row in comparison.rows for final in row.finals)]
+    largest = max((abs(figure) for figure in figures if math.isfinite(figure)), default=100.0)
+    return 1 if largest >= 10 else 2 if largest > 1 else 3
+
+
+def cells(row: Row, places: int) -> tuple[str, str, str, str, str]:
+    """Seeds, final returns, last returns, scores and speed of a row; returns with so many decimals."""
     if not row.finished:
         return row.status, "-", "-", "-", "-"
     speed = np.mean([result.summary["updates_per_second"] for result in row.finished])
@@ -56,8 +65,8 @@ def cells(row: Row) -> tuple[str, str, str, str, str]:
         return row.status, "-", "-", "-", f"{speed:.0f}"
     final, std, _ = interval(row.finals)
     last, _, half = interval(row.lasts)
-    score = one_decimal(None if row.scores is None else float(np.mean(row.scores)))
-    return row.status, with_spread(final, std), with_spread(last, half), score, f"{speed:.0f}"
+    score = with_decimals(None if row.scores is None else float(np.mean(row.scores)))
+    return row.status, with_spread(final, std, places), with_spread(last, half, places), score, f"{speed:.0f}"
 
 
 def across(comparisons: Sequence[Comparison]) -> list[Grid]:
@@ -80,11 +89,11 @@ def across(comparisons: Sequence[Comparison]) -> list[Grid]:
 def differences(comparison: Comparison) -> Grid | None:
     """Each row's final return minus the first row's, over the seeds that both have; None where no row has two."""
     first, *others = comparison.rows
-    rows = []
+    rows, places = [], decimals(comparison)
     for row in others:
         if first.by_seed.keys() & row.by_seed.keys():
             mean, std, half, num = paired_difference(row.by_seed, first.by_seed)
-            rows.append((row.name, str(num), with_spread(mean, std), one_decimal(half)))
+            rows.append((row.name, str(num), with_spread(mean, std, places), with_decimals(half, places)))
     if not rows:
         return None
     header = ("run", "seeds in common", "difference ± std", "half of the 95 % interval")
@@ -93,14 +102,15 @@ def differences(comparison: Comparison) -> Grid | None:
 
 def single_runs(comparison: Comparison) -> Grid:
     """A row for each run."""
+    places = decimals(comparison)
     rows = [
         (
             row.name,
             str(result.summary["seed"]),
             str(result.summary["status"]),
-            one_decimal(result.final),
-            one_decimal(result.last_return if result.evaluations else None),
-            one_decimal(result.summary["final_normalized_score"]),
+            with_decimals(result.final, places),
+            with_decimals(result.last_return if result.evaluations else None, places),
+            with_decimals(result.summary["final_normalized_score"]),
             str(result.summary["num_updates"]),
             str(result.directory),
         )
@@ -111,17 +121,17 @@ def single_runs(comparison: Comparison) -> Grid:
     return Grid(f"{comparison.dataset}: every run", header, rows)
 
 
-def with_spread(mean: float, spread: float) -> str:
+def with_spread(mean: float, spread: float, places: int = 1) -> str:
     """Mean and spread, or the mean alone where one seed has no spread."""
-    return f"{mean:.1f}" if np.isnan(spread) else f"{mean:.1f} ± {spread:.1f}"
+    return with_decimals(mean, places) if np.isnan(spread) else f"{mean:.{places}f} ± {spread:.{places}f}"
 
 
-def with_ends(estimate: Estimate, decimals: int = 1) -> str:
+def with_ends(estimate: Estimate, places: int = 1) -> str:
     """A figure and its interval, or the figure alone where it has none."""
-    value, low, high = (f"{number:.{decimals}f}" for number in estimate)
+    value, low, high = (f"{number:.{places}f}" for number in estimate)
     return value if np.isnan(estimate.low) else f"{value} [{low}, {high}]"
 
 
-def one_decimal(value: float | None) -> str:
-    """A number with one decimal; a dash for None and NaN."""
-    return "-" if value is None or math.isnan(value) else f"{value:.1f}"
+def with_decimals(value: float | None, places: int = 1) -> str:
+    """A number with so many decimals; a dash for None and NaN."""
+    return "-" if value is None or math.isnan(value) else f"{value:.{places}f}"

@@ -53,4 +53,4 @@ def test_runs_without_environment_have_a_report_with_and_without_estimates(tmp_p
     (first, second) = read_results_file(tmp_path / "results.csv")
     assert (first.final, first.measure) == (3.0, "fqe estimates on held-out episodes")
     assert first.evaluations == [(10, 2.0), (20, 3.0)]
-    assert (second.final, second.measure, second.evaluations) == (None, "unknown returns", [])
+    assert (second.final, second.measure, second.evaluations) == (None, "returns unknown", [])

@@ -2,11 +2,12 @@ import io
 import re
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from bcq_exp.analysis.comparison import compare
 from bcq_exp.analysis.results import read_results
-from bcq_exp.analysis.tables import one_decimal, over_seeds, single_runs
+from bcq_exp.analysis.tables import over_seeds, single_runs, with_decimals
 from trained import write_run, write_run_without_environment
 
 
@@ -66,11 +67,28 @@ def test_one_dataset_name_in_two_environments_is_two_tables(tmp_path: Path):
     write_run(tmp_path / "c", algorithm="bc", seed=0, returns=[7], dataset="other", env="Hopper-v5")
     found = [over_seeds(comparison) for comparison in compare(read_results([tmp_path]))]
     assert [table.title.split(":")[0] for table in found] == ["h5 in Hopper-v5", "h5 in Walker2d-v5", "other"]
-    assert [table.note[-4:] for table in found] == ["50.0", " 9.0", "50.0"]
+    assert [table.note[-4:] for table in found] == ["50.0", "9.00", "50.0"]
 
 
 def test_a_number_that_is_not_there_is_a_dash():
-    assert [one_decimal(value) for value in (1.25, -0.04, None, float("nan"))] == ["1.2", "-0.0", "-", "-"]
+    assert [with_decimals(value) for value in (1.25, -0.04, None, float("nan"))] == ["1.2", "-0.0", "-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("returns", "behaviour", "shown"),
+    [
+        ([0.25, 0.75], 0.64, ["0.500 ± 0.354", "0.250", "0.750", "0.640"]),  # shares of patients
+        ([0.5, 2.5], 0.5, ["1.50 ± 1.41", "0.50", "2.50", "0.50"]),
+        ([0.5, 2.5], -10.0, ["1.5 ± 1.4", "0.5", "2.5", "-10.0"]),
+    ],
+)
+def test_small_returns_have_more_decimals(tmp_path: Path, returns: list[float], behaviour: float, shown: list[str]):
+    for seed, value in enumerate(returns):
+        write_run(tmp_path / str(seed), algorithm="bcq", seed=seed, returns=[value], behaviour_return=behaviour)
+    (comparison,) = compare(read_results([tmp_path]))
+    grid = over_seeds(comparison)
+    singles = [row[3] for row in single_runs(comparison).rows]
+    assert [grid.rows[0][2], *singles, grid.note.removeprefix("mean return of the behaviour: ")] == shown
 
 
 def test_estimates_stand_where_there_are_no_returns_and_say_what_they_are_of(tmp_path: Path):
