@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from omegaconf import OmegaConf
 
 from bcq_exp.analysis.comparison import Row, compare
-from bcq_exp.analysis.figures import learning_curves, sensitivity
+from bcq_exp.analysis.figures import learning_curves, save, sensitivity
 from bcq_exp.analysis.grid import Grid, console
 from bcq_exp.analysis.results import Result, read_results
 from bcq_exp.analysis.results_file import write_results
@@ -211,15 +212,16 @@ def keep(
         for picture in sensitivity(compare(runs)[0]):
             pictures[f"sensitivity-{cell.dataset}-{cell.algorithm}.svg"] = picture
     for file, picture in pictures.items():
-        picture.savefig(place / file)
-    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=EXPERIMENTS)
+        save(picture, place / file)
     seconds = read_json(folder / SECONDS)
+    manifests = [read_json(result.directory / "manifest.json") for result in everything]
     facts = {
         "command": f"`python -m experiments.reproduce table={protocol.name} budget={name} write=true`",
         "seeds": f"0 to {protocol.budgets[name].seeds - 1}",
         "wall time": f"{sum(seconds.values()) / 3600:.1f} h of training and evaluation, added up over sweeps",
-        "machine": "; ".join(sorted({machine(result) for result in everything})),
-        "finished": f"{date.today()}, at revision {revision.stdout.strip()}",
+        "machine": "; ".join(sorted({machine(manifest) for manifest in manifests})),
+        "code": "; ".join(sorted({code(manifest) for manifest in manifests})),
+        "written": str(date.today()),
     }
     if left := [f"{', '.join(learners)} on {dataset}" for dataset, learners in missing.items() if learners]:
         facts["not run yet"] = "; ".join(left)
@@ -228,10 +230,14 @@ def keep(
     print(f"written: {place}")
 
 
-def machine(result: Result) -> str:
-    """The device and the version of torch that trained a run, from its manifest."""
-    manifest = read_json(result.directory / "manifest.json")
+def machine(manifest: Mapping[str, Any]) -> str:
+    """The device and the version of torch that trained a run."""
     return f"{manifest['device']}, torch {manifest['packages']['torch']}"
+
+
+def code(manifest: Mapping[str, Any]) -> str:
+    """The code that trained a run: its revision, and the digest of its source, which tells a changed one from it."""
+    return f"revision {(manifest['git_revision'] or 'unknown')[:7]}, source {manifest['source_sha256'][:8]}"
 
 
 if __name__ == "__main__":
