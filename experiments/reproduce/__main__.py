@@ -81,7 +81,7 @@ def reproduce(words: Sequence[str]) -> None:
     scales = {name: scale_of(protocol.data(budget, name), fetch=is_trained) for name in budget.datasets}
     terminal, planned = console(), list(cells(protocol, budget, folder, keys["device"], is_alone=keys["jobs"] == "1"))
     terminal.print(
-        f"{protocol.title}: {len(planned)} sweeps of {budget.seeds} seeds, about {budget.hours:g} h on two cores"
+        f"{protocol.title}: {len(planned)} sweeps of {budget.seeds} seeds, about {budget.hours:g} h on {budget.machine}"
     )
     if is_trained:
         train_all(planned, folder, int(keys["jobs"]))

@@ -75,7 +75,7 @@ class Budget:
     """What one size of a protocol runs.
 
     Args:
-        hours: expected, on two cores, stated before the run.
+        hours: expected on `machine`, stated before the run.
         seeds: number of them, from 0.
         typed: words of every command.
         datasets: names of the protocol's.
@@ -83,6 +83,7 @@ class Budget:
         changes: what it does otherwise than the paper, in words.
         findings: what was looked into after the run, in Markdown.
         instead: words for a dataset or an algorithm in place of the protocol's, by name.
+        machine: that the hours are of.
     """
 
     hours: float
@@ -93,6 +94,7 @@ class Budget:
     changes: str
     findings: str = ""
     instead: Mapping[str, list[str]] = field(default_factory=dict)
+    machine: str = "two cores"
 
 
 @dataclass(frozen=True)
