@@ -182,6 +182,8 @@ def draw_sweep(comparison: Comparison, sweep: Sweep) -> "Figure":
             axes.set_xticks(range(len(order)), order)
         elif is_logarithmic(values):
             axes.set_xscale("log")
+        elif min(numbers) == 0 and is_logarithmic(positive := [value for value in values if float(value) > 0]):
+            axes.set_xscale("symlog", linthresh=min(map(float, positive)))
         for value in set(comparison.behaviours.values()) if comparison.is_of_returns else ():
             axes.axhline(value, color=GREY, linestyle="--")
         axes.set(title=title, xlabel=name, ylabel=f"final {comparison.measure}")

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from bcq_exp.analysis.comparison import Row, compare
+from bcq_exp.analysis.comparison import Comparison, Row, compare
 from bcq_exp.analysis.figures import learning_curves, save, sensitivity
 from bcq_exp.analysis.grid import Grid, console
 from bcq_exp.analysis.results import Result, read_results
@@ -90,7 +90,7 @@ def reproduce(words: Sequence[str]) -> None:
         raise ValueError(f"train=false: no sweep of {protocol.name} has ended in {folder}")
     grids, verdicts = tables(protocol, budget, scales, results)
     for grid in (*grids, verdicts):
-        terminal.print(grid.terminal())
+        terminal.print(grid.terminal(), "")
     if is_kept:
         left = [cell for cell in planned if cell not in results]
         missing = {name: [cell.algorithm for cell in left if cell.dataset == name] for name in scales}
@@ -190,7 +190,7 @@ def named_rows(protocol: Protocol, cell: Cell, runs: list[Result]) -> dict[str, 
     """The rows of a sweep by their names in the table, in the protocol's order."""
     learner = protocol.algorithms[cell.algorithm]
     found = {learner.row(cell.algorithm, row.settings): row for row in compare(runs)[0].rows}
-    return {name: found[name] for name in learner.rows(cell.algorithm)}
+    return {name: replace(found[name], name=name) for name in learner.rows(cell.algorithm)}
 
 
 def keep(
@@ -207,7 +207,11 @@ def keep(
     place.mkdir(exist_ok=True)
     everything = [result for runs in results.values() for result in runs]
     write_results(everything, place / "results.csv")
-    pictures = {f"curves-{comparison.dataset}.svg": learning_curves([comparison]) for comparison in compare(everything)}
+    rows: dict[str, list[Row]] = {}
+    for cell, runs in results.items():
+        rows.setdefault(cell.dataset, []).extend(named_rows(protocol, cell, runs).values())
+    compared = [Comparison(dataset, found) for dataset, found in rows.items()]
+    pictures = {f"curves-{comparison.dataset}.svg": learning_curves([comparison]) for comparison in compared}
     for cell, runs in results.items():
         for picture in sensitivity(compare(runs)[0]):
             pictures[f"sensitivity-{cell.dataset}-{cell.algorithm}.svg"] = picture

@@ -76,6 +76,9 @@ def test_a_key_over_two_powers_of_ten_has_a_logarithmic_axis(tmp_path: Path):
     comparison = compare(read_results([tmp_path]))[0]
     (figure,) = sensitivity(comparison)
     assert (figure.axes[0].get_xscale(), figure.axes[0].get_xlabel()) == ("log", "lr")
+    write_run(tmp_path / "zero", algorithm="bcq", seed=0, returns=[3], typed=("optimizer.lr=0",))
+    (with_zero,) = sensitivity(compare(read_results([tmp_path]))[0])
+    assert with_zero.axes[0].get_xscale() == "symlog"
     best = best_of(comparison)
     assert best is not None
     # Of 0, 1, 2 drawn with replacement: 1, then (0 + 3 * 1 + 5 * 2) / 9, then (0 + 7 * 1 + 19 * 2) / 27.

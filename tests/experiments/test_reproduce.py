@@ -206,7 +206,7 @@ def test_a_swept_key_has_rows_and_a_picture_beside_a_form_that_is_wrong(
     done = run("ablations", tmp_path)
     assert done.returncode == 0, done.stderr
     names = ["lmbda=0.0", "lmbda=0.5", "lmbda=0.75", "lmbda=1.0", "bcq_unperturbed"]
-    assert re.findall(r"^ +(\S+) +1 +-\d", done.stdout, re.MULTILINE) == names
+    assert re.findall(r"^(\S+) +1 +-\d", done.stdout, re.MULTILINE) == names
     assert {read_summary(path.parent)["algorithm"] for path in tmp_path.rglob(SUMMARY)} == {"bcq", "bcq_unperturbed"}
     monkeypatch.setattr(Protocol, "folder", tmp_path / "ablations")
     reproduce(["table=ablations", f"folder={tmp_path}", "write=true"])
