@@ -18,7 +18,7 @@ from rich.table import Column
 from rich.text import Text
 
 PLAIN_PERIOD = 10.0  # seconds between plain lines, at least
-LIVE_PERIOD = 1.0  # seconds between two drawings on a terminal, at least: a drawing takes about a millisecond
+LIVE_PERIOD = 2.0  # seconds between two drawings on a terminal, at least: a drawing takes about a millisecond
 BLOCKS = "▁▂▃▄▅▆▇█"
 SHOWN = {"score": "eval/normalized_score", "return": "eval/return", "estimate": "eval/estimate"}  # the first is judged
 
