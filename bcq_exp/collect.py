@@ -13,7 +13,7 @@ from bcq_exp.analysis.datasets import convert, inspection
 from bcq_exp.behaviours import training as agents
 from bcq_exp.behaviours import treatment
 from bcq_exp.command_line.answers import in_one_answer
-from bcq_exp.io.endings import in_one_line
+from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
 from bcq_exp.io.masking import masked_words
 from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.config import checked_training
@@ -49,19 +49,16 @@ def train_agents(config: DictConfig) -> None:
 def run(config: DictConfig) -> None:
     """Train agents or make a dataset, as the overrides ask for."""
     chosen = HydraConfig.get().runtime.choices
-    try:
+    with in_one_line(), mistakes_in_one_line(TypeError):
         if (chosen["dataset"] is None) == (chosen["behaviour"] is None):
             raise ValueError("give either behaviour=NAME, to train agents, or dataset=NAME, to make a dataset")
-        with in_one_line():
-            (make_dataset if chosen["behaviour"] is None else train_agents)(config)
-    except (TypeError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from None
+        (make_dataset if chosen["behaviour"] is None else train_agents)(config)
 
 
 def main() -> None:
     """Run one of `COMMANDS`, or `run` for anything else."""
     if {*sys.argv[1:2]} & COMMANDS.keys():
-        with in_one_line():
+        with in_one_line(), mistakes_in_one_line():
             COMMANDS[sys.argv[1]](sys.argv[2:])
     else:
         with in_one_answer("collect"):

@@ -1,28 +1,43 @@
-"""Trained runs in Weights & Biases: `python -m bcq_exp.dashboard COMMAND DIR [DIR ...]`."""
+"""Show trained runs in Weights & Biases: upload them, and make a workspace or a report of them."""
 
-import argparse
+import sys
 
 from bcq_exp.dashboards import report, sync, workspace
-from bcq_exp.io.endings import in_one_line
+from bcq_exp.io.arguments import Parser
+from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
 
-# A module each: its docstring is the help, beside `add_arguments` and `run`.
+# A module each: its docstring is the help, beside `EXAMPLES`, `add_arguments` and `run`.
 COMMANDS = {"sync": sync, "workspace": workspace, "report": report}
+PAGE = "docs/wandb.md"
+
+
+def parser() -> Parser:
+    """What stands in front: a command."""
+    said = [f"{name:<10} {(command.__doc__ or '').partition(chr(10))[0]}" for name, command in COMMANDS.items()]
+    examples = [f"{name} {command.EXAMPLES[0]}" for name, command in COMMANDS.items()]
+    about = "\n".join([__doc__ or "", "", *said, "bcq dashboard COMMAND --help says more."])
+    made = Parser("bcq dashboard", about, examples, PAGE, usage="%(prog)s COMMAND ...")
+    made.add_argument("command", metavar="COMMAND", help=f"one of {', '.join(COMMANDS)}")
+    return made
+
+
+def parser_of(name: str) -> Parser:
+    """What one of `COMMANDS` takes."""
+    command = COMMANDS[name]
+    made = Parser(f"bcq dashboard {name}", command.__doc__, command.EXAMPLES, PAGE)
+    command.add_arguments(made)
+    return made
 
 
 def main() -> None:
     """Run one of `COMMANDS`."""
-    parser = argparse.ArgumentParser(prog="bcq-dashboard", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        said = command.__doc__ or ""
-        command.add_arguments(commands.add_parser(name, help=said.partition("\n")[0], description=said))
-    options = parser.parse_args()
-    try:
-        with in_one_line():
-            code = COMMANDS[options.command].run(options)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
-    raise SystemExit(code)
+    name = parser().parse_args(sys.argv[1:2]).command
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        raise SystemExit(f"error: bcq dashboard {name}: there is no such command; give one of {known}")
+    options = parser_of(name).parse_args(sys.argv[2:])
+    with in_one_line(), mistakes_in_one_line():
+        raise SystemExit(COMMANDS[name].run(options))
 
 
 if __name__ == "__main__":

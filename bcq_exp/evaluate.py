@@ -16,7 +16,7 @@ from bcq_exp.command_line.answers import in_one_answer
 from bcq_exp.engine.machine import prepare_process
 from bcq_exp.envs.environments import normalized_score
 from bcq_exp.envs.evaluation import evaluate
-from bcq_exp.io.endings import in_one_line
+from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
 from bcq_exp.io.progress import PLAIN_PERIOD, Board, episodes
 from bcq_exp.io.source import CONF_DIR
 from bcq_exp.ope.schema import EvaluationConfig
@@ -76,11 +76,8 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="evaluate")
 def run(cfg: DictConfig) -> None:
     """Check the composed configuration, and evaluate."""
-    try:
-        with in_one_line():
-            answer(checked_request(cfg))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
+    with in_one_line(), mistakes_in_one_line():
+        answer(checked_request(cfg))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from bcq_exp.command_line.answers import in_one_answer
-from bcq_exp.io.endings import in_one_line
+from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
 from bcq_exp.io.source import CONF_DIR
 from bcq_exp.policy_files.export import export
 from bcq_exp.policy_files.request import checked_export
@@ -19,11 +19,8 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=CONF_DIR, config_name="export")
 def run(cfg: DictConfig) -> None:
     """Check the composed configuration, export, and print how to run the file."""
-    try:
-        with in_one_line():
-            done = export(checked_export(cfg))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
+    with in_one_line(), mistakes_in_one_line():
+        done = export(checked_export(cfg))
     if done.choice is not None:
         why = done.choice.account
         print(f"{done.run.directory}: chosen by {why['decided_by']}, setting {why['setting']}")

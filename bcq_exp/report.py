@@ -1,25 +1,29 @@
-"""Tables, figures and a page of finished runs: `python -m bcq_exp.report DIR [DIR ...] [results=NAME] [wandb=...]`."""
+"""Make tables, figures and a page of finished runs."""
 
-import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bcq_exp.analysis.report import FILES, present
 from bcq_exp.analysis.results_file import read_results_file
 from bcq_exp.analysis.wandb_results import folder_of, read_wandb_results
-from bcq_exp.io.endings import in_one_line
+from bcq_exp.io.arguments import Parser
+from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
 
 KEYS = ("results", "wandb", "group")  # of words KEY=VALUE; all other words are directories
+EXAMPLES = (
+    "outputs/sweeps",
+    "outputs/sweeps/threshold results=baselines",
+    "wandb=ENTITY/PROJECT group=threshold group=baselines",
+)
 
 
-def main() -> None:
-    """Print the tables, and write them and all else into the first directory."""
-    parser = argparse.ArgumentParser(
-        prog="bcq-report",
-        description=__doc__,
-        epilog=f"Written into the first directory, or below outputs/wandb where there is none: {', '.join(FILES)}.",
-    )
-    parser.add_argument(
+def parser() -> Parser:
+    """What the command takes."""
+    written = f"Written into the first directory, or below outputs/wandb where there is none:\n{', '.join(FILES)}."
+    usage = "%(prog)s DIR [DIR ...] [results=NAME ...] [wandb=ENTITY/PROJECT group=NAME ...]"
+    made = Parser("bcq report", f"{__doc__}\n\n{written}", EXAMPLES, "docs/tutorial.md, docs/wandb.md", usage=usage)
+    made.add_argument(
         "words",
         nargs="+",
         metavar="DIR",
@@ -27,21 +31,23 @@ def main() -> None:
         " writes it, or a folder of experiments/ that has one; or wandb=ENTITY/PROJECT with group=NAME, once or several"
         " times: runs in W&B",
     )
-    words = parser.parse_args().words
-    try:
-        with in_one_line():
-            directories, typed = sorted_words(words)
-            project = wandb_project(typed)
-            if not directories and project is None:
-                raise ValueError(f"{' '.join(words)} names no directory of runs")
-            others = [result for path in committed(typed["results"]) for result in read_results_file(path)]
-            folder = None
-            if project is not None:
-                others += read_wandb_results(*project, typed["group"])
-                folder = None if directories else folder_of(*project, typed["group"])
-            present(directories, others, folder)
-    except ValueError as error:
-        raise SystemExit(f"error: {error}") from None
+    return made
+
+
+def main() -> None:
+    """Print the tables, and write them and all else into the first directory."""
+    words = parser().parse_args(sys.argv[1:]).words
+    with in_one_line(), mistakes_in_one_line():
+        directories, typed = sorted_words(words)
+        project = wandb_project(typed)
+        if not directories and project is None:
+            raise ValueError(f"{' '.join(words)} names no directory of runs")
+        others = [result for path in committed(typed["results"]) for result in read_results_file(path)]
+        folder = None
+        if project is not None:
+            others += read_wandb_results(*project, typed["group"])
+            folder = None if directories else folder_of(*project, typed["group"])
+        present(directories, others, folder)
 
 
 def sorted_words(words: Sequence[str]) -> tuple[list[Path], dict[str, list[str]]]:

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bcq_exp.command_line.answers import in_one_answer, parsed
-from bcq_exp.io.endings import in_one_line
+from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
 from bcq_exp.io.files import HeldLog
 from bcq_exp.io.loggers.wandb_places import places
 from bcq_exp.io.source import CONF_DIR
@@ -58,10 +58,8 @@ def train(cfg: DictConfig) -> float | None:
     """One run; returns what `final_figure` finds, for sweepers that optimise it."""
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     with in_one_line(f"python -m bcq_exp.train resume={run_dir}"), HeldLog() as held:
-        try:
+        with mistakes_in_one_line():
             trainer = prepare(cfg, run_dir)
-        except (ValueError, FileNotFoundError) as error:
-            raise SystemExit(f"error: {error}") from None
         held.write_to(run_dir / "train.log")
         (summary,) = trainer.run()
         if summary["status"] == "failed":

@@ -171,21 +171,18 @@ class PopulationLauncher(Launcher):
         Raises:
             SystemExit: with one message for what is wrong with data or directories.
         """
-        from bcq_exp.io.endings import in_one_line
+        from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
         from bcq_exp.sweeps import sweep
 
-        try:
-            with in_one_line():
-                return sweep.run(
-                    jobs,
-                    self.sweep_dir,
-                    self.checked_keys,
-                    batch=initial_job_idx,
-                    pruning=pruning,
-                    is_reported=is_reported,
-                )
-        except (ValueError, FileNotFoundError, sweep.GroupsDied) as error:
-            raise SystemExit(f"error: {error}") from None
+        with in_one_line(), mistakes_in_one_line(sweep.GroupsDied):
+            return sweep.run(
+                jobs,
+                self.sweep_dir,
+                self.checked_keys,
+                batch=initial_job_idx,
+                pruning=pruning,
+                is_reported=is_reported,
+            )
 
 
 def job_return(job: "Job", summary: dict[str, Any]) -> JobReturn:

@@ -79,7 +79,7 @@ class SearchSweeper(Sweeper):
         """
         if importlib.util.find_spec("optuna") is None:
             raise SystemExit("error: hydra/sweeper=search needs optuna: pip install 'bcq_exp[optuna]'")
-        from bcq_exp.io.endings import in_one_line
+        from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
         from bcq_exp.search.pruning import Halving
         from bcq_exp.search.report import FILES, present
         from bcq_exp.search.settings import Settings
@@ -89,14 +89,12 @@ class SearchSweeper(Sweeper):
         configure_log(self.master.hydra.hydra_logging, self.master.hydra.verbose)
         sweep_dir = self.launcher.sweep_dir.absolute()
         overrides = self.overrides(arguments)
-        try:
+        with mistakes_in_one_line(HydraException):
             searched = {
                 each.get_key_element(): space for each in overrides if (space := distribution(each)) is not None
             }
             fixed = [line for each in overrides if (line := fixed_line(each)) is not None]
             settings = Settings(**self.keys, request=self.request(), space=searched)
-        except (HydraException, ValueError) as error:
-            raise SystemExit(f"error: {error}") from None
         self.check(settings, fixed)
         if self.master.resume is False and settings.storage is not None:
             raise SystemExit(
@@ -111,15 +109,12 @@ class SearchSweeper(Sweeper):
             self.launcher.train(jobs, number, pruning=pruning, is_reported=False)
             return run_dirs
 
-        try:
-            with in_one_line():
-                if self.master.resume is False:
-                    sweep.put_aside(sweep_dir, FILES)
-                with Study.opened(settings, sweep_dir) as study:
-                    study.run(train, fixed)
-                    present(study, sweep_dir)
-        except ValueError as error:
-            raise SystemExit(f"error: {error}") from None
+        with in_one_line(), mistakes_in_one_line():
+            if self.master.resume is False:
+                sweep.put_aside(sweep_dir, FILES)
+            with Study.opened(settings, sweep_dir) as study:
+                study.run(train, fixed)
+                present(study, sweep_dir)
 
     def overrides(self, arguments: Sequence[str]) -> list[Override]:
         """The overrides of `params`, then those that are typed; a key that is in both is as it is typed.
@@ -168,6 +163,7 @@ class SearchSweeper(Sweeper):
         Raises:
             SystemExit: with one message for all that is wrong with them.
         """
+        from bcq_exp.io.endings import mistakes_in_one_line
         from bcq_exp.search.pruning import PRUNINGS
         from bcq_exp.search.samplers import ends
         from bcq_exp.selection.request import check_fit
@@ -185,13 +181,11 @@ class SearchSweeper(Sweeper):
         seed = f"seed={settings.each_seed[0]}"
         words = [[*fixed, *(f"{key}={value}" for key, value in corner.items()), seed] for corner in corners]
         jobs = self.launcher.composed(words, 0)
-        try:
+        with mistakes_in_one_line():
             if settings.is_estimated:
                 check_fit(settings.request, jobs[0].cfg)
             settings.check_measured(jobs[0].cfg)
             plan(jobs[:1], self.launcher.sweep_dir.absolute(), launch)
-        except (ValueError, FileNotFoundError) as error:
-            raise SystemExit(f"error: {error}") from None
 
 
 def fixed_line(override: Override) -> str | None:

@@ -11,7 +11,7 @@ from importlib import import_module
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-MODULES = ("train", "collect", "evaluate", "export", "report")
+MODULES = ("train", "collect", "evaluate", "export", "report", "dashboard")
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([*(f"bcq_exp.{module}" for module in MODULES), "matplotlib.backends.backend_agg"])
 

@@ -1,5 +1,7 @@
 """The command `bcq`: its help, what it imports for it, and completion in bash."""
 
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,7 +11,11 @@ from pathlib import Path
 import pytest
 
 import commands
+import documents
+from bcq_exp import dashboard, report
 from bcq_exp.__main__ import COMMANDS, overview
+from bcq_exp.analysis.datasets import convert, inspection
+from bcq_exp.behaviours import treatment
 from bcq_exp.command_line.choices import choices
 
 ROOT = Path(__file__).parents[1]
@@ -56,6 +62,50 @@ def test_help_lists_the_groups_that_matter_with_all_their_choices(
     assert "docs/command-line.md" in about
     assert len(listed.split()) == sum(len(choices(group)) + 1 for group in groups) - bool(groups)
     assert not [group for group in others if f"\n{group}=" in said]
+
+
+PARSERS = {
+    "report": report.parser(),
+    "dashboard": dashboard.parser(),
+    **{f"dashboard {name}": dashboard.parser_of(name) for name in dashboard.COMMANDS},
+    "collect inspect": inspection.parser(),
+    "collect convert": convert.parser(),
+    "collect treatment": treatment.parser(),
+}
+
+
+@pytest.mark.parametrize("command", PARSERS)
+def test_help_of_words_and_flags_has_the_same_form(command: str):
+    about, _, listed = PARSERS[command].format_help().partition("\n\npositional arguments:\n")
+    assert len([line for line in about.splitlines() if line]) <= 10
+    assert max(map(len, about.splitlines())) <= 130
+    assert f"\n\nbcq {command} " in about
+    assert about.count(f"\n  bcq {command} ") == 3
+    assert all((ROOT / page).is_file() for page in about.rpartition("Read on: ")[2].removesuffix(".").split(", "))
+    assert "  -h, --help " in listed
+
+
+@pytest.mark.parametrize("command", PARSERS)
+def test_each_example_of_a_help_is_words_that_its_command_takes(command: str):
+    for typed in re.findall(rf"^  bcq {command} (.+)$", PARSERS[command].format_help(), re.MULTILINE):
+        words = shlex.split(typed)
+        PARSERS[f"dashboard {words[0]}" if command == "dashboard" else command].parse_args(
+            words[1:] if command == "dashboard" else words
+        )
+        if command == "report":
+            directories, keys = report.sorted_words(words)
+            assert bool(directories) != bool(report.wandb_project(keys))
+
+
+@pytest.mark.parametrize("command", [name for name, command in COMMANDS.items() if command.config_name])
+def test_each_example_of_a_help_of_hydras_is_composed(command: str):
+    examples = re.findall(rf"^    bcq {command} (.+)$", (ROOT / f"conf/hydra/help/{command}.yaml").read_text(), re.M)
+    assert len(examples) == 3
+    for words in map(shlex.split, examples):
+        if f"{command} {words[0]}" in PARSERS:
+            PARSERS[f"{command} {words[0]}"].parse_args(words[1:])
+        else:
+            documents.composed_first(command, words)
 
 
 def test_a_script_of_a_command_is_the_command(monkeypatch: pytest.MonkeyPatch):

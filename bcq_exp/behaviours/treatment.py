@@ -1,10 +1,9 @@
-"""A log of the simulated treatment, as a table: `python -m bcq_exp.collect treatment OUT.csv`.
+"""Write a log of the simulated treatment, as a table.
 
 Of 5,000 patients each, 35 % live with doses at random, 64 % with the habits of the log and 82 % with the rule
 `informed`; the standard errors are 0.7 points at most.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,11 @@ import numpy as np
 
 from bcq_exp.data.formats.tables.arrow import check_new, write
 from bcq_exp.envs.treatment import DOSES, LEVELS, NUM_DOSES, VITALS, Patient, Treatment
+from bcq_exp.io.arguments import Parser
 
 Rule = Callable[[Patient, np.random.Generator], int]
 
+EXAMPLES = ("LOG.csv", "LOG.parquet", "LOG.csv --patients 500 --seed 1")
 NUM_PATIENTS = 2000
 OFF_PROTOCOL = 0.05  # share of the doses that are drawn from all available ones, most of which are rare otherwise
 SPREAD = 0.6  # levels, around the dose that a habit means
@@ -88,21 +89,23 @@ def log(num_patients: int, seed: int, rule: Rule | None = None) -> dict[str, Any
     return {name: np.array(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
+def parser() -> Parser:
+    """What `bcq collect treatment` takes."""
+    made = Parser("bcq collect treatment", __doc__, EXAMPLES, "docs/own-data.md")
+    made.add_argument("out", type=Path, metavar="OUT", help="a new file that ends in .csv or .parquet")
+    made.add_argument("--patients", type=int, default=NUM_PATIENTS, metavar="N", help=f"default: {NUM_PATIENTS}")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    return made
+
+
 def main(arguments: Sequence[str]) -> None:
     """Write a log of the simulated treatment."""
-    parser = argparse.ArgumentParser(prog="bcq-collect treatment", description=__doc__)
-    parser.add_argument("out", type=Path, metavar="OUT", help="a new file that ends in .csv or .parquet")
-    parser.add_argument("--patients", type=int, default=NUM_PATIENTS, metavar="N", help=f"default: {NUM_PATIENTS}")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.patients < 1 or options.seed < 0:
-        parser.error("--patients must be at least 1, and --seed at least 0")
-    try:
-        check_new(options.out)
-        columns = log(options.patients, options.seed)
-        write(options.out, [columns])
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
+        parser().error("--patients must be at least 1, and --seed at least 0")
+    check_new(options.out)
+    columns = log(options.patients, options.seed)
+    write(options.out, [columns])
     num = len(columns["patient"])
     lived = columns["survived"].sum() / options.patients
     print(f"{options.patients:,} patients, {num:,} doses, {lived:.1%} survive: written to {options.out}")

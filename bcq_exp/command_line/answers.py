@@ -7,8 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+
+# A private name of Hydra, which has no public one for its flags; pyproject.toml bounds Hydra below 1.4.
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -17,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bcq_exp.command_line.choices import choices, is_group
+from bcq_exp.io.arguments import Parser
 from bcq_exp.io.endings import first_line, refuse_pickles
 from bcq_exp.io.source import CONF_DIR
 
@@ -37,7 +42,7 @@ _NO_NAME = "Config group override must be"  # a ValueError of Hydra's
 def in_one_answer(config_name: str) -> Iterator[None]:
     """End the process with one line, and code 1, where Hydra cannot compose the words of the command line.
 
-    Words that would have it load a pickle are refused first.
+    Words that would have it load a pickle, and flags that it does not have, are refused first.
 
     Hydra prints errors of its own in many lines; it raises them where the environment has HYDRA_FULL_ERROR=1. A user
     who has set it gets the traceback.
@@ -46,6 +51,15 @@ def in_one_answer(config_name: str) -> Iterator[None]:
         config_name: the file in `conf/` that the command composes.
     """
     refuse_pickles(sys.argv[1:])
+    command = Path(sys.argv[0]).stem.removeprefix("bcq-")
+    flags = Parser(
+        f"bcq {command}",
+        lister="--hydra-help",
+        hint="a key has no dashes: KEY=VALUE",
+        parents=[get_args_parser()],
+        add_help=False,
+    )
+    flags.parse_args(sys.argv[1:])
     if os.environ.get(_FULL) == "1":
         yield
         return

@@ -13,6 +13,12 @@ from bcq_exp.analysis.wandb_results import folder_of, read_wandb_results
 from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.logged import saved_labels
 
+EXAMPLES = (
+    "outputs/sweeps/threshold",
+    "outputs/sweeps/threshold outputs/sweeps/baselines --baseline dqn",
+    "--group threshold --entity ENTITY --project bcq_exp",
+)  # of arguments that name a subject
+
 Name = TypeVar("Name", str, str | None)
 
 

@@ -24,6 +24,7 @@ from bcq_exp.training.directories import MANIFEST
 from bcq_exp.training.logged import InTraining, write_wandb_file
 
 SYNCED, THERE, TRAINING, FAILED = "synced", "already there", "in training", "failed"
+EXAMPLES = ("outputs/sweeps", "outputs/2026-01-31/12-00-00-bcq-pendulum-noisy", "outputs --jobs 8")
 MOST_AT_ONCE = 4  # uploads; one is a process that starts for most of a second
 
 

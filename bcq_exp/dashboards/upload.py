@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TextIO
 
 from bcq_exp.io.endings import first_line
 from bcq_exp.io.files import write_bytes
+from bcq_exp.io.loggers.wandb import is_logged_in
 from bcq_exp.io.loggers.wandb_file import joined, split
 from bcq_exp.io.wandb_runs import set_limits
 
@@ -41,6 +42,7 @@ class Server:
         projects: addresses of the projects that runs were found in.
 
     Raises:
+        ValueError: as `is_logged_in`.
         NoAnswer: nobody is logged in, or the server does not answer.
     """
 
@@ -53,7 +55,7 @@ class Server:
         self._lock, self._refusal = threading.Lock(), CommError
         try:
             wandb.setup(settings=wandb.Settings(silent=True, mode="online"))  # WANDB_MODE is of runs
-            if not wandb.login(prompt=False, verify=False):
+            if not is_logged_in():
                 raise NoAnswer(LOGIN)
             self._api = wandb.Api(timeout=30)
             self._entity = self._api.default_entity

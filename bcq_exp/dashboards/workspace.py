@@ -7,9 +7,9 @@ command updates what it has saved.
 import argparse
 
 from bcq_exp.dashboards.saving import Dashboard, make
-from bcq_exp.dashboards.subject import Subject, add_arguments
+from bcq_exp.dashboards.subject import EXAMPLES, Subject, add_arguments
 
-__all__ = ["FILE", "add_arguments", "run"]
+__all__ = ["EXAMPLES", "FILE", "add_arguments", "run"]
 FILE = "wandb_workspace.json"
 
 

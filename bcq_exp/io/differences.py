@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 MOST = 12  # differences that one message lists
+NOT_SET = "not set"  # in place of the value of a key that a configuration lacks
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -22,7 +23,7 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def difference(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The difference of a key between two flat configurations, in words."""
-    return f"{key}: {before.get(key, 'absent')} before, {now.get(key, 'absent')} now"
+    return f"{key}: {before.get(key, NOT_SET)} before, {now.get(key, NOT_SET)} now"
 
 
 def code_difference(before: str, now: str) -> str:

@@ -43,3 +43,21 @@ def in_one_line(go_on: str = "give the same command again") -> Iterator[None]:
         if (line := refusal(error)) is None:
             raise
         raise SystemExit(f"error: {line}") from None
+
+
+@contextmanager
+def mistakes_in_one_line(*others: type[Exception]) -> Iterator[None]:
+    """End the process in one line, and code 1, where the block finds that what is asked for cannot be.
+
+    Args:
+        others: errors that say so, besides ValueError and OSError.
+
+    Raises:
+        SystemExit: there was such an error.
+    """
+    mistakes: tuple[type[Exception], ...] = (ValueError, OSError, *others)
+    try:
+        yield
+    except mistakes as error:
+        line = refusal(error) if isinstance(error, OSError) else None
+        raise SystemExit(f"error: {line or error}") from None

@@ -18,7 +18,7 @@ from rich.table import Column
 from rich.text import Text
 
 PLAIN_PERIOD = 10.0  # seconds between plain lines, at least
-LIVE_PERIOD = 1.0  # seconds between two drawings on a terminal, at least: a drawing takes about a millisecond
+LIVE_PERIOD = 2.0  # seconds between two drawings on a terminal, at least: a drawing takes about a millisecond
 BLOCKS = "▁▂▃▄▅▆▇█"
 SHOWN = {"score": "eval/normalized_score", "return": "eval/return", "estimate": "eval/estimate"}  # the first is judged
 
@@ -46,7 +46,6 @@ class _Bar(progress.Progress):
             auto_refresh=False,
         )
         self.task_id = self.add_task(description, total=total, completed=completed)
-        self._drawn = -LIVE_PERIOD
         self._logs: list[logging.StreamHandler[TextIO]] = []
 
     def start(self) -> None:
@@ -70,11 +69,11 @@ class _Bar(progress.Progress):
         for line in self.lines:
             yield Text(line, no_wrap=True, overflow="ellipsis")
 
-    def draw(self, now: float) -> None:
-        """Draw anew unless this was done within `LIVE_PERIOD`."""
-        if now - self._drawn >= LIVE_PERIOD:
-            self._drawn = now
-            self.refresh()
+    def draw(self, completed: int, lines: list[str]) -> None:
+        """Draw anew."""
+        self.lines = lines
+        self.update(self.task_id, completed=completed)
+        self.refresh()
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
@@ -131,14 +130,19 @@ class Progress:
         self._description = description
         self._num_members = num_members
         self._behaviour = behaviour
+        self._metrics: Mapping[str, float] = {}
+        self._evaluations: Sequence[Mapping[str, float]] = ()
+        self._num_failed, self._compile_seconds, self._evaluating = 0, 0.0, ""
         self._curve: list[float] = []
-        self._evaluations: dict[int, Mapping[str, float]] = {}  # those that the curve has, by identity
-        self._unlogged = ""
+        self._on_curve: dict[int, Mapping[str, float]] = {}  # the evaluations of its last point, by identity
+        self._is_shown = True  # what is known has been shown
         console = terminal()
         self._bar = _Bar(console, description, total, start) if console else None
+        self._period = LIVE_PERIOD if self._bar else PLAIN_PERIOD
 
     def __enter__(self) -> Self:
-        self._started = self._logged = monotonic()
+        self._started = self._advanced = monotonic()
+        self._shown = self._started - (self._period if self._bar else 0.0)
         if self._bar:
             self._bar.start()
         return self
@@ -146,10 +150,10 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if not self._is_shown:
+            self._show()
         if self._bar:
             self._bar.stop()
-        elif self._unlogged:
-            log.info(self._unlogged)
 
     def advance(
         self,
@@ -169,38 +173,47 @@ class Progress:
             num_failed: members that have failed.
             compile_seconds: spent on compiling since entering; left out of speed and time left.
         """
-        now = monotonic()
-        self._update = update
-        label, values = judged(evaluations)
-        facts = self._facts(metrics, label, values, num_failed)
-        speed = self._speed(now - self._started - compile_seconds)
+        self._update, self._metrics, self._evaluations = update, metrics, evaluations
+        self._num_failed, self._compile_seconds, self._evaluating = num_failed, compile_seconds, ""
         if self._bar:
-            self._bar.update(self._bar.task_id, completed=update)
-            self._extend({id(each): each for each in evaluations if each}, values)
-            facts, speed = [*speed[::-1], *facts], []
-        self._show((", " if self._num_members == 1 else " | ").join([*facts, *speed]), now, self._curve_of(label))
+            self._extend({id(each): each for each in evaluations if each})
+        self._advanced = monotonic()
+        self._show_if_due(self._advanced)
 
     def evaluating(self, line: str) -> None:
         """Show the progress of an evaluation, such as `episodes` words it, until the next `advance`."""
-        whose = f"{self._num_members} members: " if self._num_members > 1 else ""
-        self._show(f"evaluating {whose}{line}", monotonic())
+        self._evaluating = line
+        self._show_if_due(monotonic())
 
-    def _show(self, facts: str, now: float, curve: str = "") -> None:
+    def _show_if_due(self, now: float) -> None:
+        """Show what is known once in a period; otherwise its words are not even composed."""
+        self._is_shown = False
+        if now - self._shown >= self._period:
+            self._shown = now
+            self._show()
+
+    def _show(self) -> None:
+        label, values = judged(self._evaluations)
+        if self._evaluating:
+            whose = f"{self._num_members} members: " if self._num_members > 1 else ""
+            line = f"evaluating {whose}{self._evaluating}"
+        else:
+            facts, speed = self._facts(label, values), self._speed()
+            ordered = [*speed[::-1], *facts] if self._bar else [*facts, *speed]
+            line = (", " if self._num_members == 1 else " | ").join(ordered)
         if self._bar:
-            self._bar.lines = [facts, *([curve] if curve else self._bar.lines[1:])]
-            self._bar.draw(now)
-            return
-        self._unlogged = f"{self._description} {self._update}/{self._total} {facts}"
-        if now - self._logged >= PLAIN_PERIOD:
-            log.info(self._unlogged)
-            self._logged = now
-            self._unlogged = ""
+            curve = self._curve_of(label)
+            self._bar.draw(self._update, [line, curve] if curve else [line])
+        else:
+            log.info(f"{self._description} {self._update}/{self._total} {line}")
+        self._is_shown = True
 
-    def _extend(self, evaluations: dict[int, Mapping[str, float]], values: Sequence[float]) -> None:
+    def _extend(self, evaluations: dict[int, Mapping[str, float]]) -> None:
         """Add a point to the curve where one of the evaluations is new."""
-        if values and evaluations.keys() - self._evaluations.keys():
-            self._curve.append(median(values))
-            self._evaluations = evaluations
+        if evaluations.keys() - self._on_curve.keys():
+            self._on_curve = evaluations
+            if values := judged(self._evaluations)[1]:
+                self._curve.append(median(values))
 
     def _curve_of(self, label: str) -> str:
         """The line of the curve; empty without one, and where the terminal has no such characters."""
@@ -213,17 +226,19 @@ class Progress:
             said += f", behaviour {behaviour:.4g}" + (f" ({last - behaviour:+.4g})" if width >= 60 else "")
         return f"{name} {sparkline(self._curve, min(40, width - len(name) - len(said) - 2))} {said}"
 
-    def _facts(self, metrics: Mapping[str, float], label: str, values: Sequence[float], num_failed: int) -> list[str]:
+    def _facts(self, label: str, values: Sequence[float]) -> list[str]:
         if self._num_members == 1:
-            losses = {name.removeprefix("train/"): value for name, value in metrics.items() if name.endswith("loss")}
+            of_loss = {name: value for name, value in self._metrics.items() if name.endswith("loss")}
+            losses = {name.removeprefix("train/"): value for name, value in of_loss.items()}
             return [f"{name} {value:.4g}" for name, value in losses.items()] + [
                 f"{label} {value:.4g}" for value in values
             ]
-        facts = [f"{self._num_members} members" + (f", {num_failed} failed" if num_failed else "")]
+        facts = [f"{self._num_members} members" + (f", {self._num_failed} failed" if self._num_failed else "")]
         return facts + ([f"best {label} {max(values):.4g} median {median(values):.4g}"] if values else [])
 
-    def _speed(self, seconds: float) -> list[str]:
+    def _speed(self) -> list[str]:
         """Updates a second and the time left; nothing before the first update."""
+        seconds = self._advanced - self._started - self._compile_seconds
         if self._update <= self._start or seconds <= 0:
             return []
         rate = (self._update - self._start) / seconds

@@ -12,9 +12,10 @@ from typing import Any
 from filelock import FileLock
 
 from bcq_exp.analysis.report import FILES, present
-from bcq_exp.io.differences import refusal
+from bcq_exp.io.differences import NOT_SET, refusal
 from bcq_exp.io.files import read_json, replacing, write_json
 from bcq_exp.io.loggers.wandb_file import FOLDER as LINKS
+from bcq_exp.io.masking import masked_words
 from bcq_exp.io.summary import final_figure, has_ended, read_summary
 from bcq_exp.sweeps.executors import EXECUTORS
 from bcq_exp.sweeps.group import FOLDER, Group, describe, name_of, train_group
@@ -24,6 +25,7 @@ from bcq_exp.training.config import digest
 from bcq_exp.training.directories import ACCOUNT, MANIFEST, check_vacant_or_same, make_new, read_manifest, remove_empty
 from bcq_exp.training.identity import Identity
 from bcq_exp.training.job import SWEEP_REMEDY, Job
+from bcq_exp.training.saved import saved_overrides
 from bcq_exp.training.trainer import Stopping
 
 START_LOCK = f"{FOLDER}/start.lock"
@@ -170,7 +172,7 @@ def begun_groups(
     names = read_account(sweep_dir)["batches"].get(str(batch), [])
     begun = [Group.read(sweep_dir / name) for name in names]
     if begun and {name for group in begun for name in group.runs} != jobs.keys():
-        raise refusal({sweep_dir: changed_values(begun, identities)}, SWEEP_REMEDY)
+        raise refusal({sweep_dir: changes(begun, jobs, identities)}, SWEEP_REMEDY)
     check_vacant_or_same(
         {jobs[name].run_dir: identity for name, identity in identities.items()},
         allow_code_change=all(job.cfg.schedule.allow_code_change for job in jobs.values()),
@@ -198,16 +200,31 @@ def starting(sweep_dir: Path) -> Iterator[None]:
         yield
 
 
-def changed_values(begun: Sequence[Group], identities: Mapping[str, Identity]) -> list[str]:
-    """A line for each key whose set of values, over all runs, differs from that of the groups that have begun."""
-    manifests = [(run_dir, read_manifest(run_dir)) for group in begun for run_dir in group.run_dirs]
-    before = [Identity.kept(known, run_dir / MANIFEST).config for run_dir, known in manifests if known]
+def changes(begun: Sequence[Group], jobs: Mapping[str, Job], identities: Mapping[str, Identity]) -> list[str]:
+    """What differs from the groups that have begun: a line for each key whose set of values, over all runs, does.
+
+    Where none does, keys that change no result do, and the words that were typed are given. Groups whose runs' folders
+    are gone say no more than their runs' names.
+    """
+    names = [name for group in begun for name in group.runs]
+    run_dirs = [run_dir for group in begun for run_dir in group.run_dirs]
+    manifests = {run_dir: known for run_dir in run_dirs if (known := read_manifest(run_dir))}
+    if not manifests:
+        return [f"runs: {', '.join(names)} before, whose folders are gone", f"runs: {', '.join(jobs)} now"]
+    before = [Identity.kept(known, run_dir / MANIFEST).config for run_dir, known in manifests.items()]
     now = [identity.config for identity in identities.values()]
     lines = []
     for key in dict.fromkeys(key for config in (*before, *now) for key in config):
-        old, new = (list(dict.fromkeys(str(c.get(key, "absent")) for c in configs)) for configs in (before, now))
+        old, new = (list(dict.fromkeys(str(c.get(key, NOT_SET)) for c in configs)) for configs in (before, now))
         if set(old) != set(new):
             lines.append(f"{key}: {', '.join(old)} before, {', '.join(new)} now")
+    if not lines:
+        old = list(dict.fromkeys(word for run_dir in manifests for word in saved_overrides(run_dir)))
+        new = list(dict.fromkeys(word for job in jobs.values() for word in masked_words(job.overrides)))
+        if set(old) != set(new):
+            lines = [f"typed: {' '.join(old)} before, {' '.join(new)} now"]
+    if gone := len(run_dirs) - len(manifests):
+        lines.append(f"the folders of {gone} of its {len(run_dirs)} runs are gone")
     return lines or ["the same values in other combinations"]
 
 

@@ -11,7 +11,7 @@ from bcq_exp.data import Transitions
 from bcq_exp.data.frames import FrameStacks
 from bcq_exp.data.storage import chunks
 from bcq_exp.data.transitions import OPTIONAL
-from bcq_exp.io.differences import code_difference, difference, differing, flatten
+from bcq_exp.io.differences import NOT_SET, code_difference, difference, differing, flatten
 from bcq_exp.io.masking import masked
 from bcq_exp.io.source import source_digest
 
@@ -102,7 +102,7 @@ class Identity:
 
     def _difference(self, key: str, now: "Identity") -> str | None:
         """The difference of a key in words; None where the run only becomes longer."""
-        before, after = (each.config.get(key, "absent") for each in (self, now))
+        before, after = (each.config.get(key, NOT_SET) for each in (self, now))
         if key == "num_updates" and isinstance(before, int) and after > before:
             decays = [f"{key}={value}" for key, value in now.config.items() if key.endswith(".lr_decay") and value]
             if not decays:

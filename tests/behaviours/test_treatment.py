@@ -83,6 +83,6 @@ def test_a_dose_in_twenty_is_off_protocol() -> None:
 )
 def test_a_name_that_cannot_be_written_is_refused(tmp_path: Path, words: list[str], said: str) -> None:
     (tmp_path / "there.csv").write_text("kept")
-    with pytest.raises(SystemExit, match=said):
+    with pytest.raises(ValueError, match=said):
         main([str(tmp_path / words[0])])
     assert (tmp_path / "there.csv").read_text() == "kept"

@@ -45,6 +45,29 @@ GROUPS = "; choices: "
         ("train hydra.launcher.max_members=abc", "hydra.launcher.max_members=abc: Value 'abc' of type 'str'", ""),
         ("collect behaviour=cartpole seed=abc", "seed=abc: Value 'abc' of type 'str'", ""),
         ("export run=x noise_seed=abc", "noise_seed=abc: Value 'abc' of type 'str'", ""),
+        # A flag.
+        ("train --mutlirun seed=0,1",
+         "--mutlirun: bcq train has no such flag; nearest: --multirun; a key has no dashes: KEY=VALUE; "
+         "bcq train --hydra-help lists its flags\n", ""),
+        ("collect dataset=cartpole-noisy --seed 3",
+         "--seed: bcq collect has no such flag; a key has no dashes: KEY=VALUE; "
+         "bcq collect --hydra-help lists its flags\n", ""),
+        ("export --cfg jobs", "--cfg/-c: invalid choice: 'jobs' (choose from ", "bcq export --hydra-help says"),
+        ("evaluate --help --foo", "--foo: bcq evaluate has no such flag; ", ""),
+        ("report --foo", "--foo: bcq report has no such flag; bcq report --help lists its flags\n", ""),
+        ("report", "missing: DIR; bcq report --help says what it takes\n", ""),
+        ("dashboard", "missing: COMMAND; bcq dashboard --help says what it takes\n", ""),
+        ("dashboard snyc x",
+         "bcq dashboard snyc: there is no such command; give one of sync, workspace, report\n", ""),
+        ("dashboard sync --job", "--jobs: expected one argument; bcq dashboard sync --help says what it takes\n", ""),
+        ("dashboard sync --jops 3",
+         "--jops: bcq dashboard sync has no such flag; nearest: --jobs; "
+         "bcq dashboard sync --help lists its flags\n", ""),
+        ("collect inspect mine.h5 --colums x", "--colums: bcq collect inspect has no such flag; nearest: --columns; ",
+         ""),
+        ("collect convert a.h5", "missing: OUT; bcq collect convert --help says what it takes\n", ""),
+        ("collect convert a.h5 b.h5 c.h5", "one word too many, or apart from the others: c.h5; ", ""),
+        ("collect inspect absent.h5", "absent.h5: no such file\n", ""),
         # A word that is no override, or another one than is meant.
         ("train seed", "seed is no KEY=VALUE; give a value: seed=...\n", ""),
         ("train seed=[0,1", "seed=[0,1 cannot be read: ", "a value with brackets, commas or spaces is quoted: "),

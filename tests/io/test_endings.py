@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from bcq_exp.io.endings import STOPPED, in_one_line, refuse_pickles
+from bcq_exp.io.endings import STOPPED, in_one_line, mistakes_in_one_line, refuse_pickles
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,30 @@ def test_other_errors_stay_what_they_are():
         raise FileNotFoundError(errno.ENOENT, "", "a/b")
     with pytest.raises(KeyError), in_one_line():
         raise KeyError
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ValueError("seed=x is no number"), "error: seed=x is no number"),
+        (FileNotFoundError("a.h5: no such file"), "error: a.h5: no such file"),
+        (
+            OSError(errno.ENOENT, "No such file or directory", "a/b"),
+            "error: [Errno 2] No such file or directory: 'a/b'",
+        ),
+        (OSError(errno.EROFS, "", "a/b"), "error: a/b: read-only file system; make it writable, or choose another"),
+        (KeyError("algorithm"), "error: 'algorithm'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_1(error: Exception, said: str):
+    with pytest.raises(SystemExit) as raised, mistakes_in_one_line(KeyError):
+        raise error
+    assert str(raised.value.code).startswith(said)
+
+
+def test_what_is_no_mistake_stays_an_error():
+    with pytest.raises(RuntimeError), mistakes_in_one_line(KeyError):
+        raise RuntimeError
 
 
 def test_hydra_is_not_asked_for_a_pickle():

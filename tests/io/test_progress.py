@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import ItemsView
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,22 @@ def test_plain_lines_are_ten_seconds_apart_and_the_last_one_is_shown(
         f"run {update}/100 return 5, 1 updates/s, 0:0{minutes} left"
         for update, minutes in ((10, "1:30"), (20, "1:20"), (24, "1:16"))
     ]
+
+
+def test_words_are_composed_where_they_are_shown_only(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:
+    class Losses(dict[str, float]):
+        num_read = 0
+
+        def items(self) -> ItemsView[str, float]:
+            Losses.num_read += 1
+            return super().items()
+
+    caplog.set_level(logging.INFO)
+    with Progress(total=100, start=0, description="run", num_members=1) as progress:
+        for update in range(1, 26):
+            clock.now += 1.0
+            progress.advance(update, Losses(loss=0.5), [], num_failed=0)
+    assert Losses.num_read == len(messages(caplog)) == 3  # after 10 and 20 seconds, and at the end
 
 
 def test_compiling_is_no_part_of_the_speed(caplog: pytest.LogCaptureFixture, clock: Clock) -> None:

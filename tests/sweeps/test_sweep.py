@@ -1,4 +1,5 @@
 import csv
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -86,6 +87,26 @@ def test_a_changed_sweep_refuses_to_go_on_and_says_what_has_changed(tmp_path: Pa
         in message
     )
     assert {path: path.read_bytes() for path in sweep_dir.rglob("*.json")} == written
+
+
+def test_a_sweep_of_which_only_other_words_are_asked_for_says_these(tmp_path: Path, discrete_file: Path):
+    began(jobs_on(discrete_file, tmp_path, seeds=(0, 1)), tmp_path)
+    message = refused(jobs_on(discrete_file, tmp_path, "storage=memory", "num_threads=2", seeds=(0, 1)), tmp_path)
+    assert message.count("\n  ") == 1
+    assert re.search(r"\n  typed: logger=csv .* seed=0 seed=1 before, logger=csv .*num_threads=2 .*now\n", message)
+
+
+def test_a_sweep_whose_runs_are_gone_says_so(tmp_path: Path, discrete_file: Path):
+    jobs, others = jobs_on(discrete_file, tmp_path, seeds=(0, 1)), jobs_on(discrete_file, tmp_path, seeds=(2,))
+    began(jobs, tmp_path)
+    shutil.rmtree(jobs[1].run_dir)
+    assert "\n  seed: 0 before, 2 now\n  the folders of 1 of its 2 runs are gone\n" in refused(others, tmp_path)
+    shutil.rmtree(jobs[0].run_dir)
+    names = ", ".join(each.run_dir.name for each in jobs)
+    assert f"\n  runs: {names} before, whose folders are gone\n  runs: {others[0].run_dir.name} now\n" in refused(
+        others, tmp_path
+    )
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["groups"]
 
 
 def test_a_sweep_that_other_code_began_goes_on_where_that_is_allowed(

@@ -70,7 +70,7 @@ def test_each_key_but_the_free_ones_makes_another_run(key: str):
 def test_another_algorithm_differs_in_all_that_it_has_and_lacks():
     lines = differences(identity(), identity("algorithm=dqn"))
     assert "algorithm.name: discrete_bcq before, dqn now" in lines
-    assert "algorithm.unlikely_action_threshold: 0.3 before, absent now" in lines
+    assert "algorithm.unlikely_action_threshold: 0.3 before, not set now" in lines
 
 
 def test_what_compiling_comes_to_counts_and_not_how_it_was_asked_for():

@@ -1,6 +1,5 @@
-"""Conversion of datasets to the project's own layout, or to a table: `python -m bcq_exp.collect convert PATH OUT`."""
+"""Rewrite a dataset in the layout of this project, or as a table."""
 
-import argparse
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -11,9 +10,11 @@ from bcq_exp.analysis.datasets.sources import Source, add_flags
 from bcq_exp.data import write_h5
 from bcq_exp.data.formats.tables.arrow import SUFFIXES
 from bcq_exp.data.formats.tables.writer import write_table
+from bcq_exp.io.arguments import Parser
 from bcq_exp.io.files import sha256
 
 HDF5 = (".h5", ".hdf5")
+EXAMPLES = ("FILE.npz OUT.h5", "FILE.h5 OUT.csv", "LOG.csv OUT.h5 --columns treatment")
 
 
 def convert(source: Source, out: Path, env: str | None) -> tuple[int, dict[str, str]]:
@@ -45,17 +46,19 @@ def convert(source: Source, out: Path, env: str | None) -> tuple[int, dict[str, 
     return len(transitions), {}
 
 
+def parser() -> Parser:
+    """What `bcq collect convert` takes."""
+    made = Parser("bcq collect convert", __doc__, EXAMPLES, "docs/own-data.md")
+    add_flags(made)
+    made.add_argument("out", type=Path, metavar="OUT", help="a new file: .h5, .csv or .parquet")
+    made.add_argument("--env", metavar="ID", help="the Gymnasium id to keep in .h5, where PATH does not name it")
+    return made
+
+
 def main(arguments: Sequence[str]) -> None:
     """Rewrite a dataset in the project's layout, or as a table."""
-    parser = argparse.ArgumentParser(prog="bcq-collect convert", description=__doc__)
-    add_flags(parser)
-    parser.add_argument("out", type=Path, metavar="OUT", help="a new file: .h5, .csv or .parquet")
-    parser.add_argument("--env", metavar="ID", help="the Gymnasium id to keep in .h5, where PATH does not name it")
-    options = parser.parse_args(arguments)
-    try:
-        num, columns = convert(Source.of(options), options.out, options.env)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
+    options = parser().parse_args(arguments)
+    num, columns = convert(Source.of(options), options.out, options.env)
     print(f"{num:,} transitions are written to {options.out}")
     if columns:
         written = yaml.safe_dump(columns, default_flow_style=True, sort_keys=False, width=1000).strip()

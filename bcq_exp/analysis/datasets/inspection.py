@@ -1,6 +1,5 @@
-"""Inspection of a dataset, as a table and a PNG: `python -m bcq_exp.collect inspect PATH`."""
+"""Look at a dataset: what is in it, what may spoil learning, and its distributions as a PNG."""
 
-import argparse
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,14 @@ from bcq_exp.data.columns import Array
 from bcq_exp.data.formats import layouts, readers
 from bcq_exp.data.frames import distinct
 from bcq_exp.data.preprocessing import episode_lengths
+from bcq_exp.io.arguments import Parser
 from bcq_exp.io.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FLAGS = ("terminals", "timeouts", "episode_terminals")  # of a file, before a reader has interpreted them
+EXAMPLES = ("FILE.h5", "LOG.csv --columns treatment", "--layouts")
 SHOWN = 8  # dimensions of actions that are shown
 SAMPLED = 10_000_000  # numbers behind means and deviations of observations, in evenly spaced rows
 
@@ -181,26 +182,28 @@ def print_layouts() -> None:
     Console().print(table)
 
 
+def parser() -> Parser:
+    """What `bcq collect inspect` takes."""
+    made = Parser("bcq collect inspect", __doc__, EXAMPLES, "docs/own-data.md")
+    add_flags(made, nargs="?")
+    made.add_argument("--layouts", action="store_true", help="print the columns of each layout, and no dataset")
+    made.add_argument("--png", type=Path, metavar="FILE", help="default: outputs/inspect/NAME.png")
+    return made
+
+
 def main(arguments: Sequence[str]) -> None:
     """Print what is in a dataset, and draw it into a PNG."""
-    parser = argparse.ArgumentParser(prog="bcq-collect inspect", description=__doc__)
-    add_flags(parser, nargs="?")
-    parser.add_argument("--layouts", action="store_true", help="print the columns of each layout, and no dataset")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="default: outputs/inspect/NAME.png")
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.layouts:
         print_layouts()
         return
     if options.path is None:
-        parser.error("give PATH, or --layouts")
+        parser().error("give PATH, or --layouts")
     png = options.png or Path("outputs", "inspect", f"{options.path.stem}.png")
-    try:
-        transitions = Source.of(options).read()
-        inspection = inspect(transitions, {} if options.columns else read_flags(options.path))
-        png.parent.mkdir(parents=True, exist_ok=True)
-        plot(transitions, png)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"error: {error}") from None
+    transitions = Source.of(options).read()
+    inspection = inspect(transitions, {} if options.columns else read_flags(options.path))
+    png.parent.mkdir(parents=True, exist_ok=True)
+    plot(transitions, png)
     console, table = Console(), Table(title=str(options.path), box=box.SIMPLE_HEAD, show_header=False)
     for row in inspection.facts.items():
         table.add_row(*row)

@@ -52,7 +52,7 @@ def is_logged_in() -> bool:
         known = wbauth.authenticate_session(host=host, source="bcq_exp", prompt=False, update_session=False)
         return known is not None
     except wandb.Error as error:
-        raise ValueError(f"W&B: {error}; {VARIABLE}=offline does without a login") from None
+        raise ValueError(f"W&B: {error}") from None
 
 
 def usual_mode() -> str:
@@ -92,7 +92,7 @@ class WandbLoggerConfig(LoggerConfig):
                 source = f"logger.mode={ONLINE}" if self.mode else f"{VARIABLE}={word}"
                 return [f"{source} needs a login: `wandb login`, or WANDB_API_KEY; logger.mode={OFFLINE} does without"]
         except ValueError as error:
-            return [str(error)]
+            return [f"{error}; logger.mode={OFFLINE} does without a login"]
         return []
 
     @property

@@ -73,7 +73,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = archive(tmp_path / "in.npz"), tmp_path / "out.h5"
     main([str(path), str(out), "--env", "CartPole-v1"])
     assert capsys.readouterr().out == f"4 transitions are written to {out}\n"
-    with pytest.raises(SystemExit, match=r"error: .*out\.h5: give the name of a new"):
+    with pytest.raises(ValueError, match=r"out\.h5: give the name of a new"):
         main([str(path), str(out), "--env", "CartPole-v1"])
 
 
@@ -81,7 +81,7 @@ def test_a_time_limit_that_the_file_does_not_say_is_typed(tmp_path: Path) -> Non
     columns = dict(np.load(archive(tmp_path / "in.npz")))
     del columns["timeouts"]
     np.savez(tmp_path / "in.npz", **columns)
-    with pytest.raises(SystemExit, match=r"in\.npz: missing dataset timeouts or .*max_episode_steps=0"):
+    with pytest.raises(ValueError, match=r"in\.npz: missing dataset timeouts or .*max_episode_steps=0"):
         main([str(tmp_path / "in.npz"), str(tmp_path / "a.h5"), "--env", "CartPole-v1"])
     main([str(tmp_path / "in.npz"), str(tmp_path / "a.h5"), "--env", "CartPole-v1", "--max-episode-steps", "3"])
     np.testing.assert_array_equal(read_h5(tmp_path / "a.h5").truncated, [0, 0, 0, 1])
