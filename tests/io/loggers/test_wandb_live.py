@@ -18,9 +18,9 @@ SMALL = ("network.hidden_sizes=[8]", "batch_size=16", "log_freq=2", "eval_freq=4
          "checkpoint_freq=4", "compile=never")  # fmt: skip
 
 
-def train(run_dir: Path, data: Path, num_updates: int) -> None:
+def train(run_dir: Path, data: Path, num_updates: int, *typed: str) -> None:
     fixed = ("dataset=h5", f"dataset.path={data}", "dataset.env=CartPole-v1", f"num_updates={num_updates}", *SMALL)
-    build([job(run_dir, *fixed, sweep="3f2a")]).run()
+    build([job(run_dir, *fixed, *typed, sweep="3f2a")]).run()
 
 
 @pytest.fixture
@@ -103,3 +103,75 @@ def test_a_network_that_is_down_costs_a_run_a_line(
     (run,) = wandb_server.runs.values()
     assert run.metrics == logged_rows(run_dir)
     assert not list(run_dir.glob("wandb/offline-run-*"))
+
+
+WITH = "logger.artifacts=true"
+
+
+def assert_artifact(server: WandbServer, run_dir: Path, update: int) -> None:
+    """The newest artifact of a run has the checkpoint of an update, and each of its files is that of the directory."""
+    artifact = server.store.committed(read_json(run_dir / "wandb.json")["run_id"])[-1]
+    files = server.store.files(artifact)
+    assert f"checkpoints/update_{update:08d}/tensors.safetensors" in files
+    assert artifact.metadata["num_updates"] == update
+    assert files == {name: (run_dir / name).read_bytes() for name in files}
+
+
+def test_a_policy_is_there_when_its_run_ends_and_another_version_when_it_is_longer(
+    tmp_path: Path, discrete_file: Path, wandb_server: WandbServer
+) -> None:
+    run_dir = tmp_path / "run"
+    train(run_dir, discrete_file, 8, WITH)
+    (run,) = wandb_server.runs.values()
+    assert (run.state, run.metrics) == ("finished", logged_rows(run_dir))
+    assert_artifact(wandb_server, run_dir, 8)
+    train(run_dir, discrete_file, 8, WITH)  # it has ended, and W&B has its policy
+    assert wandb_server.requests.count("CreateArtifact") == 1
+    train(run_dir, discrete_file, 16, WITH)
+    assert_artifact(wandb_server, run_dir, 16)
+    assert [each.version for each in wandb_server.store.committed(run.name)] == [0, 1]
+    assert (run.state, run.metrics, run.lines_sent) == ("finished", logged_rows(run_dir), 8)
+    assert wandb_server.unknown == []
+
+
+def test_a_run_that_is_stopped_has_no_policy_there(
+    tmp_path: Path, discrete_file: Path, wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bcq_exp.training.trainer.Trainer._finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", discrete_file, 8, WITH)
+    assert [run.state for run in wandb_server.runs.values()] == ["failed"]
+    assert wandb_server.store.artifacts == []
+
+
+def test_a_policy_that_is_refused_costs_a_line_alone(
+    tmp_path: Path, discrete_file: Path, wandb_server: WandbServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = tmp_path / "run"
+    wandb_server.store.is_full = True
+    with caplog.at_level(logging.WARNING, "bcq_exp.io"):
+        train(run_dir, discrete_file, 8, WITH)
+    (line,) = [line for line in caplog.messages if line.startswith("W&B")]
+    assert line == f"W&B: no artifact of {run_dir}: storage quota exceeded; `bcq-dashboard sync {run_dir}` uploads it"
+    (run,) = wandb_server.runs.values()
+    assert (run.state, run.metrics) == ("finished", logged_rows(run_dir))
+    assert "artifact" not in read_json(run_dir / "wandb.json")
+    assert not list(run_dir.glob("wandb/offline-run-*"))
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_policy_that_takes_too_long_is_left_for_later_and_no_row_is_lost(
+    tmp_path: Path,
+    discrete_file: Path,
+    wandb_server: WandbServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_dir, begin = tmp_path / "run", wandb_server.store.mutations
+
+    def hanging() -> dict[str, Any]:
+        wandb_server.fail("hang")
+        return begin()
+
+    monkeypatch.setattr(wandb_server.store, "mutations", begin)
+    train(run_dir, discrete_file, 8, WITH)
