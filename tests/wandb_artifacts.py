@@ -7,6 +7,7 @@ one content, and a file that the server has is not asked for again (wandb/wandb,
 import base64
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,12 +82,15 @@ class ArtifactStore:
         artifacts: in the order in which they were begun.
         contents: by the md5 of each, in base64 as W&B's client has it.
         is_full: whether artifacts are refused, as where the account's storage is used up.
+        is_taking: whether files are taken; those that come meanwhile wait.
     """
 
     def __init__(self, address: Callable[[], str], project: Callable[[str], Any]) -> None:
         self.artifacts: list[Artifact] = []
         self.contents: dict[str, bytes] = {}
         self.is_full = False
+        self.is_taking = threading.Event()
+        self.is_taking.set()
         self._address, self._project = address, project
 
     def committed(self, run_name: str | None = None) -> list[Artifact]:

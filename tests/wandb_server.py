@@ -242,6 +242,7 @@ class WandbServer:
     def close(self) -> None:
         """Stop listening, and let go of those that wait for an answer."""
         self._healed.set()
+        self.store.is_taking.set()
         with self._lock:
             http, self._http = self._http, None
         if http is not None:
@@ -484,6 +485,7 @@ class Handler(BaseHTTPRequestHandler):
         elif parts[0] == "files" and parts[-1] == "file_stream":
             answer = json.dumps(self.stand_in.stream(parts[3], json.loads(body))).encode()
         elif parts[0] == "artifacts":
+            self.stand_in.store.is_taking.wait()
             self.stand_in.upload_to_artifact(parts[1], "/".join(parts[2:]), body)
             answer = b""
         elif parts[0] == "storage":

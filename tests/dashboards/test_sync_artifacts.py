@@ -79,7 +79,7 @@ def test_a_policy_is_there_byte_for_byte_and_once_however_often_it_is_synced(
     (artifact,) = wandb_server.store.artifacts
     assert uploaded(wandb_server) == sorted(FILES)
     assert (run_dir / CHECKPOINT / "state.json").stat().st_mode & 0o777 == 0o640
-    assert re.fullmatch(rf"dqn-h5-seed0-[\w.-]+-{run_id(run_dir)}", artifact.name)
+    assert artifact.name == f"dqn-h5-seed0-{run_id(run_dir)}"
     assert (artifact.said["artifactTypeName"], artifact.said["entityName"]) == ("model", "stand-in")
     summary = read_json(run_dir / "summary.json")
     assert artifact.metadata == {

@@ -101,7 +101,8 @@ class RunArtifact:
     def records(self, run: Any, entity: str | None, folder: Path) -> list[Any]:
         """The records with which `wandb sync` uploads it, and shows its animation in the summary of the run.
 
-        `wandb sync` (wandb 0.31) removes an artifact's files when it has uploaded them, so it gets copies.
+        It gets copies of the files: these may change meanwhile, and wandb 0.28 removed what it had uploaded, as its
+        core/pkg/artifacts/saver.go has it. (0.31 does not.)
 
         Args:
             run: the record that names the run.
@@ -158,6 +159,9 @@ class RunArtifact:
 
 
 def artifact_name(name: str, run_id: str) -> str:
-    """The name of a run and its id as W&B takes the name of an artifact: letters, digits, `-`, `_` and `.`."""
-    words = re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-")
+    """Algorithm, dataset and seed, the first word of a run's name, and its id, in the letters that W&B takes.
+
+    What was typed is left out: a run that is resumed with more updates has another version of the same artifact.
+    """
+    words = re.sub(r"[^A-Za-z0-9_.]+", "-", name.partition(" ")[0]).strip("-")
     return f"{words[: MAX_NAME - len(run_id) - 1]}-{run_id}"

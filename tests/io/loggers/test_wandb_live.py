@@ -1,11 +1,13 @@
 """What W&B's server has of a run that is shown while it trains, and what a network that is down costs the run."""
 
+import argparse
 import logging
 import time
 from pathlib import Path
 
 import pytest
 
+from bcq_exp.dashboards import sync
 from bcq_exp.io.files import read_json
 from bcq_exp.io.loggers import form, wandb_live
 from bcq_exp.io.loggers.wandb_places import places
@@ -108,6 +110,11 @@ def test_a_network_that_is_down_costs_a_run_a_line(
 WITH = "logger.artifacts=true"
 
 
+def upload_all(directory: Path) -> int:
+    """The exit code of `bcq-dashboard sync`."""
+    return sync.run(argparse.Namespace(directories=[directory], jobs=1, artifacts=False))
+
+
 def assert_artifact(server: WandbServer, run_dir: Path, update: int) -> None:
     """The newest artifact of a run has the checkpoint of an update, and each of its files is that of the directory."""
     artifact = server.store.committed(read_json(run_dir / "wandb.json")["run_id"])[-1]
@@ -125,12 +132,12 @@ def test_a_policy_is_there_when_its_run_ends_and_another_version_when_it_is_long
     (run,) = wandb_server.runs.values()
     assert (run.state, run.metrics) == ("finished", logged_rows(run_dir))
     assert_artifact(wandb_server, run_dir, 8)
-    train(run_dir, discrete_file, 8, WITH)  # it has ended, and W&B has its policy
-    assert wandb_server.requests.count("CreateArtifact") == 1
     train(run_dir, discrete_file, 16, WITH)
     assert_artifact(wandb_server, run_dir, 16)
     assert [each.version for each in wandb_server.store.committed(run.name)] == [0, 1]
     assert (run.state, run.metrics, run.lines_sent) == ("finished", logged_rows(run_dir), 8)
+    assert upload_all(run_dir) == 0
+    assert wandb_server.requests.count("CreateArtifact") == 2
     assert wandb_server.unknown == []
 
 
@@ -161,17 +168,21 @@ def test_a_policy_that_is_refused_costs_a_line_alone(
 
 @pytest.mark.usefixtures("_impatient")
 def test_a_policy_that_takes_too_long_is_left_for_later_and_no_row_is_lost(
-    tmp_path: Path,
-    discrete_file: Path,
-    wandb_server: WandbServer,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, discrete_file: Path, wandb_server: WandbServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    run_dir, begin = tmp_path / "run", wandb_server.store.mutations
-
-    def hanging() -> dict[str, Any]:
-        wandb_server.fail("hang")
-        return begin()
-
-    monkeypatch.setattr(wandb_server.store, "mutations", begin)
-    train(run_dir, discrete_file, 8, WITH)
+    run_dir = tmp_path / "run"
+    wandb_server.store.is_taking.clear()
+    start = time.monotonic()
+    with caplog.at_level(logging.WARNING, "bcq_exp.io"):
+        train(run_dir, discrete_file, 8, WITH)
+    assert time.monotonic() - start < 60
+    (line,) = [line for line in caplog.messages if "offline files" in line]
+    assert "which `bcq-dashboard sync` uploads" in line
+    (file,) = run_dir.glob("wandb/offline-run-*/*.wandb")
+    assert wandb_history(file) == logged_rows(run_dir)
+    wandb_server.store.is_taking.set()
+    pytest.importorskip("wandb").teardown()
+    assert upload_all(run_dir) == 0
+    (run,) = wandb_server.runs.values()
+    assert (run.state, run.metrics) == ("finished", logged_rows(run_dir))
+    assert_artifact(wandb_server, run_dir, 8)
