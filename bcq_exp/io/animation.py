@@ -40,4 +40,4 @@ def _image(frame: NDArray[Any]) -> Image.Image:
     image = Image.fromarray(np.ascontiguousarray(frame))
     if image.width > WIDTH:
         image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.BOX)
-    return image
+    return image.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)

@@ -8,11 +8,13 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from bcq_exp.analysis.trained_runs import load_policy, trained_runs
 from bcq_exp.dashboards import sync
+from bcq_exp.io.animation import write_animation
 from bcq_exp.io.files import read_json, sha256, write_json
 from bcq_exp.io.wandb_runs import LIMITS
 from processes import begin, end
@@ -110,6 +112,31 @@ def test_a_policy_is_there_byte_for_byte_and_once_however_often_it_is_synced(
     weights = [load_policy(run).state_dict() for run in (here, there)]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_an_animation_is_another_version_and_in_the_summary_and_no_row(
+    run_dir: Path, wandb_server: WandbServer, capsys: pytest.CaptureFixture[str]
+):
+    assert synced(capsys, run_dir) == (0, "1 synced")
+    run, animation = wandb_server.runs[run_id(run_dir)], run_dir / "evaluation_update_00000020.gif"
+    before, num_sent = run.summary, run.lines_sent
+    write_animation(animation, [np.zeros((4, 4, 3), np.uint8)], fps=10)
+    assert synced(capsys, run_dir) == (0, "1 synced")
+    assert synced(capsys, run_dir) == (0, "1 already there")
+    assert_all_there(wandb_server, [run_dir])
+    assert (run.lines_sent, run.state) == (num_sent, "finished")
+    first, second = wandb_server.store.committed(run.name)
+    assert wandb_server.store.files(first) == {name: (run_dir / name).read_bytes() for name in FILES}
+    assert wandb_server.store.files(second) == {
+        name: (run_dir / name).read_bytes() for name in {*FILES, animation.name}
+    }
+    assert uploaded(wandb_server) == sorted([*FILES, animation.name])
+    video = run.summary["eval/video"]
+    assert {key: value for key, value in run.summary.items() if key != "eval/video"} == before
+    assert (video["_type"], video["sha256"], video["size"]) == (
+        "video-file", sha256(animation), animation.stat().st_size,
+    )  # fmt: skip
+    assert run.uploads[video["path"]] == animation.read_bytes()
 
 
 def test_only_runs_that_ask_for_it_and_those_that_the_flag_asks_for_have_one(
