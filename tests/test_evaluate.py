@@ -62,6 +62,7 @@ def test_a_run_is_chosen_and_the_file_says_why(sweep: Path):
 
 
 def test_without_an_estimator_episodes_are_played(sweep: Path):
+    pytest.importorskip("pygame")
     done = evaluate(sweep, "run=run0", "episodes=3", "video=true")
     assert done.returncode == 0, done.stderr
     assert (sweep / "run0" / "evaluation_update_00000020.gif").read_bytes().startswith(b"GIF89a")

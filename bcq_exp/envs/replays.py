@@ -1,5 +1,6 @@
 """Episodes that are played again, to be seen: an evaluation itself draws nothing."""
 
+import os
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -75,7 +76,7 @@ def check_drawn(env_id: str) -> float:
     if MODE not in modes:
         named = ", ".join(map(str, modes)) or "none"
         raise ValueError(f"environment {env_id!r} cannot be drawn: its render modes are {named}, needed is {MODE}")
-    env = make_env(env_id, render_mode=MODE)
+    env = _make_drawn(env_id)
     try:
         env.reset(seed=0)
         _picture(env)
@@ -110,7 +111,7 @@ def pictures(
         ValueError: as `make_env`.
     """
     drawn = {round(step) for step in np.linspace(0, len(steps), min(len(steps) + 1, max_pictures))}
-    env = make_env(env_id, render_mode=MODE)
+    env = _make_drawn(env_id)
     try:
         obs, _ = env.reset(seed=seed)
         found, total, has_ended = [_picture(env)], 0.0, False
@@ -126,6 +127,11 @@ def pictures(
     if total != return_:
         raise NotRepeated(f"{env_id}: seed and actions do not decide its return: {return_} and then {total}")
     return found
+
+
+def _make_drawn(env_id: str) -> gym.Env[Any, Any]:
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame opens no window, and does not look for a display
+    return make_env(env_id, render_mode=MODE)
 
 
 def _crc(obs: NDArray[Any]) -> int:
