@@ -145,7 +145,7 @@ def _sync_one(run_dir: Path, server: Server, with_artifacts: bool) -> Outcome:
     if written.has_artifact or with_artifacts:
         try:
             artifact = RunArtifact.due(written.run, offline.run_id)
-        except ValueError as error:  # the rows are uploaded all the same
+        except (ValueError, OSError) as error:  # the rows are uploaded all the same
             lacking = error
     is_new = upload(offline, server, artifact)
     if lacking is not None:

@@ -55,7 +55,7 @@ def saved_run(run_dir: Path) -> LoggedRun:
 
 
 class Written(NamedTuple):
-    """An offline W&B run: its directory `offline-run-DATE-ID`, and whether its artifact is to be uploaded with it."""
+    """A run, the directory `offline-run-DATE-ID` that was written for it, and whether it asks for its artifact."""
 
     run: LoggedRun
     folder: Path

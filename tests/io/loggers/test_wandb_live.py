@@ -79,7 +79,10 @@ def test_a_stopped_run_is_failed_until_it_is_resumed(
 
 
 @pytest.mark.usefixtures("_impatient")
-@pytest.mark.parametrize(("fault", "after"), [("refuse", 0), ("hang", 0), ("error", 4), ("hang", 4)])
+@pytest.mark.parametrize(
+    ("fault", "after", "typed"),
+    [("refuse", 0, ()), ("hang", 0, ()), ("error", 4, ()), ("hang", 4, ()), ("hang", 5, ("logger.artifacts=true",))],
+)
 def test_a_network_that_is_down_costs_a_run_a_line(
     tmp_path: Path,
     discrete_file: Path,
@@ -87,12 +90,13 @@ def test_a_network_that_is_down_costs_a_run_a_line(
     caplog: pytest.LogCaptureFixture,
     fault: Fault,
     after: int,
+    typed: tuple[str, ...],
 ) -> None:
     run_dir = tmp_path / "run"
     wandb_server.fail(fault, after)
     start = time.monotonic()
     with caplog.at_level(logging.WARNING, "bcq_exp.io"):
-        train(run_dir, discrete_file, 8)
+        train(run_dir, discrete_file, 8, *typed)
     assert time.monotonic() - start < 60
     (line,) = [line for line in caplog.messages if "offline files" in line]
     assert "which `bcq-dashboard sync` uploads" in line
@@ -101,7 +105,7 @@ def test_a_network_that_is_down_costs_a_run_a_line(
     assert wandb_history(file) == logged_rows(run_dir)
     wandb_server.heal()
     pytest.importorskip("wandb").teardown()  # as another process, in which no run has this id
-    train(run_dir, discrete_file, 12)  # the server has what it had, and the rest now
+    train(run_dir, discrete_file, 12, *typed)  # the server has what it had, and the rest now
     (run,) = wandb_server.runs.values()
     assert run.metrics == logged_rows(run_dir)
     assert not list(run_dir.glob("wandb/offline-run-*"))
