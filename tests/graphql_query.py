@@ -120,8 +120,19 @@ class Query:
                     argument = self._next()
                     assert self._next() == ":"
                     arguments[argument] = self._value()
-            fields.append(Field(key, name, arguments, self._selection() if self._ahead() == "{" else []))
+            is_asked = self._is_included()
+            field = Field(key, name, arguments, self._selection() if self._ahead() == "{" else [])
+            fields += [field] * is_asked
         return fields
+
+    def _is_included(self) -> bool:
+        """Whether the directive `@include(if: ...)` of a field, if it has one, lets it be asked."""
+        if not self._is_next("@include"):
+            return True
+        assert [self._next(), self._next(), self._next()] == ["(", "if", ":"]
+        is_asked = self._value()
+        assert self._next() == ")"
+        return bool(is_asked)
 
     def _value(self) -> Any:
         token = self._next()

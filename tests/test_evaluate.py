@@ -62,8 +62,11 @@ def test_a_run_is_chosen_and_the_file_says_why(sweep: Path):
 
 
 def test_without_an_estimator_episodes_are_played(sweep: Path):
-    done = evaluate(sweep, "run=run0", "episodes=3")
+    pytest.importorskip("pygame")
+    done = evaluate(sweep, "run=run0", "episodes=3", "video=true")
     assert done.returncode == 0, done.stderr
+    assert (sweep / "run0" / "evaluation_update_00000020.gif").read_bytes().startswith(b"GIF89a")
+    (sweep / "run0" / "evaluation_update_00000020.gif").unlink()
     assert "returns over 3 episodes" in done.stdout
     assert re.search(r"discrete_bcq seed=0 +\d+\.\d ± \d+\.\d +\d+\.\d +- ", done.stdout)
 
@@ -72,6 +75,8 @@ def test_without_an_estimator_episodes_are_played(sweep: Path):
     ("arguments", "said"),
     [(["run=nowhere"], "error: run=nowhere: there is no such directory\n"),
      (["run=.", "select=true"], "error: select=true chooses by estimates; give ope=fqe, or a list of estimators\n"),
+     (["run=.", "ope=fqe", "video=true"],
+      "error: video=true shows an episode that is played, and with ope none is played; leave out one of them\n"),
      (["run=.", "ope=nonsense"], "error: ope=nonsense is none of fqe, wis, pdwis, dr\n")],
 )  # fmt: skip
 def test_an_error_is_one_line(tmp_path: Path, arguments: list[str], said: str):

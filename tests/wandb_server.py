@@ -19,6 +19,7 @@ from typing import Any, Literal
 from urllib.parse import unquote
 
 from graphql_query import Query, UnknownFieldError
+from wandb_artifacts import ArtifactStore, Refusal
 
 ENTITY = "stand-in"
 KEY = "0123456789" * 4
@@ -216,6 +217,7 @@ class WandbServer:
         runs: the runs, by id.
         projects: the names of the projects.
         views: workspaces and reports, by id: what `upsertView` was told of each.
+        store: the artifacts.
         requests: the name of each request, in their order.
         unknown: requests that were not understood; a test should find none.
     """
@@ -224,6 +226,7 @@ class WandbServer:
         self.runs: dict[str, Run] = {}
         self.projects: list[str] = []
         self.views: dict[str, dict[str, Any]] = {}
+        self.store = ArtifactStore(lambda: self.address, self._project)
         self.requests: list[str] = []
         self.unknown: list[str] = []
         self._lock = threading.RLock()
@@ -239,6 +242,7 @@ class WandbServer:
     def close(self) -> None:
         """Stop listening, and let go of those that wait for an answer."""
         self._healed.set()
+        self.store.is_taking.set()
         with self._lock:
             http, self._http = self._http, None
         if http is not None:
@@ -291,6 +295,8 @@ class WandbServer:
             self.requests.append(query.name)
             try:
                 return {"data": query.answer(self._mutations() if query.kind == "mutation" else self._queries())}
+            except Refusal as error:
+                return {"errors": [{"message": str(error)}], "data": None}
             except (UnknownFieldError, TypeError, KeyError) as error:
                 self.unknown.append(f"{type(error).__name__}: {error}: {body}")
                 return {"errors": [{"message": str(error)}], "data": None}
@@ -307,6 +313,7 @@ class WandbServer:
             "entity": lambda name: {**entity(), "name": name},
             "organization": lambda name: None,
             "view": lambda id: self._view(id),
+            "artifact": lambda id: self.store.find(id).node(self._project),
         }
 
     def _mutations(self) -> dict[str, Any]:
@@ -315,6 +322,7 @@ class WandbServer:
             "createRunFiles": self._create_files,
             "upsertView": self._upsert_view,
             "upsertModel": self._upsert_project,
+            **self.store.mutations(),
         }
 
     def _project(self, name: str | None) -> dict[str, Any] | None:
@@ -327,7 +335,11 @@ class WandbServer:
             return [node for node in nodes if matches(node, json.loads(filters or "{}"))]
 
         def one(name: str, missingOk: bool = False) -> dict[str, Any] | None:
-            return next((run.node() for run in runs if run.name == name), None)
+            return next((run.node() | {"outputArtifacts": outputs(run.name)} for run in runs if run.name == name), None)
+
+        def outputs(name: str) -> Callable[..., dict[str, Any]]:
+            nodes = [each.node(self._project) for each in self.store.artifacts if each.said.get("runName") == name]
+            return lambda after=None, first=50: page(nodes, after, first)
 
         return {
             "__typename": "Project",
@@ -347,6 +359,7 @@ class WandbServer:
             "runs": lambda filters=None, after=None, first=50, order=None: page(chosen(filters), after, first),
             "run": one,
             "bucket": one,
+            "artifact": lambda name: self.store.collection(name.partition(":")[0]),
             "allViews": lambda viewType=None, viewName=None, userName=None, **_: page(
                 [
                     self._view(key)
@@ -426,6 +439,15 @@ class WandbServer:
                 run.state = "failed" if body.get("exitcode") else "finished"
             return {"exitcode": None, "limits": {}}
 
+    def upload_to_artifact(self, key: str, name: str, content: bytes) -> None:
+        """Keep a file of an artifact, or its manifest."""
+        with self._lock:
+            self.requests.append(f"artifact {name}")
+            try:
+                self.store.keep(key, name, content)
+            except KeyError as error:
+                self.unknown.append(f"{key}: {error}")
+
     def upload(self, name: str, file: str, content: bytes) -> None:
         """Keep a whole file."""
         with self._lock:
@@ -462,6 +484,10 @@ class Handler(BaseHTTPRequestHandler):
             answer = json.dumps(self.stand_in.graphql(json.loads(body))).encode()
         elif parts[0] == "files" and parts[-1] == "file_stream":
             answer = json.dumps(self.stand_in.stream(parts[3], json.loads(body))).encode()
+        elif parts[0] == "artifacts":
+            self.stand_in.store.is_taking.wait()
+            self.stand_in.upload_to_artifact(parts[1], "/".join(parts[2:]), body)
+            answer = b""
         elif parts[0] == "storage":
             self.stand_in.upload(parts[1], "/".join(parts[2:]), body)
             answer = b""

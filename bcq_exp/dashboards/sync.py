@@ -19,6 +19,7 @@ from rich.table import Table
 
 from bcq_exp.dashboards.upload import NoAnswer, OfflineRun, Server, upload
 from bcq_exp.io.endings import first_line
+from bcq_exp.io.loggers.wandb_artifact import RunArtifact
 from bcq_exp.io.progress import terminal
 from bcq_exp.training.directories import MANIFEST
 from bcq_exp.training.logged import InTraining, write_wandb_file
@@ -38,10 +39,13 @@ class Outcome:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the directories, and how many runs are uploaded at a time."""
+    """Add the directories, how many runs are uploaded at a time, and whether their artifacts are uploaded."""
     parser.add_argument("directories", nargs="+", type=Path, metavar="DIR", help="a run, a sweep, or a folder of these")
     parser.add_argument(
         "--jobs", type=int, metavar="N", default=min(MOST_AT_ONCE, os.cpu_count() or 1), help="uploads at a time"
+    )
+    parser.add_argument(
+        "--artifacts", action="store_true", help="also the policies of runs that did not ask for it (logger.artifacts)"
     )
 
 
@@ -58,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     if options.jobs < 1:
         raise ValueError(f"--jobs {options.jobs}: give 1 or more")
     server = Server()
-    outcomes = sync(run_dirs, server, options.jobs)
+    outcomes = sync(run_dirs, server, options.jobs, with_artifacts=options.artifacts)
     Console().print(table(outcomes))
     for address in sorted(server.projects):
         print(address)
@@ -80,8 +84,14 @@ def find_runs(directories: Sequence[Path]) -> list[Path]:
     return run_dirs
 
 
-def sync(run_dirs: Sequence[Path], server: Server, num_at_once: int) -> list[Outcome]:
+def sync(run_dirs: Sequence[Path], server: Server, num_at_once: int, *, with_artifacts: bool) -> list[Outcome]:
     """Upload runs; when the server does not answer any more, those that are left fail at once.
+
+    Args:
+        run_dirs: their directories.
+        server: W&B's.
+        num_at_once: uploads at a time.
+        with_artifacts: whether the artifacts of runs without `logger.artifacts=true` are uploaded, too.
 
     Returns:
         What became of each, in the order of `run_dirs`.
@@ -93,7 +103,7 @@ def sync(run_dirs: Sequence[Path], server: Server, num_at_once: int) -> list[Out
         try:
             if is_down:
                 raise NoAnswer(is_down[0])
-            return _sync_one(run_dir, server)
+            return _sync_one(run_dir, server, with_artifacts)
         except NoAnswer as error:
             is_down.append(str(error))
             return Outcome(run_dir, FAILED, str(error))
@@ -126,13 +136,22 @@ def sync(run_dirs: Sequence[Path], server: Server, num_at_once: int) -> list[Out
     return [outcomes[run_dir] for run_dir in run_dirs]
 
 
-def _sync_one(run_dir: Path, server: Server) -> Outcome:
+def _sync_one(run_dir: Path, server: Server, with_artifacts: bool) -> Outcome:
     try:
-        (path,) = write_wandb_file(run_dir).glob("*.wandb")
+        written = write_wandb_file(run_dir)
     except InTraining:
         return Outcome(run_dir, TRAINING)
-    offline = OfflineRun.read(path)
-    return Outcome(run_dir, SYNCED if upload(offline, server) else THERE)
+    (path,) = written.folder.glob("*.wandb")
+    offline, artifact, lacking = OfflineRun.read(path), None, None
+    if written.has_artifact or with_artifacts:
+        try:
+            artifact = RunArtifact.due(written.run, offline.run_id)
+        except (ValueError, OSError) as error:  # the rows are uploaded all the same
+            lacking = error
+    is_new = upload(offline, server, artifact)
+    if lacking is not None:
+        raise lacking
+    return Outcome(run_dir, SYNCED if is_new else THERE)
 
 
 def _counts(outcomes: Sequence[Outcome]) -> str:

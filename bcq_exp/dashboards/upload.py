@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,10 +22,12 @@ from typing import Any, NamedTuple, TextIO
 from bcq_exp.io.endings import first_line
 from bcq_exp.io.files import write_bytes
 from bcq_exp.io.loggers.wandb import is_logged_in
+from bcq_exp.io.loggers.wandb_artifact import RunArtifact
 from bcq_exp.io.loggers.wandb_file import joined, split
 from bcq_exp.io.wandb_runs import set_limits
 
 OUTPUT, PART = "sync.log", "sync"  # in RUN/wandb: what the last call of `wandb sync` said; the file that it uploads
+COMMITTED = "COMMITTED"  # state of an artifact that is there whole
 PATIENCE = 60.0  # seconds to wait for another upload of the same run, and for W&B to count rows that it has taken
 LOGIN = "not logged in to W&B: `wandb login`, or set WANDB_API_KEY (a key: https://wandb.ai/authorize)"
 
@@ -40,6 +42,7 @@ class Server:
     Attributes:
         is_left: set where uploads are to end at once.
         projects: addresses of the projects that runs were found in.
+        entity: the user's own, under which runs are that name none.
 
     Raises:
         ValueError: as `is_logged_in`.
@@ -50,15 +53,16 @@ class Server:
         set_limits()
         import wandb  # takes a second
         from wandb.errors import CommError
+        from wandb.sdk.lib.service.service_connection import WandbApiFailedError
 
         self.is_left, self.projects = threading.Event(), set[str]()
-        self._lock, self._refusal = threading.Lock(), CommError
+        self._lock, self._refusals = threading.Lock(), (CommError, WandbApiFailedError)
         try:
             wandb.setup(settings=wandb.Settings(silent=True, mode="online"))  # WANDB_MODE is of runs
             if not is_logged_in():
                 raise NoAnswer(LOGIN)
             self._api = wandb.Api(timeout=30)
-            self._entity = self._api.default_entity
+            self.entity = self._api.default_entity
         except wandb.Error as error:
             raise NoAnswer(first_line(error)) from error
 
@@ -68,16 +72,41 @@ class Server:
         Raises:
             NoAnswer: the server does not answer.
         """
-        path = f"{run.entity or self._entity}/{run.project}/{run.run_id}"
+        with self._asking():
+            found = self._run(run)
+            if found is None:
+                return Found(0, -1, False)
+            self.projects.add(found.url.partition("/runs/")[0])
+            return Found(found.history_line_count or 0, found.lastHistoryStep, found.state == "finished")
+
+    def has_artifact(self, run: "OfflineRun", digest: str) -> bool:
+        """Whether the server has all of an artifact of a run, by W&B's digest of it.
+
+        Raises:
+            NoAnswer: the server does not answer.
+        """
+        with self._asking():
+            found = self._run(run)
+            artifacts = found.logged_artifacts() if found is not None else []
+            return any(each.digest == digest and each.state == COMMITTED for each in artifacts)
+
+    def _run(self, run: "OfflineRun") -> Any:
+        """The run as W&B's API has it; None where there is no such run."""
+        self._api.flush()  # type: ignore[no-untyped-call]
+        try:
+            return self._api.run(f"{run.entity or self.entity}/{run.project}/{run.run_id}")
+        except self._refusals as error:
+            if isinstance(getattr(error, "exc", None), ValueError):
+                return None
+            raise
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Ask one question at a time; raises NoAnswer where it is not answered."""
         with self._lock:
             try:
-                self._api.flush()  # type: ignore[no-untyped-call]
-                found = self._api.run(path)
-                self.projects.add(found.url.partition("/runs/")[0])
-                return Found(found.history_line_count or 0, found.lastHistoryStep, found.state == "finished")
-            except self._refusal as error:
-                if isinstance(error.exc, ValueError):  # no such run
-                    return Found(0, -1, False)
+                yield
+            except self._refusals as error:
                 raise NoAnswer(first_line(error)) from error
 
 
@@ -118,6 +147,11 @@ class OfflineRun:
         return cls(path, run.entity, run.project, run.run_id, steps, records)
 
     @property
+    def begun(self) -> Any:
+        """The record that names it."""
+        return next(each.run for each in self.records if each.HasField("run"))
+
+    @property
     def mark(self) -> Path:
         """W&B's mark that the file was uploaded; it is empty where W&B has made it."""
         return self.path.with_suffix(".wandb.synced")
@@ -127,36 +161,38 @@ class OfflineRun:
         """Whether an upload was found complete."""
         return self.mark.exists() and self.mark.stat().st_size > 0
 
-    def rest(self, num_rows: int) -> bytes:
-        """The content of a file without the first rows."""
+    def rest(self, num_rows: int, others: Sequence[Any] = ()) -> bytes:
+        """The content of a file without the first rows, with other records before the last one, the run's end."""
         kept, seen = [], 0
         for record in self.records:
             seen += record.HasField("history")
             if seen > num_rows or not record.HasField("history"):
-                kept.append(record.SerializeToString(deterministic=True))
-        return joined(kept)
+                kept.append(record)
+        return joined(each.SerializeToString(deterministic=True) for each in (*kept[:-1], *others, kept[-1]))
 
 
-def upload(run: OfflineRun, server: Server) -> bool:
-    """Upload the rows that the server lacks; returns whether there was anything to do.
+def upload(run: OfflineRun, server: Server, artifact: RunArtifact | None = None) -> bool:
+    """Upload the rows that the server lacks, and an artifact; returns whether there was anything to do.
 
     Raises:
-        ValueError: it did not succeed; the reason in a line. Rows that were taken are not sent again.
+        ValueError: it did not succeed; the reason in a line. What was taken is not sent again.
     """
     folder = run.path.parents[1]
     with _only_upload(folder / OUTPUT, server) as output:
-        if run.is_uploaded:
+        if run.is_uploaded and artifact is None:
             return False
         found = _checked(run, server.find(run))
-        if found.is_finished and found.num_rows == len(run.steps):  # logged live
+        if found.is_finished and found.num_rows == len(run.steps) and artifact is None:  # logged live
             _mark(run)
             return False
         part = folder / PART
         shutil.rmtree(part, ignore_errors=True)
         try:
             path = part / run.path.parent.name / run.path.name  # `wandb sync` wants a folder `offline-...`
-            (path.parent / "files").mkdir(parents=True)
-            write_bytes(path, run.rest(found.num_rows))
+            files = path.parent / "files"
+            files.mkdir(parents=True)
+            others = [] if artifact is None else artifact.records(run.begun, run.entity or server.entity, files)
+            write_bytes(path, run.rest(found.num_rows, others))
             _call(path, output, server)
             said = [line for line in output.read().splitlines() if "ERROR" in line]
             is_marked = path.with_suffix(".wandb.synced").exists()
@@ -167,6 +203,10 @@ def upload(run: OfflineRun, server: Server) -> bool:
             raise ValueError(f"{reason} ({folder / OUTPUT})")
         _wait_for_rows(run, server)
         _mark(run)
+        if artifact is not None:
+            if not server.has_artifact(run, artifact.draft.digest):
+                raise ValueError(f"all rows are there, but W&B did not take the artifact {artifact.name}")
+            artifact.keep_account(folder.parent)
         return True
 
 

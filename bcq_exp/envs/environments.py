@@ -17,7 +17,7 @@ from bcq_exp.envs.observations import FlatObservation
 
 EXTRAS = {  # what installs each module that environments of gymnasium import
     "mujoco": "bcq_exp[mujoco]", "Box2D": "bcq_exp[box2d]", "ale_py": "bcq_exp[atari]", "cv2": "bcq_exp[atari]",
-    "jax": "gymnasium[jax]",
+    "jax": "gymnasium[jax]", "pygame": "gymnasium[classic-control]",
 }  # fmt: skip
 
 ENV_ID = re.compile(
@@ -61,7 +61,7 @@ def make_env(env_id: str, **kwargs: Any) -> gym.Env[Any, Any]:
         has_parts = isinstance(env.observation_space, gym.spaces.Discrete | gym.spaces.Dict)
         return FlatObservation(env) if has_parts else env
     except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
-        raise ValueError(f"environment {env_id!r} cannot be made: {_install(error)}") from None
+        raise ValueError(f"environment {env_id!r} cannot be made: {what_installs(error)}") from None
     except (gym.error.Error, ImportError) as error:
         closest = [known for known in difflib.get_close_matches(env_id, gym.registry, n=4) if known != env_id]
         hint = f"closest known ids: {', '.join(closest)}" if closest else "no known id is close to it"
@@ -118,7 +118,7 @@ def normalized_score(return_: float, ref_min: float | None, ref_max: float | Non
     return 100.0 * (return_ - ref_min) / (ref_max - ref_min)
 
 
-def _install(error: Exception) -> str:
+def what_installs(error: Exception) -> str:
     """Which module `error` misses, and what installs it."""
     for missing in (error, error.__cause__):
         if isinstance(missing, ModuleNotFoundError) and missing.name:

@@ -191,7 +191,7 @@ def evaluate_together(
     try:
         while len(evaluations) < len(seeds):
             for member, seed in islice(waiting, policies.num_at_once - len(running)):
-                starts = np.random.SeedSequence(seed).generate_state(num_episodes).tolist()
+                starts = episode_seeds(seed, num_episodes)
                 running[member] = Episodes(env_id, starts, num_envs=num_envs, max_steps=max_steps)
                 running[member].begin()
             with torch.inference_mode():
@@ -219,6 +219,12 @@ def evaluate_together(
             max_steps,
         )
     return evaluations
+
+
+def episode_seeds(seed: int, num_episodes: int) -> list[int]:
+    """The seeds of an evaluation's episodes."""
+    seeds: list[int] = np.random.SeedSequence(seed).generate_state(num_episodes).tolist()
+    return seeds
 
 
 def _choose(policies: ActingPolicies, env_id: str, running: Mapping[int, Episodes]) -> NDArray[Any]:

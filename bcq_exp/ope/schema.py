@@ -32,6 +32,7 @@ class EvaluationConfig(EstimationConfig):
     num_resamples: int = within(100)
     episodes: int = within(1)
     eval_max_steps: int = within(1)
+    video: bool
     device: str
     num_threads: int = within(1, MAX_THREADS)
     compile: str = one_of("auto", "always", "never")

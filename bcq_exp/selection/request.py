@@ -48,6 +48,8 @@ def checked_request(cfg: DictConfig) -> Request:
     _raise([f"ope={name} is none of {', '.join(ESTIMATORS)}" for name in asked if name not in [*ESTIMATORS]])
     if settings.select and not asked:
         errors.append(f"select=true chooses by estimates; give ope={next(iter(ESTIMATORS))}, or a list of estimators")
+    if settings.video and asked:
+        errors.append("video=true shows an episode that is played, and with ope none is played; leave out one of them")
     errors += device_errors(settings.device) + betas_errors(optimizer, "optimizer.")
     errors += fit_errors(network, settings.gamma, [ESTIMATORS[name] for name in asked])
     _raise(errors)

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -54,14 +54,19 @@ def saved_run(run_dir: Path) -> LoggedRun:
     return logged_run(run_dir, plain(cfg), saved_overrides(run_dir), _sweep(run_dir))
 
 
-def write_wandb_file(run_dir: Path) -> Path:
+class Written(NamedTuple):
+    """A run, the directory `offline-run-DATE-ID` that was written for it, and whether it asks for its artifact."""
+
+    run: LoggedRun
+    folder: Path
+    has_artifact: bool
+
+
+def write_wandb_file(run_dir: Path) -> Written:
     """Write the offline W&B run of a run directory from what is on disk, whatever its logger.
 
     A run that was killed has the rows up to its last one. The keys `logger.project`, `entity`, `group`, `tags` and
     `job_type` are those of its configuration, or of `conf/logger/wandb.yaml` where its logger has no such keys.
-
-    Returns:
-        The directory `offline-run-DATE-ID`, as `write_offline_run`.
 
     Raises:
         InTraining: another process trains the run.
@@ -71,7 +76,8 @@ def write_wandb_file(run_dir: Path) -> Path:
     run = saved_run(run_dir)
     try:
         with FileLock(run_dir / LOCK, timeout=0):
-            return write_offline_run(run, _labelling(run).labels(run))
+            section = _labelling(run)
+            return Written(run, write_offline_run(run, section.labels(run)), section.artifacts)
     except Timeout:
         raise InTraining(f"{writer(run_dir)} trains {run_dir}; it logs the run to W&B at its end") from None
 

@@ -38,7 +38,7 @@ def impatient(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def synced(capsys: pytest.CaptureFixture[str], *directories: Path) -> tuple[int, str]:
     """The exit code, and what was printed before the project's address, its lines joined."""
-    code = sync.run(argparse.Namespace(directories=list(directories), jobs=3))
+    code = sync.run(argparse.Namespace(directories=list(directories), jobs=3, artifacts=False))
     said = " ".join(capsys.readouterr().out.split())
     return code, re.sub(r" http://127.0.0.1:\d+/stand-in/bcq_exp$", "", said)
 

@@ -71,9 +71,12 @@ def agents_id() -> str | None:
 
 @dataclass(kw_only=True)
 class WandbLoggerConfig(LoggerConfig):
-    """The names under which W&B files a run; the group defaults to `LoggedRun.group`, the job type to its kind."""
+    """The names under which W&B files a run; the group defaults to `LoggedRun.group`, the job type to its kind.
 
-    later_keys: ClassVar[Mapping[str, Any]] = {"mode": None, "entity": None}
+    `artifacts`: whether the policy of a run that has finished is uploaded with it.
+    """
+
+    later_keys: ClassVar[Mapping[str, Any]] = {"mode": None, "entity": None, "artifacts": False}
 
     mode: str | None = one_of(*MODES)
     entity: str | None
@@ -81,6 +84,7 @@ class WandbLoggerConfig(LoggerConfig):
     group: str | None
     tags: list[str]
     job_type: str | None
+    artifacts: bool
 
     def errors(self) -> list[str]:
         """An error where a run cannot be online or WANDB_MODE is no mode."""
@@ -126,4 +130,6 @@ class WandbLoggerConfig(LoggerConfig):
         mode = self._given or usual_mode()
         if mode == DISABLED:
             return Loggers()
-        return (WandbLive if mode == ONLINE else WandbFile)(run, self.labels(run))
+        if mode == ONLINE:
+            return WandbLive(run, self.labels(run), has_artifact=self.artifacts)
+        return WandbFile(run, self.labels(run))

@@ -5,12 +5,14 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from bcq_exp.io.files import read_json, write_json
 from bcq_exp.io.loggers.form import LoggedRun, Logger
+from bcq_exp.io.loggers.wandb_artifact import SENT, RunArtifact
 from bcq_exp.io.loggers.wandb_file import (
     KEPT,
     STEP,
@@ -26,6 +28,7 @@ from bcq_exp.io.masking import masked_words
 
 BEGINNING = 15.0  # seconds in which W&B's server must have answered that the run begins
 FINISHING = 15.0  # seconds that W&B's own process may take to send the rest
+ANSWERING = 2  # seconds in which it says whether an artifact that it has sent was taken
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +42,19 @@ class WandbLive(Logger):
     Where the server does not answer when the run begins, or does not have all in time when it ends, the whole run is
     written to an offline file, as by `write_offline_run`, and a line says so.
 
+    The run's artifact is part of what the server must have in time. Where the server refuses it alone, a line says so.
+
     Args:
         run: the run.
         labels: what W&B files it under.
+        has_artifact: whether its artifact is uploaded when it has finished.
     """
 
-    def __init__(self, run: LoggedRun, labels: Labels) -> None:
-        self._run, self._labels = run, labels
+    def __init__(self, run: LoggedRun, labels: Labels, *, has_artifact: bool = False) -> None:
+        self._run, self._labels, self._has_artifact = run, labels, has_artifact
+        self._kept: dict[str, Any] = {}  # what RUN/wandb.json gets
         self._rows: queue.SimpleQueue[tuple[int, Mapping[str, float]] | Mapping[str, Any]] = queue.SimpleQueue()
-        self._address, self._reason, self._is_whole = "", "the server did not take all in time", False
+        self._reason, self._is_whole = "the server did not take all in time", False
         self._is_ending = threading.Event()
         sys.argv = masked_words(sys.argv)  # W&B writes the command line to the run's files
         self._thread = threading.Thread(target=self._work, name=f"wandb-{labels.run_id}", daemon=True)
@@ -65,9 +72,9 @@ class WandbLive(Logger):
     def wait(self, deadline: float) -> None:
         """Wait until the server has all, or write the offline file."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        if self._address:
+        if self._kept:
             kept = self._run.run_dir / KEPT
-            write_json(kept, {**read_json(kept), "address": self._address})
+            write_json(kept, {**read_json(kept), **self._kept})
         if self._is_whole:
             set_aside(self._run.run_dir, self._labels.run_id)
             return
@@ -114,7 +121,8 @@ class WandbLive(Logger):
         )
 
     def _log_and_end(self, begun: Any) -> None:
-        self._address = begun.url or ""
+        if begun.url:
+            self._kept["address"] = begun.url
         begun.define_metric(STEP)
         begun.define_metric("*", step_metric=STEP)
         while isinstance(item := self._rows.get(), tuple):
@@ -122,8 +130,31 @@ class WandbLive(Logger):
             if update >= begun.starting_step:  # the first that the server lacks
                 begun.log({STEP: update, **metrics}, step=update, commit=True)
         begun.summary.update(final_figures(self._run, read_rows(self._run.run_dir / "metrics.csv"), item))
+        sending = self._begin_artifact(begun) if item and self._has_artifact else None
         begun.finish(exit_code=exit_code(item))
         self._is_whole = True
+        if sending is not None:
+            artifact, logged = sending
+            with self._without_artifact():
+                logged.wait(timeout=ANSWERING)
+                self._kept[SENT] = artifact.account
+
+    def _begin_artifact(self, begun: Any) -> tuple[RunArtifact, Any] | None:
+        """Give the artifact, if W&B lacks it, to W&B's process, which sends it; W&B's object knows what comes of it."""
+        with self._without_artifact():
+            artifact = RunArtifact.due(self._run, self._labels.run_id)
+            if artifact is not None:
+                return artifact, begun.log_artifact(artifact.draft)
+        return None
+
+    @contextmanager
+    def _without_artifact(self) -> Iterator[None]:
+        """Keep from the run what goes wrong with its artifact, and say it."""
+        try:
+            yield
+        except Exception as error:
+            line = "W&B: no artifact of %s: %s; `bcq-dashboard sync %s` uploads it"
+            log.warning(line, self._run.run_dir, reason(error), self._run.run_dir)
 
 
 def quiet_client() -> Any:
