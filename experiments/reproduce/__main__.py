@@ -1,12 +1,11 @@
-"""Reproduce a paper's table: `python -m experiments.reproduce table=discrete-bcq budget=smoke`.
+"""Reproduce a paper's table: make the data, train every algorithm and seed, and print figures beside published ones.
 
-Makes the data, trains every algorithm and seed, and prints the table beside the published figures, with a verdict a
-criterion. The same command goes on where it was stopped. `datasets=A,B` runs a part of the table, `jobs=N` as many
-sweeps side by side, each with one thread, and `device=cuda` trains on a GPU; `train=false` shows what has ended.
-`write=true` keeps results and page in the table's folder; budgets other than smoke then need committed criteria.
+A verdict stands beside each criterion. The same command goes on where it was stopped. `datasets=A,B` runs a part of
+the table, `jobs=N` as many sweeps side by side, each with one thread, and `device=cuda` trains on a GPU; `train=false`
+shows what has ended. `write=true` keeps results and page in the table's folder; budgets other than smoke then need
+committed criteria.
 """
 
-import argparse
 import subprocess
 import sys
 import time
@@ -25,6 +24,8 @@ from bcq_exp.analysis.figures import learning_curves, save, sensitivity
 from bcq_exp.analysis.grid import Grid, console
 from bcq_exp.analysis.results import Result, read_results
 from bcq_exp.analysis.results_file import write_results
+from bcq_exp.io.arguments import Parser
+from bcq_exp.io.endings import mistakes_in_one_line
 from bcq_exp.io.files import read_json, write_json
 from bcq_exp.training.datasets import checked_dataset
 from experiments.benchmark.cases import composed
@@ -44,18 +45,27 @@ KEYS = {
     "device": "cpu",
     "train": "true",
 }
+EXAMPLES = (
+    "table=discrete-bcq budget=smoke",
+    "table=bcq-figure2 budget=cpu datasets=hopper-imitation,hopper-imperfect",
+    "table=discrete-bcq budget=cpu train=false write=true",
+)
 SECONDS = "seconds.json"  # of wall time, by dataset and algorithm; in the folder of a budget
 
 
 def main() -> None:
     """Run the whole protocol."""
-    epilog = f"Tables: {', '.join(names())}. Keys and their defaults: {' '.join(f'{k}={v}' for k, v in KEYS.items())}"
-    parser = argparse.ArgumentParser(prog="python -m experiments.reproduce", description=__doc__, epilog=epilog)
-    parser.add_argument("words", nargs="+", metavar="KEY=VALUE")
-    try:
-        reproduce(parser.parse_args().words)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    with mistakes_in_one_line():
+        reproduce(parser().parse_args(sys.argv[1:]).words)
+
+
+def parser() -> Parser:
+    """What the command takes."""
+    keys = " ".join(f"{key}={value}" for key, value in KEYS.items() if value)
+    about = f"{__doc__}\nTables: {', '.join(names())}.\nDefaults: {keys}."
+    made = Parser("python -m experiments.reproduce", about, EXAMPLES, "docs/reproduce.md")
+    made.add_argument("words", nargs="+", metavar="KEY=VALUE", help="a key of those above")
+    return made
 
 
 def reproduce(words: Sequence[str]) -> None:

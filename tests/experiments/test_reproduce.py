@@ -17,7 +17,7 @@ from bcq_exp.io.summary import SUMMARY, read_summary
 from bcq_exp.training.config import check
 from cases import composed, write_datasets
 from experiments.ablations.forms import FORMS
-from experiments.reproduce.__main__ import reproduce
+from experiments.reproduce.__main__ import EXAMPLES, KEYS, parser, reproduce
 from experiments.reproduce.criteria import NO_REFERENCE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, judge
 from experiments.reproduce.figures import Published, Scale, Score, published
 from experiments.reproduce.protocol import Criterion, Learner, Protocol, names, read_protocol
@@ -147,6 +147,14 @@ def test_sources_of_one_table_are_columns_of_their_own() -> None:
     assert {name: figure.mean for name, figure in old.items()} == {"D4RL, Table 1": 54.5, "d3rlpy, final": 52.5}
     assert old["d3rlpy, final"].std == pytest.approx(22.8 * (10 / 9) ** 0.5)  # printed over n
     assert {name: figure.mean for name, figure in new.items()} == {"robomimic": 61.0}
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_of_the_help_names_what_there_is(example: str) -> None:
+    typed = dict(word.split("=") for word in parser().parse_args(example.split()).words)
+    protocol = read_protocol(typed["table"])
+    datasets = {*typed.get("datasets", "").split(",")} - {""}
+    assert (typed.keys() - KEYS.keys(), datasets - {*protocol.budgets[typed["budget"]].datasets}) == (set(), set())
 
 
 def test_random_play_is_0_and_the_best_is_100() -> None:
