@@ -3,6 +3,8 @@
 import argparse
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,12 +27,15 @@ def train(run_dir: Path, data: Path, num_updates: int, *typed: str) -> None:
     build([job(run_dir, *fixed, *typed, sweep="3f2a")]).run()
 
 
-@pytest.fixture
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wandb_live, "BEGINNING", 1.0)
-    monkeypatch.setattr(wandb_live, "FINISHING", 1.0)
-    monkeypatch.setattr(form, "PATIENCE", 3.0)
+@contextmanager
+def impatient() -> Iterator[None]:
+    """Wait seconds only for a server that does not answer; for one that does, a busy machine has all its time."""
     wandb_live.say_once.cache_clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wandb_live, "BEGINNING", 1.0)
+        patch.setattr(wandb_live, "FINISHING", 1.0)
+        patch.setattr(form, "PATIENCE", 3.0)
+        yield
 
 
 def test_the_server_has_each_row_once_when_a_run_is_resumed(
@@ -78,7 +83,6 @@ def test_a_stopped_run_is_failed_until_it_is_resumed(
     assert (run.state, run.metrics, run.lines_sent) == ("finished", logged_rows(run_dir), 4)
 
 
-@pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize(
     ("fault", "after", "typed"),
     [("refuse", 0, ()), ("hang", 0, ()), ("error", 4, ()), ("hang", 4, ()), ("hang", 5, ("logger.artifacts=true",))],
@@ -95,7 +99,7 @@ def test_a_network_that_is_down_costs_a_run_a_line(
     run_dir = tmp_path / "run"
     wandb_server.fail(fault, after)
     start = time.monotonic()
-    with caplog.at_level(logging.WARNING, "bcq_exp.io"):
+    with impatient(), caplog.at_level(logging.WARNING, "bcq_exp.io"):
         train(run_dir, discrete_file, 8, *typed)
     assert time.monotonic() - start < 60
     (line,) = [line for line in caplog.messages if "offline files" in line]
@@ -170,14 +174,13 @@ def test_a_policy_that_is_refused_costs_a_line_alone(
     assert not list(run_dir.glob("wandb/offline-run-*"))
 
 
-@pytest.mark.usefixtures("_impatient")
 def test_a_policy_that_takes_too_long_is_left_for_later_and_no_row_is_lost(
     tmp_path: Path, discrete_file: Path, wandb_server: WandbServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     run_dir = tmp_path / "run"
     wandb_server.store.is_taking.clear()
     start = time.monotonic()
-    with caplog.at_level(logging.WARNING, "bcq_exp.io"):
+    with impatient(), caplog.at_level(logging.WARNING, "bcq_exp.io"):
         train(run_dir, discrete_file, 8, WITH)
     assert time.monotonic() - start < 60
     (line,) = [line for line in caplog.messages if "offline files" in line]
