@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import h5py
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from bcq_exp.io.files import read_json
@@ -58,7 +58,7 @@ def test_a_run_leaves_what_the_contract_names(tmp_path: Path, discrete_file: Pat
     manifest = read_json(run / "manifest.json")
     assert manifest["dataset"]["num_transitions"] == 400
     assert len(manifest["dataset"]["sha256"]) == 64
-    assert manifest["packages"]["torch"] == torch.__version__
+    assert manifest["packages"]["torch"] == version("torch")
     with (run / "metrics.csv").open(newline="") as file:
         reader = csv.DictReader(file)
         assert reader.fieldnames[0] == "update"
