@@ -107,7 +107,7 @@ def test_modules_are_allowed_by_a_list_of_names(value: object):
 
 
 WANDB_KEYS = {"project": "bcq_exp", "group": None, "tags": [], "job_type": "train"}
-WANDB_KEYS_NOW = {**WANDB_KEYS, "mode": None, "entity": None}
+WANDB_KEYS_NOW = {**WANDB_KEYS, "mode": None, "entity": None, "artifacts": False}
 
 
 @pytest.mark.parametrize(("name", "kept"), [("csv", {}), ("wandb", WANDB_KEYS_NOW), ("gone", WANDB_KEYS)])
