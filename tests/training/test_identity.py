@@ -46,9 +46,9 @@ KEYS = sorted(flatten(resolved()))
 
 def test_the_free_keys_are_these_and_each_is_a_key():
     assert sorted(key for key in KEYS if is_free(key)) == [
-        "allow_code_change", "allow_modules", "checkpoint_freq", "dataset.path", "logger.entity", "logger.group",
-        "logger.job_type", "logger.mode", "logger.name", "logger.project", "logger.tags", "num_checkpoints",
-        "num_threads", "resume", "storage", "updates_per_launch",
+        "allow_code_change", "allow_modules", "checkpoint_freq", "dataset.path", "logger.artifacts", "logger.entity",
+        "logger.group", "logger.job_type", "logger.mode", "logger.name", "logger.project", "logger.tags",
+        "num_checkpoints", "num_threads", "resume", "storage", "updates_per_launch",
     ]  # fmt: skip
     assert set(KEYS) >= FREE
 
