@@ -1,6 +1,7 @@
 """Making environments, and what is said of those that cannot be made."""
 
 import math
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def test_a_module_that_registers_the_environment_is_imported(tmp_path: Path, mon
         env = make_env("own_envs:Own-v0")
     finally:
         gym.registry.pop("Own-v0", None)
+        sys.modules.pop("own_envs", None)
     assert env.spec is not None
     assert env.spec.max_episode_steps == 7
     with pytest.raises(ValueError, match=r"'absent_envs:Own-v0'.*module 'absent_envs' is not installed"):
