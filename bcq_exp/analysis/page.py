@@ -88,7 +88,7 @@ def sweeps(comparison: Comparison) -> Iterable[str]:
     """Figures and sentences about swept keys."""
     found = swept(comparison)
     for sweep, figure in zip(found, figures.sensitivity(comparison), strict=True):
-        yield html_figure(figure, f"What {', '.join(sweep.names)} change.")
+        yield html_figure(figure, f"What {', '.join(sweep.names)} change{'s' if len(sweep.names) == 1 else ''}.")
         if (best := sweep.best()) is not None:
             name, mean, half = best
             gives = tables.with_spread(mean, half, tables.decimals(comparison))
