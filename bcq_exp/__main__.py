@@ -4,6 +4,7 @@ Nothing heavy is imported before the command is known, nor for help and completi
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,8 +38,7 @@ COMPLETION = ("-sc", "--shell-completion")
 
 def main() -> None:
     """Give the command that is typed, `bcq train`, or that the console script is named for, `bcq-train`."""
-    own = Path(sys.argv[0]).stem.removeprefix("bcq-")
-    if own in COMMANDS:
+    if (own := Path(sys.argv[0]).stem.removeprefix("bcq-")) in COMMANDS:
         give(own)
     elif sys.argv[1:2] and sys.argv[1] in COMMANDS:
         sys.argv[:2] = [str(Path(sys.argv[0]).with_name(f"bcq-{sys.argv[1]}"))]
@@ -46,6 +46,7 @@ def main() -> None:
     elif sys.argv[1:2] and sys.argv[1] in COMPLETION:
         complete(sys.argv[1:])
     elif sys.argv[1:] in ([], ["-h"], ["--help"]):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that leaves early, as `head` does, ends it quietly
         print(overview())
     elif sys.argv[1:] == ["--version"]:
         print(f"bcq_exp {import_module('bcq_exp').__version__}")

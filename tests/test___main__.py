@@ -1,8 +1,10 @@
 """The command `bcq`: its help, what it imports for it, and completion in bash."""
 
+import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -35,6 +37,16 @@ def test_help_imports_nothing_heavy():
            f"print([name for name in {HEAVY} if name in sys.modules])"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == f"{overview()}\n[]\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
+def test_a_reader_that_leaves_early_ends_help_quietly(words: list[str]):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "bcq_exp", *words]
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(command, cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
 
 
 @pytest.mark.parametrize(

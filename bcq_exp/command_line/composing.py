@@ -1,5 +1,6 @@
 """What Hydra does with a command's configuration alone: help and completion, in a tenth of a run's start."""
 
+import signal
 from typing import Any
 
 import hydra
@@ -25,5 +26,6 @@ def compose_only(command: str, config_name: str) -> None:
         raise AssertionError("none of the flags calls it")
 
     task.__module__ = f"bcq_exp.{command}"
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader that leaves early, as `head` does, ends it quietly
     with in_one_answer(config_name):
         hydra.main(version_base="1.3", config_path=CONF_DIR, config_name=config_name)(task)()
