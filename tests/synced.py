@@ -1,13 +1,20 @@
 """Run directories to be synced, and what W&B's stand-in should have of them afterwards."""
 
+import argparse
 import csv
 import json
+import re
 import shutil
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from bcq_exp.dashboards import sync
+from processes import begin
 from wandb_server import WandbServer
 
 
@@ -33,6 +40,23 @@ def rows_of(run_dir: Path) -> list[dict[str, float]]:
 
 def run_id(run_dir: Path) -> str:
     return json.loads((run_dir / "wandb.json").read_text())["run_id"]
+
+
+def synced(capsys: pytest.CaptureFixture[str], *directories: Path, artifacts: bool = False) -> tuple[int, str]:
+    """The exit code, and what was printed before the project's address, its lines joined."""
+    code = sync.run(argparse.Namespace(directories=list(directories), jobs=3, artifacts=artifacts))
+    said = " ".join(capsys.readouterr().out.split())
+    return code, re.sub(r" http://127.0.0.1:\d+/stand-in/bcq_exp$", "", said)
+
+
+def begin_sync(folder: Path, server: WandbServer, *, num_jobs: int, seconds: float) -> subprocess.Popen[str]:
+    """The command on the folder `runs`, so many seconds after its fourth question, or where it has ended before."""
+    before = len(server.requests)
+    process = begin(folder, "dashboard", "sync", "runs", "--jobs", str(num_jobs))
+    while len(server.requests) < before + 4 and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(seconds)
+    return process
 
 
 def same(found: list[dict[str, Any]], rows: list[dict[str, float]]) -> bool:

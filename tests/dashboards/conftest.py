@@ -5,10 +5,22 @@ from pathlib import Path
 import pytest
 
 from bcq_exp.dashboards.subject import Subject, from_directories
+from bcq_exp.io.wandb_runs import LIMITS
 from trained import write_run
 from uploaded import label
+from wandb_server import WandbServer
 
 THRESHOLDS = ("0.1", "0.3")
+SOON = {"TIMEOUT_SECONDS": "2", "RETRY_MAX": "1", "RETRY_WAIT_MIN_SECONDS": "0.1", "RETRY_WAIT_MAX_SECONDS": "0.2"}
+
+
+@pytest.fixture
+def impatient(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """W&B's client gives up soon, runs are offline (they are uploaded all the same), and tables are wide."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("COLUMNS", "400")
+    for name in LIMITS:
+        monkeypatch.setenv(name, next(value for end, value in SOON.items() if name.endswith(end)))
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """What W&B's stand-in has of runs after `bcq-dashboard sync`, figure for figure."""
 
-import argparse
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,35 +10,18 @@ from filelock import FileLock
 
 from bcq_exp.dashboards import sync
 from bcq_exp.dashboards.upload import LOGIN
-from bcq_exp.io.wandb_runs import LIMITS
-from synced import assert_all_there, clone, rows_of, run_id, same
+from synced import assert_all_there, clone, rows_of, run_id, same, synced
 from trained import on_file, train_run
 from wandb_server import Fault, WandbServer
 
 pytest.importorskip("wandb")
-SOON = {"TIMEOUT_SECONDS": "2", "RETRY_MAX": "1", "RETRY_WAIT_MIN_SECONDS": "0.1", "RETRY_WAIT_MAX_SECONDS": "0.2"}
+pytestmark = pytest.mark.usefixtures("impatient")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, discrete_file: Path) -> Path:
     run_dir = tmp_path_factory.mktemp("trained") / "run"
     return train_run(run_dir, *on_file(discrete_file), "algorithm=dqn", "logger=csv")
-
-
-@pytest.fixture(autouse=True)
-def impatient(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """W&B's client gives up soon, runs are offline (they are uploaded all the same), and tables are wide."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("COLUMNS", "400")
-    for name in LIMITS:
-        monkeypatch.setenv(name, next(value for end, value in SOON.items() if name.endswith(end)))
-
-
-def synced(capsys: pytest.CaptureFixture[str], *directories: Path) -> tuple[int, str]:
-    """The exit code, and what was printed before the project's address, its lines joined."""
-    code = sync.run(argparse.Namespace(directories=list(directories), jobs=3, artifacts=False))
-    said = " ".join(capsys.readouterr().out.split())
-    return code, re.sub(r" http://127.0.0.1:\d+/stand-in/bcq_exp$", "", said)
 
 
 def uploads(server: WandbServer) -> int:

@@ -1,11 +1,9 @@
 """What W&B's stand-in has of runs' policies after `bcq-dashboard sync`, byte for byte."""
 
-import argparse
 import os
 import random
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +12,15 @@ import pytest
 import torch
 
 from bcq_exp.analysis.trained_runs import load_policy, trained_runs
-from bcq_exp.dashboards import sync
 from bcq_exp.io.animation import write_animation
 from bcq_exp.io.files import read_json, sha256, write_json
-from bcq_exp.io.wandb_runs import LIMITS
 from processes import begin, end
-from synced import assert_all_there, run_id
+from synced import assert_all_there, begin_sync, run_id, synced
 from trained import on_file, train_run
 from wandb_server import Fault, Run, WandbServer
 
 pytest.importorskip("wandb")
-SOON = {"TIMEOUT_SECONDS": "2", "RETRY_MAX": "1", "RETRY_WAIT_MIN_SECONDS": "0.1", "RETRY_WAIT_MAX_SECONDS": "0.2"}
+pytestmark = pytest.mark.usefixtures("impatient")
 CHECKPOINT = "checkpoints/update_00000020"
 FILES = {"manifest.json", "summary.json", "metrics.csv", ".hydra/config.yaml", ".hydra/overrides.yaml",
          f"{CHECKPOINT}/state.json", f"{CHECKPOINT}/tensors.safetensors"}  # fmt: skip
@@ -41,22 +37,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory, discrete_file: Path) -> Pa
 @pytest.fixture
 def run_dir(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "runs" / "run"))
-
-
-@pytest.fixture(autouse=True)
-def impatient(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """W&B's client gives up soon, runs are offline (they are uploaded all the same), and tables are wide."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("COLUMNS", "400")
-    for name in LIMITS:
-        monkeypatch.setenv(name, next(value for end, value in SOON.items() if name.endswith(end)))
-
-
-def synced(capsys: pytest.CaptureFixture[str], directory: Path, *, artifacts: bool = False) -> tuple[int, str]:
-    """The exit code, and what was printed before the project's address, its lines joined."""
-    code = sync.run(argparse.Namespace(directories=[directory], jobs=3, artifacts=artifacts))
-    said = " ".join(capsys.readouterr().out.split())
-    return code, re.sub(r" http://127.0.0.1:\d+/stand-in/bcq_exp$", "", said)
 
 
 def uploaded(server: WandbServer) -> list[str]:
@@ -216,11 +196,7 @@ def test_policies_are_there_once_through_kills(tmp_path: Path, trained: Path, wa
     run_dirs = [Path(shutil.copytree(trained, tmp_path / "runs" / str(number))) for number in range(NUM_RUNS)]
     moments = random.Random(0)
     for _ in range(NUM_KILLS):
-        before, seconds = len(wandb_server.requests), moments.uniform(0, 1)
-        process = begin(tmp_path, "dashboard", "sync", "runs", "--jobs", "2")
-        while len(wandb_server.requests) < before + 4 and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(seconds)
+        process = begin_sync(tmp_path, wandb_server, num_jobs=2, seconds=moments.uniform(0, 1))
         process.kill()
         process.communicate()
     assert len(wandb_server.store.committed()) < NUM_RUNS  # the kills came before the end

@@ -3,14 +3,13 @@
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from processes import begin, end
-from synced import assert_all_there, clone
+from synced import assert_all_there, begin_sync, clone
 from trained import on_file, train_run
 from wandb_server import WandbServer
 
@@ -35,11 +34,7 @@ def test_200_runs_are_synced_once_through_20_kills(
     run_dirs = [clone(trained, tmp_path / "runs" / f"{seed:03}", seed, 40 + seed) for seed in range(NUM_RUNS)]
     moments = random.Random(0)
     for number in range(NUM_KILLS):
-        before, seconds = len(wandb_server.requests), moments.uniform(0, 4)
-        process = begin(tmp_path, "dashboard", "sync", "runs", "--jobs", "3")
-        while len(wandb_server.requests) < before + 4 and process.poll() is None:
-            time.sleep(0.01)
-        time.sleep(seconds)
+        process = begin_sync(tmp_path, wandb_server, num_jobs=3, seconds=moments.uniform(0, 4))
         assert process.poll() is None, process.communicate()
         kill(process, with_all=number % 2 == 0)
     assert len(wandb_server.runs) < NUM_RUNS  # the kills came before the end
