@@ -19,10 +19,10 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from bcq_exp.analysis.comparison import Comparison, Row, compare
+from bcq_exp.analysis.comparison import Comparison, Row
 from bcq_exp.analysis.figures import learning_curves, save, sensitivity
 from bcq_exp.analysis.grid import Grid, console
-from bcq_exp.analysis.results import Result, read_results
+from bcq_exp.analysis.results import behaviour_return
 from bcq_exp.analysis.results_file import write_results
 from bcq_exp.io.arguments import Parser
 from bcq_exp.io.endings import mistakes_in_one_line
@@ -33,6 +33,7 @@ from experiments.reproduce.criteria import judge
 from experiments.reproduce.figures import Scale, Score, published
 from experiments.reproduce.page import figures_grid, page, verdicts_grid
 from experiments.reproduce.protocol import BEHAVIOUR, EXPERIMENTS, FILE, Budget, Data, Protocol, names, read_protocol
+from experiments.reproduce.rows import Rows, ended_rows, missing_rows
 from experiments.reproduce.training import Cell, cells, train
 
 KEYS = {
@@ -95,16 +96,15 @@ def reproduce(words: Sequence[str]) -> None:
     )
     if is_trained:
         train_all(planned, folder, int(keys["jobs"]))
-    results = {cell: read_results([cell.folder]) for cell in planned if cell.has_ended}
-    if not results:
-        raise ValueError(f"train=false: no sweep of {protocol.name} has ended in {folder}")
-    grids, verdicts = tables(protocol, budget, scales, results)
+    found = ended_rows(planned)
+    if not found:
+        raise ValueError(f"train=false: no row of {protocol.name} has ended in {folder}")
+    grids, verdicts = tables(protocol, scales, found)
     for grid in (*grids, verdicts):
         terminal.print(grid.terminal(), "")
     if is_kept:
-        left = [cell for cell in planned if cell not in results]
-        missing = {name: [cell.algorithm for cell in left if cell.dataset == name] for name in scales}
-        keep(protocol, keys["budget"], results, grids, verdicts, folder, missing)
+        missing = {dataset: missing_rows(planned, found, dataset) for dataset in scales}
+        keep(protocol, keys["budget"], found, grids, verdicts, folder, missing)
 
 
 def chosen(protocol: Protocol, keys: Mapping[str, str]) -> Budget:
@@ -171,18 +171,15 @@ def timed(cell: Cell, folder: Path) -> None:
             write_json(path, {**before, key: before.get(key, 0.0) + time.monotonic() - start})
 
 
-def tables(
-    protocol: Protocol, budget: Budget, scales: dict[str, Scale], results: dict[Cell, list[Result]]
-) -> tuple[list[Grid], Grid]:
+def tables(protocol: Protocol, scales: Mapping[str, Scale], found: Mapping[Cell, Rows]) -> tuple[list[Grid], Grid]:
     """The figures of each dataset, and the verdicts."""
     paper, grids, scores, ran = published(protocol), [], dict[str, dict[str, Score]](), dict[str, list[str]]()
     for dataset, scale in scales.items():
-        found = {cell: runs for cell, runs in results.items() if cell.dataset == dataset}
-        if not found:
+        rows = {name: row for cell, of in found.items() if cell.dataset == dataset for name, row in of.items()}
+        if not rows:
             continue
-        rows = {name: row for cell, runs in found.items() for name, row in named_rows(protocol, cell, runs).items()}
         ran[dataset] = list(rows)
-        behaviour = float(next(iter(found.values()))[0].summary["behaviour_return"])
+        behaviour = behaviour_return(next(iter(rows.values())).runs)
         of_rows = {name: scale.of(row) for name, row in rows.items()}
         scores[dataset] = {name: score for name, score in of_rows.items() if score is not None}
         scores[dataset][BEHAVIOUR] = Score(scale.score(behaviour), float("nan"), ())
@@ -196,34 +193,30 @@ def tables(
     return grids, verdicts_grid(verdicts)
 
 
-def named_rows(protocol: Protocol, cell: Cell, runs: list[Result]) -> dict[str, Row]:
-    """The rows of a sweep by their names in the table, in the protocol's order."""
-    learner = protocol.algorithms[cell.algorithm]
-    found = {learner.row(cell.algorithm, row.settings): row for row in compare(runs)[0].rows}
-    return {name: replace(found[name], name=name) for name in learner.rows(cell.algorithm)}
-
-
 def keep(
     protocol: Protocol,
     name: str,
-    results: dict[Cell, list[Result]],
+    found: Mapping[Cell, Rows],
     grids: Sequence[Grid],
     verdicts: Grid,
     folder: Path,
     missing: Mapping[str, Sequence[str]],
 ) -> None:
-    """Write results, figures and page into the table's folder; `missing` has the sweeps that have not ended."""
+    """Write results, figures and page into the table's folder; `missing` has what has not ended, by dataset."""
     place = protocol.folder / name
     place.mkdir(exist_ok=True)
-    everything = [result for runs in results.values() for result in runs]
+    trained = {
+        cell: [row for name, row in rows.items() if name not in cell.learner.same] for cell, rows in found.items()
+    }
+    everything = [result for rows in trained.values() for row in rows for result in row.runs]
     write_results(everything, place / "results.csv")
-    rows: dict[str, list[Row]] = {}
-    for cell, runs in results.items():
-        rows.setdefault(cell.dataset, []).extend(named_rows(protocol, cell, runs).values())
-    compared = [Comparison(dataset, found) for dataset, found in rows.items()]
+    by_dataset: dict[str, list[Row]] = {}
+    for cell, rows in trained.items():
+        by_dataset.setdefault(cell.dataset, []).extend(rows)
+    compared = [Comparison(dataset, rows) for dataset, rows in by_dataset.items()]
     pictures = {f"curves-{comparison.dataset}.svg": learning_curves([comparison]) for comparison in compared}
-    for cell, runs in results.items():
-        for picture in sensitivity(compare(runs)[0]):
+    for cell, of_sweep in found.items():
+        for picture in sensitivity(Comparison(cell.dataset, [*of_sweep.values()])):
             pictures[f"sensitivity-{cell.dataset}-{cell.algorithm}.svg"] = picture
     for file, picture in pictures.items():
         save(picture, place / file)

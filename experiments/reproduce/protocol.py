@@ -50,6 +50,7 @@ class Learner:
         typed: words that choose it.
         published: its names in the published figures.
         sweep: values by key; they are combined in full.
+        same: rows whose setting is that of another learner's row, which trains it, by that row; of sweeps over one key.
         datasets: that it is for; empty: all.
         module: the entry point that trains it.
     """
@@ -57,17 +58,22 @@ class Learner:
     typed: list[str]
     published: Collection[str] = ()
     sweep: Mapping[str, list[Any]] = field(default_factory=dict)
+    same: Mapping[str, str] = field(default_factory=dict)
     datasets: Collection[str] = ()
     module: str = "bcq_exp.train"
 
-    def rows(self, name: str) -> list[str]:
-        """Names of its rows: its own, or each setting's, such as `lmbda=0.5`."""
+    def settings(self, name: str) -> dict[str, dict[str, Any]]:
+        """The setting of each row, by the row's name: the learner's, or such as `lmbda=0.5`."""
         settings = [dict(zip(self.sweep, values, strict=True)) for values in product(*self.sweep.values())]
-        return [self.row(name, setting) for setting in settings]
+        return {self.row(name, setting): setting for setting in settings}
 
     def row(self, name: str, setting: Mapping[str, Any]) -> str:
         """The name of a setting's row; the setting may have other keys too."""
         return " ".join(f"{key.rpartition('.')[2]}={setting[key]}" for key in self.sweep) or name
+
+    def trained(self, name: str) -> dict[str, dict[str, Any]]:
+        """The settings that its sweep trains, by row: all without `same`."""
+        return {row: setting for row, setting in self.settings(name).items() if row not in self.same}
 
 
 @dataclass(frozen=True)
@@ -155,7 +161,7 @@ class Protocol:
         return replace(data, typed=budget.instead.get(dataset, data.typed))
 
     def learners(self, budget: Budget, dataset: str) -> dict[str, Learner]:
-        """What a budget trains on a dataset, by name."""
+        """What a budget trains on a dataset, by name; a row whose `same` row it does not train is trained."""
         if dataset not in budget.datasets:
             return {}
         chosen = {
@@ -163,11 +169,12 @@ class Protocol:
             for name, learner in self.algorithms.items()
             if name in budget.algorithms
         }
-        return {name: learner for name, learner in chosen.items() if dataset in (learner.datasets or [dataset])}
-
-    def rows(self, budget: Budget, dataset: str) -> list[str]:
-        """Names of the rows that a budget makes on a dataset."""
-        return [row for name, learner in self.learners(budget, dataset).items() for row in learner.rows(name)]
+        chosen = {name: learner for name, learner in chosen.items() if dataset in (learner.datasets or [dataset])}
+        trained = {row for name, learner in chosen.items() for row in learner.trained(name)}
+        return {
+            name: replace(learner, same={row: other for row, other in learner.same.items() if other in trained})
+            for name, learner in chosen.items()
+        }
 
 
 def folder_of(name: str) -> Path:
@@ -221,12 +228,17 @@ def _errors(protocol: Protocol) -> Iterator[str]:
                 yield f"budgets.{key}.{part} has {', '.join(sorted(unknown))}, which the protocol has not"
         if unknown := set(budget.instead) - {*protocol.datasets, *protocol.algorithms}:
             yield f"budgets.{key}.instead has {', '.join(sorted(unknown))}, which the protocol has not"
-    rows = [row for name, learner in protocol.algorithms.items() for row in learner.rows(name)]
+    rows = [row for name, learner in protocol.algorithms.items() for row in learner.settings(name)]
+    trained = {row for name, learner in protocol.algorithms.items() for row in learner.trained(name)}
     if twice := {row for row in rows if rows.count(row) > 1}:
         yield f"two algorithms have rows of one name: {', '.join(sorted(twice))}"
     for name, learner in protocol.algorithms.items():
         if unknown := set(learner.datasets) - set(protocol.datasets):
             yield f"algorithms.{name}.datasets has {', '.join(sorted(unknown))}, which the protocol has not"
+        if learner.same and len(learner.sweep) != 1:
+            yield f"algorithms.{name}.same is for a sweep over one key; this one has {len(learner.sweep)}"
+        if unknown := ({*learner.same} - {*learner.settings(name)}) | ({*learner.same.values()} - trained):
+            yield f"algorithms.{name}.same has {', '.join(sorted(unknown))}, which no learner trains"
     for criterion in protocol.criteria:
         if unknown := set(criterion.datasets) - set(protocol.datasets):
             yield f"criterion «{criterion.says}»: unknown datasets {', '.join(sorted(unknown))}"

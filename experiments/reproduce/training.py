@@ -7,25 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bcq_exp.io.summary import SUMMARY
-from experiments.reproduce.protocol import Budget, Protocol
+from experiments.reproduce.protocol import Budget, Learner, Protocol
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
     """One sweep of a table, over seeds and the keys that its learner sweeps.
 
     Args:
         dataset, algorithm: names in the protocol.
+        learner: of that name, as the budget has it.
+        num_seeds: of each setting.
         command: that trains it, and goes on where it was stopped.
         folder: of its runs.
-        num_runs: of all seeds and settings.
     """
 
     dataset: str
     algorithm: str
+    learner: Learner
+    num_seeds: int
     command: tuple[str, ...]
     folder: Path
-    num_runs: int
+
+    @property
+    def num_runs(self) -> int:
+        """Of all seeds and settings that it trains."""
+        return self.num_seeds * len(self.learner.trained(self.algorithm))
 
     @property
     def has_ended(self) -> bool:
@@ -48,19 +55,20 @@ def cells(
     """
     for dataset in budget.datasets:
         for name, learner in protocol.learners(budget, dataset).items():
-            place = folder / dataset / name
+            place, settings = folder / dataset / name, learner.trained(name).values()
+            swept = {key: dict.fromkeys(setting[key] for setting in settings) for key in learner.sweep}
             words = [
                 *learner.typed,
                 *protocol.data(budget, dataset).typed,
                 *budget.typed,
                 *([] if device == "cpu" else [f"device={device}"]),
                 *([] if is_alone else ["num_threads=1"]),
-                *(f"{key}={','.join(map(str, values))}" for key, values in learner.sweep.items()),
+                *(f"{key}={','.join(map(str, values))}" for key, values in swept.items()),
                 f"seed={','.join(map(str, range(budget.seeds)))}",
                 f"hydra.sweep.dir={place}",
             ]
             command = (sys.executable, "-m", learner.module, "-m", *words)
-            yield Cell(dataset, name, command, place, budget.seeds * len(learner.rows(name)))
+            yield Cell(dataset, name, learner, budget.seeds, command, place)
 
 
 def train(cell: Cell) -> None:

@@ -93,13 +93,37 @@ def test_a_verdict_compares_with_the_published_figure_of_the_same_algorithm() ->
 
 def test_a_sweep_has_a_row_a_setting_and_runs_for_each_seed_of_each(tmp_path: Path) -> None:
     learner = Learner([], sweep={"algorithm.tau": [0.5, 1.0], "algorithm.gamma": [0.9]})
-    assert learner.rows("bcq") == ["tau=0.5 gamma=0.9", "tau=1.0 gamma=0.9"]
-    assert Learner([]).rows("bcq") == ["bcq"]
+    assert [*learner.settings("bcq")] == ["tau=0.5 gamma=0.9", "tau=1.0 gamma=0.9"]
+    assert [*Learner([]).settings("bcq")] == ["bcq"]
     protocol = read_protocol("ablations")
     found = {cell.algorithm: cell for cell in cells(protocol, protocol.budgets["cpu"], tmp_path)}
-    assert "algorithm.lmbda=0.0,0.5,0.75,1.0" in found["bcq-lmbda"].command
-    assert (found["bcq-lmbda"].num_runs, found["bcq_unperturbed"].num_runs) == (20, 5)
+    assert "algorithm.num_sampled_action=1,2,10,50" in found["bcq-num_sampled_action"].command
+    assert (found["bcq-num_sampled_action"].num_runs, found["bcq_unperturbed"].num_runs) == (20, 5)
     assert found["discrete_bcq-tau"].dataset == "lunarlander-noisy"  # alone, though the budget has both datasets
+
+
+def test_a_setting_of_several_sweeps_is_trained_by_one_of_them(tmp_path: Path) -> None:
+    protocol = read_protocol("ablations")
+    found = {cell.algorithm: cell for cell in cells(protocol, protocol.budgets["cpu"], tmp_path)}
+    assert "algorithm.lmbda=0.0,0.5,1.0" in found["bcq-lmbda"].command
+    assert "algorithm.phi=0.0,0.2,1.0" in found["bcq-phi"].command
+    assert (found["bcq-lmbda"].num_runs, found["bcq-phi"].num_runs) == (15, 15)
+    alone = replace(protocol.budgets["cpu"], algorithms=["bcq-phi"])  # without the sweep that would train it
+    (cell,) = cells(protocol, alone, tmp_path)
+    assert "algorithm.phi=0.0,0.05,0.2,1.0" in cell.command
+
+
+@pytest.mark.parametrize("name", names())
+def test_rows_that_are_said_to_be_the_same_compose_to_the_same(name: str) -> None:
+    protocol = read_protocol(name)
+    words = {
+        row: [*learner.typed, *(f"{key}={value}" for key, value in setting.items())]
+        for algorithm, learner in protocol.algorithms.items()
+        for row, setting in learner.settings(algorithm).items()
+    }
+    for learner in protocol.algorithms.values():
+        for row, other in learner.same.items():
+            assert composed(*words[row]) == composed(*words[other])
 
 
 def test_each_published_version_of_the_code_has_a_budget_of_its_own(tmp_path: Path) -> None:
@@ -213,16 +237,34 @@ def test_a_swept_key_has_rows_and_a_picture_beside_a_form_that_is_wrong(
 ) -> None:
     done = run("ablations", tmp_path)
     assert done.returncode == 0, done.stderr
-    names = ["lmbda=0.0", "lmbda=0.5", "lmbda=0.75", "lmbda=1.0", "bcq_unperturbed"]
-    assert re.findall(r"^(\S+) +1 +-\d", done.stdout, re.MULTILINE) == names
+    sampled, lmbda = ([f"num_sampled_action={num}" for num in (1, 2, 10, 50)], ["lmbda=0.0", "lmbda=0.5", "lmbda=0.75"])
+    figures = dict(re.findall(r"^(\S+) +1 +(-\d\S+)", done.stdout, re.MULTILINE))
+    assert [*figures] == [*sampled, *lmbda, "lmbda=1.0", "bcq_unperturbed"]
+    assert figures["lmbda=0.75"] == figures["num_sampled_action=10"]  # one run
     assert {read_summary(path.parent)["algorithm"] for path in tmp_path.rglob(SUMMARY)} == {"bcq", "bcq_unperturbed"}
     monkeypatch.setattr(Protocol, "folder", tmp_path / "ablations")
     reproduce(["table=ablations", f"folder={tmp_path}", "write=true"])
     page = (tmp_path / "ablations" / "smoke" / "README.md").read_text()
     pictures = re.findall(r"^!\[.*\]\((.*)\)$", page, re.MULTILINE)
-    assert pictures == ["curves-pendulum-noisy.svg", "sensitivity-pendulum-noisy-bcq-lmbda.svg"]
-    drawn = [(tmp_path / "ablations" / "smoke" / name).read_text() for name in pictures]
-    assert all(re.search(r">lmbda(=0\.5 .*)?<", svg) for svg in drawn)  # texts of the axis and the legend
+    keys = ("num_sampled_action", "lmbda")
+    assert pictures == ["curves-pendulum-noisy.svg", *(f"sensitivity-pendulum-noisy-bcq-{key}.svg" for key in keys)]
+    curves, *sweeps = [(tmp_path / "ablations" / "smoke" / name).read_text() for name in pictures]
+    assert all(f">{key}<" in svg for key, svg in zip(keys, sweeps, strict=True))  # the axis
+    assert re.findall(r">(lmbda=\S+)", curves) == ["lmbda=0.0", "lmbda=0.5", "lmbda=1.0"]  # the legend: each run once
+    assert "not run yet" not in page
+
+
+def test_the_rows_that_have_ended_of_a_sweep_stand_in_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("ablations", tmp_path).returncode == 0
+    for path in [*tmp_path.rglob(SUMMARY)]:
+        if "algorithm.num_sampled_action=10" in read_summary(path.parent)["overrides"]:
+            path.unlink()
+    monkeypatch.setattr(Protocol, "folder", tmp_path / "ablations")
+    reproduce(["table=ablations", f"folder={tmp_path}", "train=false", "write=true"])
+    page = (tmp_path / "ablations" / "smoke" / "README.md").read_text()
+    assert "not run yet: num_sampled_action=10, lmbda=0.75 on pendulum-noisy" in page
+    assert re.search(r"num_sampled_action=1 ends below num_sampled_action=10 .* - \| - \| not run", page)
+    assert re.search(r"num_sampled_action=1 ends above the behaviour .* \d+\.\d \| (not )?reproduced", page)
 
 
 def test_d4rl_runs_on_a_file_in_its_layout_and_starts_nothing_without_one(

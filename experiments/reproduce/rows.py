@@ -1,0 +1,52 @@
+"""Rows of a table, with their runs, from sweeps that have ended in whole or in part."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bcq_exp.analysis.comparison import Row
+from bcq_exp.analysis.results import Result, read_results
+from bcq_exp.io.summary import SUMMARY
+from experiments.reproduce.training import Cell
+
+Rows = dict[str, Row]
+
+
+def ended_rows(cells: Sequence[Cell]) -> dict[Cell, Rows]:
+    """The rows of each sweep of which every seed has ended, in the protocol's order; no sweep without any."""
+    trained = {cell: trained_rows(cell) for cell in cells}
+    by_name = {(cell.dataset, name): row for cell, rows in trained.items() for name, row in rows.items()}
+    found = {}
+    for cell, rows in trained.items():
+        settings = cell.learner.settings(cell.algorithm)
+        others = {name: by_name.get((cell.dataset, other)) for name, other in cell.learner.same.items()}
+        rows |= {name: restated(cell, name, row) for name, row in others.items() if row is not None}
+        found[cell] = {name: rows[name] for name in settings if name in rows}
+    return {cell: rows for cell, rows in found.items() if rows}
+
+
+def trained_rows(cell: Cell) -> Rows:
+    """The rows that the sweep itself has trained."""
+    if not any(cell.folder.glob(f"*/{SUMMARY}")):
+        return {}
+    runs = defaultdict[str, list[Result]](list)
+    for result in read_results([cell.folder]):
+        typed = dict(word.partition("=")[::2] for word in result.overrides)
+        runs[cell.learner.row(cell.algorithm, typed)].append(result)
+    return {name: Row(name, found) for name, found in runs.items() if len(found) == cell.num_seeds}
+
+
+def restated(cell: Cell, name: str, row: Row) -> Row:
+    """Another sweep's row with the words that this sweep would have typed for the same setting."""
+    words = [f"{key}={value}" for key, value in cell.learner.settings(cell.algorithm)[name].items()]
+    return Row(name, [replace(run, summary={**run.summary, "overrides": words}) for run in row.runs])
+
+
+def missing_rows(cells: Sequence[Cell], found: dict[Cell, Rows], dataset: str) -> list[str]:
+    """What has not ended on a dataset: learners, or rows of those of which some have."""
+    missing = []
+    for cell in cells:
+        if cell.dataset == dataset:
+            rows = [name for name in cell.learner.settings(cell.algorithm) if name not in found.get(cell, {})]
+            missing += rows if cell in found else [cell.algorithm]
+    return missing
