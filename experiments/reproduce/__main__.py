@@ -22,7 +22,6 @@ from omegaconf import OmegaConf
 from bcq_exp.analysis.comparison import Comparison, Row
 from bcq_exp.analysis.figures import learning_curves, save, sensitivity
 from bcq_exp.analysis.grid import Grid, console
-from bcq_exp.analysis.results import behaviour_return
 from bcq_exp.analysis.results_file import write_results
 from bcq_exp.io.arguments import Parser
 from bcq_exp.io.endings import mistakes_in_one_line
@@ -33,7 +32,7 @@ from experiments.reproduce.criteria import judge
 from experiments.reproduce.figures import Scale, Score, published
 from experiments.reproduce.page import figures_grid, page, verdicts_grid
 from experiments.reproduce.protocol import BEHAVIOUR, EXPERIMENTS, FILE, Budget, Data, Protocol, names, read_protocol
-from experiments.reproduce.rows import Rows, ended_rows, missing_rows
+from experiments.reproduce.rows import Rows, behaviour_of, ended_rows, missing_rows
 from experiments.reproduce.training import Cell, cells, train
 
 KEYS = {
@@ -179,7 +178,7 @@ def tables(protocol: Protocol, scales: Mapping[str, Scale], found: Mapping[Cell,
         if not rows:
             continue
         ran[dataset] = list(rows)
-        behaviour = behaviour_return(next(iter(rows.values())).runs)
+        behaviour = behaviour_of(dataset, rows)
         of_rows = {name: scale.of(row) for name, row in rows.items()}
         scores[dataset] = {name: score for name, score in of_rows.items() if score is not None}
         scores[dataset][BEHAVIOUR] = Score(scale.score(behaviour), float("nan"), ())

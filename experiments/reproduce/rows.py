@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bcq_exp.analysis.comparison import Row
-from bcq_exp.analysis.results import Result, read_results
+from bcq_exp.analysis.results import Result, behaviour_return, read_results
 from bcq_exp.io.summary import SUMMARY
 from experiments.reproduce.training import Cell
 
@@ -40,6 +40,23 @@ def restated(cell: Cell, name: str, row: Row) -> Row:
     """Another sweep's row with the words that this sweep would have typed for the same setting."""
     words = [f"{key}={value}" for key, value in cell.learner.settings(cell.algorithm)[name].items()]
     return Row(name, [replace(run, summary={**run.summary, "overrides": words}) for run in row.runs])
+
+
+def behaviour_of(dataset: str, rows: Rows) -> float:
+    """The mean return of the data that all rows of a dataset learned from.
+
+    Raises:
+        ValueError: it is not one, since two machines may record different data.
+    """
+    by_return: dict[str, list[str]] = {}
+    for name, row in rows.items():
+        by_return.setdefault(f"{behaviour_return(row.runs):.6g}", []).append(name)
+    if len(by_return) > 1:
+        found = "; ".join(f"{', '.join(names)} on data of mean return {value}" for value, names in by_return.items())
+        raise ValueError(
+            f"{dataset}: rows learned from different data: {found}. Move the folders of one kind elsewhere"
+        )
+    return behaviour_return(next(iter(rows.values())).runs)
 
 
 def missing_rows(cells: Sequence[Cell], found: dict[Cell, Rows], dataset: str) -> list[str]:

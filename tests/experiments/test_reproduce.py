@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from bcq_exp.algorithms import REGISTRY
+from bcq_exp.analysis.comparison import Row
+from bcq_exp.analysis.results import Result
 from bcq_exp.data.formats import d4rl
 from bcq_exp.io.summary import SUMMARY, read_summary
 from bcq_exp.training.config import check
@@ -21,6 +23,7 @@ from experiments.reproduce.__main__ import EXAMPLES, KEYS, parser, reproduce
 from experiments.reproduce.criteria import NO_REFERENCE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, judge
 from experiments.reproduce.figures import Published, Scale, Score, published
 from experiments.reproduce.protocol import Criterion, Learner, Protocol, names, read_protocol
+from experiments.reproduce.rows import behaviour_of
 from experiments.reproduce.training import Cell, cells
 
 ROWS = ("bcq", "bc")
@@ -265,6 +268,18 @@ def test_the_rows_that_have_ended_of_a_sweep_stand_in_the_page(tmp_path: Path, m
     assert "not run yet: num_sampled_action=10, lmbda=0.75 on pendulum-noisy" in page
     assert re.search(r"num_sampled_action=1 ends below num_sampled_action=10 .* - \| - \| not run", page)
     assert re.search(r"num_sampled_action=1 ends above the behaviour .* \d+\.\d \| (not )?reproduced", page)
+
+
+def test_rows_that_learned_from_different_data_are_not_compared() -> None:
+    def row(name: str, *behaviours: float) -> Row:
+        return Row(name, [Result(Path(), {"behaviour_return": value}, []) for value in behaviours])
+
+    same = {"bcq": row("bcq", 56.3, 56.3), "dqn": row("dqn", 56.30000001)}  # added up in another order
+    assert behaviour_of("d", same) == 56.3
+    with pytest.raises(
+        ValueError, match=r"d: .*: bcq on data of mean return 56\.3; bc, dqn on data of mean return 56\.4"
+    ):
+        behaviour_of("d", {"bcq": same["bcq"], "bc": row("bc", 56.4), "dqn": row("dqn", 56.4)})
 
 
 def test_d4rl_runs_on_a_file_in_its_layout_and_starts_nothing_without_one(
