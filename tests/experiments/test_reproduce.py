@@ -1,6 +1,7 @@
 """Protocols of papers' tables: what they train, how they judge, and the smallest of them run whole."""
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -235,36 +236,46 @@ def test_the_smallest_budget_runs_whole_and_again_at_once(tmp_path: Path) -> Non
     assert re.search(r"discrete BCQ ends at or above cloning +cartpole-noisy .*reproduced", partly.stdout)
 
 
-def test_a_swept_key_has_rows_and_a_picture_beside_a_form_that_is_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done = run("ablations", tmp_path)
+@pytest.fixture(scope="module")
+def ablations(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The smallest budget of a table that sweeps keys: the folder of its runs, and what was printed."""
+    folder = tmp_path_factory.mktemp("ablations")
+    done = run("ablations", folder)
     assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_swept_key_has_rows_and_a_picture_beside_a_form_that_is_wrong(
+    ablations: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, printed = ablations
     sampled, lmbda = ([f"num_sampled_action={num}" for num in (1, 2, 10, 50)], ["lmbda=0.0", "lmbda=0.5", "lmbda=0.75"])
-    figures = dict(re.findall(r"^(\S+) +1 +(-\d\S+)", done.stdout, re.MULTILINE))
+    figures = dict(re.findall(r"^(\S+) +1 +(-\d\S+)", printed, re.MULTILINE))
     assert [*figures] == [*sampled, *lmbda, "lmbda=1.0", "bcq_unperturbed"]
     assert figures["lmbda=0.75"] == figures["num_sampled_action=10"]  # one run
-    assert {read_summary(path.parent)["algorithm"] for path in tmp_path.rglob(SUMMARY)} == {"bcq", "bcq_unperturbed"}
-    monkeypatch.setattr(Protocol, "folder", tmp_path / "ablations")
-    reproduce(["table=ablations", f"folder={tmp_path}", "write=true"])
-    page = (tmp_path / "ablations" / "smoke" / "README.md").read_text()
+    assert {read_summary(path.parent)["algorithm"] for path in folder.rglob(SUMMARY)} == {"bcq", "bcq_unperturbed"}
+    monkeypatch.setattr(Protocol, "folder", tmp_path)
+    reproduce(["table=ablations", f"folder={folder}", "write=true"])
+    page = (tmp_path / "smoke" / "README.md").read_text()
     pictures = re.findall(r"^!\[.*\]\((.*)\)$", page, re.MULTILINE)
     keys = ("num_sampled_action", "lmbda")
     assert pictures == ["curves-pendulum-noisy.svg", *(f"sensitivity-pendulum-noisy-bcq-{key}.svg" for key in keys)]
-    curves, *sweeps = [(tmp_path / "ablations" / "smoke" / name).read_text() for name in pictures]
+    curves, *sweeps = [(tmp_path / "smoke" / name).read_text() for name in pictures]
     assert all(f">{key}<" in svg for key, svg in zip(keys, sweeps, strict=True))  # the axis
     assert re.findall(r">(lmbda=\S+)", curves) == ["lmbda=0.0", "lmbda=0.5", "lmbda=1.0"]  # the legend: each run once
     assert "not run yet" not in page
 
 
-def test_the_rows_that_have_ended_of_a_sweep_stand_in_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run("ablations", tmp_path).returncode == 0
-    for path in [*tmp_path.rglob(SUMMARY)]:
+def test_the_rows_that_have_ended_of_a_sweep_stand_in_the_page(
+    ablations: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(ablations[0], tmp_path / "runs"))
+    for path in [*folder.rglob(SUMMARY)]:
         if "algorithm.num_sampled_action=10" in read_summary(path.parent)["overrides"]:
             path.unlink()
-    monkeypatch.setattr(Protocol, "folder", tmp_path / "ablations")
-    reproduce(["table=ablations", f"folder={tmp_path}", "train=false", "write=true"])
-    page = (tmp_path / "ablations" / "smoke" / "README.md").read_text()
+    monkeypatch.setattr(Protocol, "folder", tmp_path)
+    reproduce(["table=ablations", f"folder={folder}", "train=false", "write=true"])
+    page = (tmp_path / "smoke" / "README.md").read_text()
     assert "not run yet: num_sampled_action=10, lmbda=0.75 on pendulum-noisy" in page
     assert re.search(r"num_sampled_action=1 ends below num_sampled_action=10 .* - \| - \| not run", page)
     assert re.search(r"num_sampled_action=1 ends above the behaviour .* \d+\.\d \| (not )?reproduced", page)
