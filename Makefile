@@ -28,7 +28,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: setup  ## BCQ and discrete BCQ beside what they improve on, two seeds each: tables, curves, a page
 	rm -rf $(RUN_DIR)
 	$(BIN)/python -m bcq_exp.train -m seed=0,1 hydra.sweep.dir=$(RUN_DIR) \
-		experiment=main/bcq,main/ddpg,main/bc,main/discrete_bcq,main/dqn,main/bc_discrete
+		experiment=main/bcq,main/ddpg,main/bc,main/discrete_bcq,main/dqn,main/bc_discrete \
+		hydra.launcher.executor=submitit_local hydra.launcher.num_processes=2 num_threads=1
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -q -n auto
