@@ -39,6 +39,13 @@ def test_help_imports_nothing_heavy():
     assert done.stdout == f"{overview()}\n[]\n"
 
 
+def test_no_command_imports_torchs_compiler_before_it_trains():
+    code = f"import sys\nfor name in {list(COMMANDS)}: __import__(f'bcq_exp.{{name}}')\n" \
+           "print('torch' in sys.modules, 'torch._dynamo' in sys.modules)"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
 def test_a_reader_that_leaves_early_ends_help_quietly(words: list[str]):
     reading, writing = os.pipe()

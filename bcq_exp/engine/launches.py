@@ -2,14 +2,16 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from bcq_exp.engine.compiled import CompiledUpdate
 from bcq_exp.engine.machine import AUTO
 from bcq_exp.engine.update import Given, Pattern, State
+
+if TYPE_CHECKING:
+    from bcq_exp.engine.compiled import CompiledUpdate
 
 # Updates of a launch, where the setting is auto. One is faster than eight, since kernels take longer than a processor
 # needs to launch them: 0.161 ms an update in place of 0.190 for lone discrete BCQ, 0.586 in place of 0.638 for
@@ -39,7 +41,7 @@ class LaunchedUpdate:
         capture: records a launch.
     """
 
-    def __init__(self, step: CompiledUpdate, size: int, capture: Capture) -> None:
+    def __init__(self, step: "CompiledUpdate", size: int, capture: Capture) -> None:
         self.step, self.size, self.capture = step, size, capture
         self.waiting: list[tuple[Pattern, State, Given]] = []
         self.met: set[tuple[Pattern, ...]] = set()

@@ -4,7 +4,7 @@ Shape suffixes: P members, B batch.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -12,7 +12,6 @@ from torch import nn
 from bcq_exp.algorithms.form import check_same_program
 from bcq_exp.data import ReplayBuffer
 from bcq_exp.data.growth import Growth
-from bcq_exp.engine.compiled import CompiledUpdate
 from bcq_exp.engine.launches import LaunchedUpdate, cuda_graphs
 from bcq_exp.engine.machine import use_precision
 from bcq_exp.engine.part import Part, Step
@@ -23,6 +22,9 @@ from bcq_exp.engine.update import State, Update
 from bcq_exp.engine.workers import Workers
 from bcq_exp.policies import Policy
 
+if TYPE_CHECKING:
+    from bcq_exp.engine.compiled import CompiledUpdate
+
 # Largest total size of weights that one compiled call updates on a CPU, in one thread. Milliseconds an update and
 # member: of 256-256 (0.53 MB a member) 1.20 one by one, 1.13 by two, 1.29 by four; of 64-64 (36 kB) 0.22 one by one,
 # 0.14 by four.
@@ -30,6 +32,13 @@ SMALL_BYTES = 2**19
 FEWEST_PARTS = 4  # so that there is work for the cores
 # The same where the update is not compiled: 2.0 by four and 3.9 one by one, of 256-256.
 EAGER_BYTES = 4 * 2**20
+
+
+def compiled_update(update: Update, device: torch.device) -> "CompiledUpdate":
+    """The update as a compiled program; torch's compiler, which takes a second to import, is imported here alone."""
+    from bcq_exp.engine.compiled import CompiledUpdate
+
+    return CompiledUpdate(update, device)
 
 
 class Population:
@@ -114,7 +123,7 @@ class Population:
         )
         starts = range(0, len(self.policies), size)
         self.parts = [self._part(slice(start, start + size), optimizer) for start in starts]
-        self.compiled = CompiledUpdate(self.update, self.device) if self.is_compiled else None
+        self.compiled = compiled_update(self.update, self.device) if self.is_compiled else None
         self.step: Step = self.compiled or self.update
         if self.compiled and self.device.type == "cuda":
             self.step = LaunchedUpdate(self.compiled, self.updates_per_launch, cuda_graphs())
