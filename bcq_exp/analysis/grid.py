@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rich import box
@@ -27,12 +27,14 @@ class Grid:
         header: a name a column.
         rows: as many cells each.
         note: below it, or empty.
+        texts: other columns of words, which are at the left and may be broken; numbers are at the right.
     """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     note: str = ""
+    texts: Collection[str] = ()
 
     def terminal(self) -> Table:
         """The table for the terminal."""
@@ -48,16 +50,21 @@ class Grid:
         longest = max((len(word) for row in self.rows for word in row[0].split()), default=0)
         table.add_column(self.header[0], overflow="fold", min_width=min(longest, WIDEST_WORD))
         for name in self.header[1:]:
-            table.add_column(name, justify="right", no_wrap=True)
+            is_text = name in self.texts
+            table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text)
         for row in self.rows:
             table.add_row(*row)
         return table
 
-    def markdown(self) -> str:
-        """The table in Markdown, with its title and note."""
-        lines = (self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows)
-        body = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-        return "\n\n".join([f"### {self.title}", body, *filter(None, [self.note])]) + "\n"
+    def table(self) -> str:
+        """Header and rows in Markdown."""
+        rule = ["---" if name in self.texts else "---:" for name in self.header[1:]]
+        lines = (self.header, ["---", *rule], *self.rows)
+        return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+
+    def markdown(self, level: int = 3) -> str:
+        """The table in Markdown, with its title, a heading of this level, and its note."""
+        return "\n\n".join([f"{'#' * level} {self.title}", self.table(), *filter(None, [self.note])]) + "\n"
 
     def csv(self) -> str:
         """Header and rows as CSV."""

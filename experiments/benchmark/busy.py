@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bcq_exp.analysis.grid import Grid
 from bcq_exp.engine.machine import num_cores
 from experiments.benchmark.cases import CASES, Case
 from experiments.benchmark.machine import machine
@@ -24,7 +25,7 @@ from experiments.benchmark.peers.arena import ROOT, SETTLE, Contestant, Contesta
 from experiments.benchmark.peers.contestants import NOTES, contestants, work
 from experiments.benchmark.peers.protocol import save
 from experiments.benchmark.peers.sweep import NUM_MEMBERS
-from experiments.benchmark.peers.tables import Grid, report
+from experiments.benchmark.peers.tables import report
 
 LONE, SWEEP = "lone run", f"sweep of {NUM_MEMBERS}"
 MARGIN = 0.5  # seconds that the other process works longer, since the members of a sweep still catch up
@@ -193,7 +194,7 @@ def table(found: Sequence[Entrant], title: str) -> Grid:
         for state in STATES:
             for entrant in (each for each in found if each.work == work_name):
                 rows.append((work_name, state.name, entrant.contestant.name, *figures(entrant, state)))
-    return Grid(title, header, rows)
+    return Grid(title, header, rows, texts=("machine", "contestant", "rounds", "aim"))
 
 
 def figures(entrant: Entrant, state: State) -> tuple[str, str, str, str]:

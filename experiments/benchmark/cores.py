@@ -11,10 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bcq_exp.analysis.grid import Grid
 from bcq_exp.engine.machine import num_cores, prepare_for
 from experiments.benchmark.cases import CASES, population, typed
 from experiments.benchmark.machine import machine, seconds_a_call
-from experiments.benchmark.peers.tables import Grid, report
+from experiments.benchmark.peers.tables import report
 
 SWEEPS = (("discrete-64", 64), ("bcq", 32))
 CALL = 20  # updates that are timed together

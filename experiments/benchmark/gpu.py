@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from bcq_exp.analysis.grid import Grid
 from bcq_exp.engine.machine import AUTO, prepare_for
 from experiments.benchmark.agreement import NUM_MEMBERS, NUM_UPDATES, difference
 from experiments.benchmark.cases import CASES, Case
@@ -27,7 +28,7 @@ from experiments.benchmark.machine import PRECISIONS, machine
 from experiments.benchmark.peers.arena import ROOT, Contestant, Timing, compete
 from experiments.benchmark.peers.contestants import COMPILED, NOTES, compiled_d3rlpy, ours, peer, work
 from experiments.benchmark.peers.protocol import save, summary
-from experiments.benchmark.peers.tables import Grid, report, updates
+from experiments.benchmark.peers.tables import report, updates
 
 CHOICES = ("bcq", "discrete-64")
 PARTS = ("checks", "updates")
@@ -68,7 +69,8 @@ def checks(names: list[str], device: str) -> Grid:
                 verdict = f"below {CLOSE}" if largest < CLOSE else f"missed: not below {CLOSE}"
         rows.append((case.title, numbers, typed, found, verdict))
     title = f"Weights of {NUM_MEMBERS} members after {NUM_UPDATES} updates, against the processor in float64"
-    return Grid(title, ("update", "numbers", "typed", "largest difference", "verdict"), rows)
+    header = ("update", "numbers", "typed", "largest difference", "verdict")
+    return Grid(title, header, rows, texts=("numbers", "typed", "verdict"))
 
 
 def entered(args: argparse.Namespace) -> Iterator[Contestant]:

@@ -14,8 +14,8 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from bcq_exp.analysis.grid import Grid
 from experiments.benchmark.machine import cpu_model
-from experiments.benchmark.peers.tables import Grid
 from experiments.faults.processes import Hang, Process
 from experiments.faults.remains import differences
 from experiments.faults.results import write_section
@@ -258,7 +258,7 @@ def main(typed: Sequence[str]) -> int:
             shutil.rmtree(work / name)
         is_broken |= bool(lines)
         rows.append((name, promise(name), result))
-    grid = Grid(TITLE, ("fault", "promise", "result"), rows)
+    grid = Grid(TITLE, ("fault", "promise", "result"), rows, texts=("promise", "result"))
     Console(width=180).print(grid.terminal())
     if args.write is not None:
         command = shlex.join(["python", "-m", "experiments.faults", "concurrency", *typed])

@@ -16,8 +16,8 @@ import psutil
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from bcq_exp.analysis.grid import Grid
 from experiments.benchmark.machine import cpu_model
-from experiments.benchmark.peers.tables import Grid
 from experiments.faults.processes import PHASES, START, Hang, Process, changed
 from experiments.faults.remains import LEFT_BEHIND, differences, lost_wandb_rows
 from experiments.faults.results import write_section

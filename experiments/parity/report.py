@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bcq_exp.algorithms import REGISTRY
-from experiments.benchmark.peers.tables import Grid
+from bcq_exp.analysis.grid import Grid
 from experiments.parity.cases import CASES
 from experiments.parity.golden import COMPARED_AFTER, Golden, Source, sources
 from experiments.parity.replay import replay
@@ -93,7 +93,7 @@ def grid(comparisons: Sequence[Comparison]) -> Grid:
         held = ", ".join(name for name, rate in CASES[source.case].rates.items() if rate == 0)
         verdict = "equal" if each.is_equal else "differs"
         rows.append((source.case, reference, source.precision, held or "-", *figures, verdict))
-    return Grid(f"Largest differences after {FIRST} and {LAST} updates", HEADER, rows)
+    return Grid(f"Largest differences after {FIRST} and {LAST} updates", HEADER, rows, texts=HEADER[:4])
 
 
 def without_reference() -> Grid:
@@ -101,7 +101,7 @@ def without_reference() -> Grid:
     rows: list[tuple[str, ...]] = [
         (source.algorithm, source.departures) for source in sources() if not source.repository
     ]
-    return Grid("Without a reference", ("algorithm", "why"), rows)
+    return Grid("Without a reference", ("algorithm", "why"), rows, texts=("why",))
 
 
 def markdown(comparisons: Sequence[Comparison], head: str) -> str:
@@ -114,11 +114,11 @@ def markdown(comparisons: Sequence[Comparison], head: str) -> str:
         "# Parity with the authors' code\n",
         head,
         f"{summary}\n",
-        grid(comparisons).markdown(),
+        grid(comparisons).markdown(level=2),
         "## What was run, and departures\n",
     ]
     for each in comparisons:
         source = each.source
         place = f"`{source.file}` of {source.repository}, `{source.commit}`"
         lines.append(f"- **{source.case}** ({place}): {source.run} {source.departures}".rstrip())
-    return "\n".join([*lines, "", without_reference().markdown()])
+    return "\n".join([*lines, "", without_reference().markdown(level=2)])

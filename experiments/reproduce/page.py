@@ -91,7 +91,7 @@ def page(
         f"## Budget `{name}`",
         budget.changes.strip(),
         "\n".join(f"- {key}: {value}" for key, value in facts.items()),
-        verdicts.markdown().replace("### ", "## ", 1).strip(),
+        verdicts.markdown(level=2).strip(),
         *(["## Looked into", budget.findings.strip()] if budget.findings else []),
         "## Figures",
         *(grid.markdown().strip() for grid in grids),

@@ -14,6 +14,16 @@ def test_markdown_has_a_row_a_line_and_no_cell_too_many():
     )
 
 
+def test_columns_of_words_are_at_the_left_and_broken_where_they_are_long():
+    grid = Grid("t", ("run", "seeds", "why"), [("a", "1", "it was stopped")], texts=("why",))
+    assert grid.markdown(level=2) == "## t\n\n| run | seeds | why |\n| --- | ---: | --- |\n| a | 1 | it was stopped |\n"
+    console = Console(width=24, record=True, file=io.StringIO())
+    console.print(grid.terminal())
+    first, second = console.export_text().splitlines()[3:]
+    assert (first.split(), second.split()) == (["a", "1", "it", "was"], ["stopped"])
+    assert first.index("it") == second.index("stopped")
+
+
 def test_csv_is_read_back_as_it_is():
     assert list(csv.reader(io.StringIO(GRID.csv()))) == [["run", "final ± std"], ["x|y_1", "1.0 ± 0.5"], ["a & b", "-"]]
 

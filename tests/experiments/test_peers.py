@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from bcq_exp.algorithms import discrete_bcq
+from bcq_exp.analysis.grid import Grid
 from experiments.benchmark.cases import CASES, flop
 from experiments.benchmark.peers.arena import Contestant, Timing, compete
 from experiments.benchmark.peers.authors import DiscreteBCQ
 from experiments.benchmark.peers.contestants import contestants
 from experiments.benchmark.peers.protocol import Work, save
 from experiments.benchmark.peers.sweep import SweepRow, of_peer
-from experiments.benchmark.peers.tables import Grid, floors, report, sweeps, updates
+from experiments.benchmark.peers.tables import floors, report, sweeps, updates
 
 # A contestant of a hundredth of a second an update, which writes down each request and breaks where it is told to.
 FAKE = """

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from bcq_exp.analysis.grid import Grid
 from experiments.benchmark.cases import CASES, Case
 from experiments.benchmark.machine import machine
 from experiments.benchmark.peers.arena import ROOT, Contestant, Timing, compete
 from experiments.benchmark.peers.contestants import NOTES, PACKAGE, authors, contestants, peer, work
 from experiments.benchmark.peers.protocol import save
 from experiments.benchmark.peers.sweep import NUM_MEMBERS, SweepRow, sweep
-from experiments.benchmark.peers.tables import Grid, floors, report, sweeps, updates
+from experiments.benchmark.peers.tables import floors, report, sweeps, updates
 
 SWEEP_CASE = "discrete-64"  # whose update a sweep's members make
 ABOUT = (

@@ -1,48 +1,13 @@
 """Tables of the figures, for the terminal and for a file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from rich.table import Table
-
+from bcq_exp.analysis.grid import Grid
 from experiments.benchmark.peers.arena import Timing, median
 from experiments.benchmark.peers.sweep import NUM_MEMBERS, SweepRow
 
 UPDATES = ("update", "threads", "contestant", "ms", "rounds", "times as fast as the fastest peer", "times the floor")
 SWEEPS = ("contestant", "wall s", "ms", "times as fast as the fastest peer", "times the floor", "what was run")
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of text.
-
-    Args:
-        title: above it.
-        header: a name a column.
-        rows: as many cells each; a missing figure is a dash, or the reason.
-    """
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-
-    def terminal(self) -> Table:
-        """The table for the terminal."""
-        table = Table(title=self.title)
-        for name in self.header:
-            table.add_column(name, justify="right" if name in ("threads", "ms", "wall s") else "left")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
-
-    def table(self) -> str:
-        """Header and rows in Markdown."""
-        lines = [self.header, tuple("---" for _ in self.header), *self.rows]
-        return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-
-    def markdown(self) -> str:
-        """Title and table in Markdown."""
-        return f"## {self.title}\n\n{self.table()}\n"
 
 
 def floors(timings: Sequence[Timing]) -> dict[tuple[str, int | None, str], float]:
@@ -84,7 +49,9 @@ def updates(timings: Sequence[Timing]) -> Grid:
             spread = f"{min(timing.ms):.3g} to {max(timing.ms):.3g}"
             figures = [f"{ms:.3g}", spread, ratio(fastest, ms), ratio(ms, over)]
         rows.append((timing.title, str(timing.num_threads or "auto"), timing.contestant.name, *figures))
-    return Grid("Milliseconds an update (and member): medians over rounds", UPDATES, rows)
+    return Grid(
+        "Milliseconds an update (and member): medians over rounds", UPDATES, rows, texts=("contestant", "rounds")
+    )
 
 
 def sweeps(found: Sequence[SweepRow], floor_ms: float | None) -> Grid:
@@ -104,7 +71,7 @@ def sweeps(found: Sequence[SweepRow], floor_ms: float | None) -> Grid:
             rows.append((row.name, *figures, row.how))
     num_updates = found[0].num_updates
     title = f"A sweep of {NUM_MEMBERS} discrete members, 256-256, batch 64, {num_updates:,} updates each, start to end"
-    return Grid(title, SWEEPS, rows)
+    return Grid(title, SWEEPS, rows, texts=("what was run",))
 
 
 def report(
@@ -134,6 +101,6 @@ def report(
         f"{machine}. {packages}. {how}",
         about,
         "\n".join(f"- {name}: {note}." for name, note in notes.items()),
-        *[grid.markdown().rstrip() for grid in grids],
+        *[grid.markdown(level=2).rstrip() for grid in grids],
     ]
     return "\n\n".join(parts) + "\n"
