@@ -17,6 +17,8 @@ from bcq_exp.io.source import CONF_DIR
 from bcq_exp.training.config import RunConfig, check
 from bcq_exp.training.job import Job
 
+REPLAYS = Path(__file__).parents[2] / "shared" / "data"  # real files beside the checkout; tests skip where they miss
+
 
 def composed(*overrides: str, config: str = "config", hydra: bool = False) -> DictConfig:
     """The configuration of a command line, with Hydra's own part or without."""

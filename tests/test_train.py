@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 
 from bcq_exp.io.files import read_json
 from bcq_exp.train import with_their_group
+from cases import REPLAYS
 
-REPLAYS = Path(__file__).parents[1].parent / "shared" / "data"
 QUICK = [
     "logger=csv",
     "num_updates=60",

@@ -12,9 +12,7 @@ from bcq_exp.analysis.datasets.inspection import count_duplicates, inspect, main
 from bcq_exp.data import Transitions, write_h5
 from bcq_exp.data.formats import layouts, readers
 from bcq_exp.data.preprocessing import episode_lengths
-from cases import random_walk, write_datasets
-
-SHARED = Path(__file__).parents[2].parent / "shared" / "data"
+from cases import REPLAYS, random_walk, write_datasets
 
 
 def made(num_rows: int = 400, **changed: Any) -> Transitions:
@@ -194,7 +192,7 @@ def test_flags_are_those_of_the_file(tmp_path: Path) -> None:
 def test_real_files(
     name: str, facts: list[str], num_warnings: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = SHARED / f"{name}.h5"
+    path = REPLAYS / f"{name}.h5"
     if not path.is_file():
         pytest.skip(f"{name} is not here")
     main([str(path), "--png", str(tmp_path / "found.png")])

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from bcq_exp.data import Transitions, check_against, read_transitions
 from bcq_exp.data import read_transitions as read_d3rlpy
 from bcq_exp.data.formats.d3rlpy import read_d3rlpy_2
-from cases import read_cut, write_datasets
-
-SHARED = Path(__file__).parents[3].parent / "shared" / "data"
+from cases import REPLAYS, read_cut, write_datasets
 
 
 def content(**changed: Any) -> dict[str, Any]:
@@ -164,7 +162,7 @@ def read_slowly(path: Path) -> dict[str, list[Any]]:
 
 
 def read_real(name: str) -> tuple[Transitions, dict[str, list[Any]]]:
-    path = SHARED / name
+    path = REPLAYS / name
     if not path.is_file():
         pytest.skip(f"{name} is not here")
     return read_d3rlpy(path), read_slowly(path)
