@@ -204,18 +204,16 @@ def keep(
     """Write results, figures and page into the table's folder; `missing` has what has not ended, by dataset."""
     place = protocol.folder / name
     place.mkdir(exist_ok=True)
-    trained = {
-        cell: [row for name, row in rows.items() if name not in cell.learner.same] for cell, rows in found.items()
-    }
-    everything = [result for rows in trained.values() for row in rows for result in row.runs]
-    write_results(everything, place / "results.csv")
     by_dataset: dict[str, list[Row]] = {}
-    for cell, rows in trained.items():
-        by_dataset.setdefault(cell.dataset, []).extend(rows)
-    compared = [Comparison(dataset, rows) for dataset, rows in by_dataset.items()]
+    for cell, rows in found.items():
+        own = [row for name, row in rows.items() if name not in cell.learner.same]
+        by_dataset.setdefault(cell.dataset, []).extend(own)
+    everything = [result for own in by_dataset.values() for row in own for result in row.runs]
+    write_results(everything, place / "results.csv")
+    compared = [Comparison(dataset, own) for dataset, own in by_dataset.items()]
     pictures = {f"curves-{comparison.dataset}.svg": learning_curves([comparison]) for comparison in compared}
-    for cell, of_sweep in found.items():
-        for picture in sensitivity(Comparison(cell.dataset, [*of_sweep.values()])):
+    for cell, rows in found.items():
+        for picture in sensitivity(Comparison(cell.dataset, [*rows.values()])):
             pictures[f"sensitivity-{cell.dataset}-{cell.algorithm}.svg"] = picture
     for file, picture in pictures.items():
         save(picture, place / file)

@@ -170,7 +170,7 @@ class Protocol:
             if name in budget.algorithms
         }
         chosen = {name: learner for name, learner in chosen.items() if dataset in (learner.datasets or [dataset])}
-        trained = {row for name, learner in chosen.items() for row in learner.trained(name)}
+        trained = _trained(chosen)
         return {
             name: replace(learner, same={row: other for row, other in learner.same.items() if other in trained})
             for name, learner in chosen.items()
@@ -221,6 +221,11 @@ def _with_all(budget: dict[str, Any], content: Mapping[str, Any]) -> dict[str, A
     return {"datasets": list(content["datasets"]), "algorithms": list(content["algorithms"]), **budget}
 
 
+def _trained(learners: Mapping[str, Learner]) -> set[str]:
+    """Names of the rows that the learners' own sweeps train."""
+    return {row for name, learner in learners.items() for row in learner.trained(name)}
+
+
 def _errors(protocol: Protocol) -> Iterator[str]:
     for key, budget in protocol.budgets.items():
         for part in ("datasets", "algorithms"):
@@ -229,7 +234,7 @@ def _errors(protocol: Protocol) -> Iterator[str]:
         if unknown := set(budget.instead) - {*protocol.datasets, *protocol.algorithms}:
             yield f"budgets.{key}.instead has {', '.join(sorted(unknown))}, which the protocol has not"
     rows = [row for name, learner in protocol.algorithms.items() for row in learner.settings(name)]
-    trained = {row for name, learner in protocol.algorithms.items() for row in learner.trained(name)}
+    trained = _trained(protocol.algorithms)
     if twice := {row for row in rows if rows.count(row) > 1}:
         yield f"two algorithms have rows of one name: {', '.join(sorted(twice))}"
     for name, learner in protocol.algorithms.items():
