@@ -41,6 +41,7 @@ from documents import (
     with_files,
 )
 from experiments.reproduce.__main__ import KEYS
+from experiments.reproduce.cells import cells
 from experiments.reproduce.protocol import read_protocol
 from hydra_plugins.bcq_exp_composition import Composer
 from hydra_plugins.bcq_exp_population import OnceSweeper
@@ -183,7 +184,13 @@ def check_reproduce(words: list[str], context: HydraContext) -> None:
     given = dict(word.split("=", 1) for word in words)
     protocol = read_protocol(given["table"])
     assert given.keys() <= KEYS.keys()
-    assert {*given.get("datasets", "").split(",")} - {""} <= {*protocol.budgets[given["budget"]].datasets}
+    planned = [*cells(protocol, protocol.budgets[given["budget"]], Path("nowhere"))]
+    allowed = {
+        "datasets": {cell.dataset for cell in planned},
+        "rows": {row for cell in planned for row in cell.settings},
+    }
+    for key, names in allowed.items():
+        assert key not in given or {*given[key].split(",")} <= names
 
 
 def check_make(words: list[str], context: HydraContext) -> None:

@@ -1,39 +1,33 @@
 """Reproduce a paper's table: make the data, train every algorithm and seed, and print figures beside published ones.
 
-A verdict stands beside each criterion. The same command goes on where it was stopped. `datasets=A,B` runs a part of
-the table, `jobs=N` as many sweeps side by side, each with one thread, and `device=cuda` trains on a GPU; `train=false`
-shows what has ended. `write=true` keeps results and page in the table's folder; budgets other than smoke then need
-committed criteria.
+A verdict stands beside each criterion. The same command goes on where it was stopped. `datasets=A,B` and `rows=A,B`
+train a part of the table, `jobs=N` as many sweeps side by side, each with one thread, and `device=cuda` trains on a
+GPU; `train=false` shows what has ended. `write=true` keeps results and page in the table's folder; budgets other than
+smoke then need committed criteria. With `kept=true` rows that are kept there count as ended: so a table is completed
+over machines.
 """
 
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import date
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from filelock import FileLock
 from omegaconf import OmegaConf
 
-from bcq_exp.analysis.comparison import Comparison, Row
-from bcq_exp.analysis.figures import learning_curves, save, sensitivity
 from bcq_exp.analysis.grid import Grid, console
-from bcq_exp.analysis.results_file import write_results
 from bcq_exp.io.arguments import Parser
 from bcq_exp.io.endings import mistakes_in_one_line
-from bcq_exp.io.files import read_json, write_json
 from bcq_exp.training.datasets import checked_dataset
 from experiments.benchmark.cases import composed
+from experiments.reproduce.cells import Cell, cells
 from experiments.reproduce.criteria import judge
 from experiments.reproduce.figures import Scale, Score, published
-from experiments.reproduce.page import figures_grid, page, verdicts_grid
-from experiments.reproduce.protocol import BEHAVIOUR, EXPERIMENTS, FILE, Budget, Data, Protocol, names, read_protocol
-from experiments.reproduce.rows import Rows, behaviour_of, ended_rows, missing_rows
-from experiments.reproduce.training import Cell, cells, train
+from experiments.reproduce.kept import kept_names, kept_rows
+from experiments.reproduce.page import figures_grid, verdicts_grid
+from experiments.reproduce.protocol import BEHAVIOUR, EXPERIMENTS, FILE, Data, Protocol, names, read_protocol
+from experiments.reproduce.rows import Rows, behaviour_of, ended_rows
+from experiments.reproduce.training import train_all
+from experiments.reproduce.writing import Table, write
 
 KEYS = {
     "table": "",
@@ -41,6 +35,8 @@ KEYS = {
     "folder": "outputs/reproduce",
     "write": "false",
     "datasets": "all",
+    "rows": "all",
+    "kept": "false",
     "jobs": "1",
     "device": "cpu",
     "train": "true",
@@ -49,8 +45,8 @@ EXAMPLES = (
     "table=discrete-bcq budget=smoke",
     "table=bcq-figure2 budget=cpu datasets=hopper-imitation,hopper-imperfect",
     "table=discrete-bcq budget=cpu train=false write=true",
+    "table=ablations budget=cpu kept=true rows=phi=0.0,phi=1.0",
 )
-SECONDS = "seconds.json"  # of wall time, by dataset and algorithm; in the folder of a budget
 
 
 def main() -> None:
@@ -83,43 +79,59 @@ def reproduce(words: Sequence[str]) -> None:
         raise ValueError(f"budget={keys['budget']}: {protocol.name} has {', '.join(protocol.budgets)}")
     if not keys["jobs"].isdecimal() or keys["jobs"] == "0":
         raise ValueError(f"jobs={keys['jobs']}: allowed: 1 and more sweeps side by side")
-    budget, folder = chosen(protocol, keys), Path(keys["folder"]) / protocol.name / keys["budget"]
-    is_kept = keys["write"] == "true"
-    if is_kept and keys["budget"] != "smoke":
-        check_committed(protocol)
-    is_trained = keys["train"] == "true"
-    scales = {name: scale_of(protocol.data(budget, name), fetch=is_trained) for name in budget.datasets}
-    terminal, planned = console(), list(cells(protocol, budget, folder, keys["device"], is_alone=keys["jobs"] == "1"))
+    budget, folder = protocol.budgets[keys["budget"]], Path(keys["folder"]) / protocol.name / keys["budget"]
+    planned = list(cells(protocol, budget, folder, keys["device"], is_alone=keys["jobs"] == "1"))
+    wanted = chosen(planned, keys)
+    is_written, is_trained, place = keys["write"] == "true", keys["train"] == "true", protocol.folder / keys["budget"]
+    kept = kept_rows(place, planned) if keys["kept"] == "true" else {}
+    if is_written:
+        if keys["budget"] != "smoke":
+            check_committed(protocol)
+        check_none_is_lost(place, ended_rows(planned, kept), wanted if is_trained else {})
+    wanted = {cell: [row for row in rows if row not in kept.get(cell, {})] for cell, rows in wanted.items()}
+    trained_on = {cell.dataset for cell, rows in wanted.items() if rows} if is_trained else set[str]()
+    scales = {name: scale_of(protocol.data(budget, name), fetch=name in trained_on) for name in budget.datasets}
+    terminal, num_rows = console(), sum(map(len, wanted.values()))
     terminal.print(
-        f"{protocol.title}: {len(planned)} sweeps of {budget.seeds} seeds, about {budget.hours:g} h on {budget.machine}"
+        f"{protocol.title}: {num_rows} rows of {budget.seeds} seeds; "
+        f"the whole budget takes about {budget.hours:g} h on {budget.machine}"
     )
     if is_trained:
-        train_all(planned, folder, int(keys["jobs"]))
-    found = ended_rows(planned)
+        train_all(wanted, folder, int(keys["jobs"]))
+    found = ended_rows(planned, kept)
     if not found:
         raise ValueError(f"train=false: no row of {protocol.name} has ended in {folder}")
     grids, verdicts = tables(protocol, scales, found)
     for grid in (*grids, verdicts):
         terminal.print(grid.terminal(), "")
-    if is_kept:
-        missing = {dataset: missing_rows(planned, found, dataset) for dataset in scales}
-        keep(protocol, keys["budget"], found, grids, verdicts, folder, missing)
+    if is_written:
+        write(Table(protocol, keys["budget"], planned, found, kept), grids, verdicts, folder)
+        terminal.print(f"written: {place}")
 
 
-def chosen(protocol: Protocol, keys: Mapping[str, str]) -> Budget:
-    """The budget, with the datasets that are asked for.
+def chosen(planned: Sequence[Cell], keys: Mapping[str, str]) -> dict[Cell, list[str]]:
+    """The rows that are to be trained, by cell: those of the datasets and the names that are asked for.
 
     Raises:
-        ValueError: it has no such dataset.
+        ValueError: the budget has no such dataset or row.
     """
-    budget = protocol.budgets[keys["budget"]]
-    if keys["datasets"] == "all":
-        return budget
-    datasets = keys["datasets"].split(",")
-    if unknown := {*datasets} - {*budget.datasets}:
-        allowed = ", ".join(budget.datasets)
-        raise ValueError(f"datasets={','.join(sorted(unknown))}: budget={keys['budget']} has {allowed}")
-    return replace(budget, datasets=datasets)
+    found = {cell: [*cell.settings] for cell in planned}
+    datasets = asked(keys, "datasets", [cell.dataset for cell in planned])
+    rows = asked(keys, "rows", [row for own in found.values() for row in own])
+    return {cell: [row for row in own if row in rows] for cell, own in found.items() if cell.dataset in datasets}
+
+
+def asked(keys: Mapping[str, str], key: str, allowed: Sequence[str]) -> Collection[str]:
+    """The names that a key lists, or all.
+
+    Raises:
+        ValueError: a name is none of those allowed.
+    """
+    given = {*allowed} if keys[key] == "all" else {*keys[key].split(",")}
+    if unknown := given - {*allowed}:
+        shown = ", ".join(dict.fromkeys(allowed))
+        raise ValueError(f"{key}={','.join(sorted(unknown))}: budget={keys['budget']} has {shown}")
+    return given
 
 
 def check_committed(protocol: Protocol) -> None:
@@ -130,6 +142,20 @@ def check_committed(protocol: Protocol) -> None:
     )
     if changed.returncode or changed.stdout.strip():
         raise ValueError(f"{path} is not committed as it is: criteria are written before the runs; commit it first")
+
+
+def check_none_is_lost(place: Path, ended: Mapping[Cell, Rows], wanted: Mapping[Cell, Collection[str]]) -> None:
+    """Raise ValueError where a table's folder keeps a row that would not be written again.
+
+    Args:
+        place: the folder of the budget.
+        ended: rows that will be written.
+        wanted: rows that will be trained first, by cell.
+    """
+    there = {(cell.dataset, row) for rows in (ended, wanted) for cell, own in rows.items() for row in own}
+    if lost := kept_names(place) - there:
+        shown = "; ".join(f"{row} on {dataset}" for dataset, row in sorted(lost))
+        raise ValueError(f"write=true: {place} keeps rows that are not here: {shown}. Add kept=true to hold on to them")
 
 
 def scale_of(data: Data, *, fetch: bool) -> Scale:
@@ -143,31 +169,6 @@ def scale_of(data: Data, *, fetch: bool) -> Scale:
     if fetch:
         dataset.fetch()
     return scale
-
-
-def train_all(planned: Sequence[Cell], folder: Path, num_jobs: int) -> None:
-    """Train every sweep that has not ended, the others too where one fails.
-
-    Raises:
-        ValueError: a sweep has failed.
-    """
-    with ThreadPoolExecutor(num_jobs) as pool:
-        started = [pool.submit(timed, cell, folder) for cell in planned if not cell.has_ended]
-    if failures := [str(error) for future in started if (error := future.exception())]:
-        raise ValueError("\n".join(failures))
-
-
-def timed(cell: Cell, folder: Path) -> None:
-    """Train a sweep, and add its seconds to those of earlier starts."""
-    start, path = time.monotonic(), folder / SECONDS
-    try:
-        train(cell)
-    finally:
-        folder.mkdir(parents=True, exist_ok=True)
-        key = f"{cell.dataset} {cell.algorithm}"
-        with FileLock(path.with_suffix(".lock")):
-            before = read_json(path) if path.is_file() else {}
-            write_json(path, {**before, key: before.get(key, 0.0) + time.monotonic() - start})
 
 
 def tables(protocol: Protocol, scales: Mapping[str, Scale], found: Mapping[Cell, Rows]) -> tuple[list[Grid], Grid]:
@@ -190,58 +191,6 @@ def tables(protocol: Protocol, scales: Mapping[str, Scale], found: Mapping[Cell,
             references = {reference.name: held.get(reference.name) for reference in protocol.references}
             verdicts.append(judge(criterion, dataset, scores.get(dataset, {}), ran.get(dataset, ()), references))
     return grids, verdicts_grid(verdicts)
-
-
-def keep(
-    protocol: Protocol,
-    name: str,
-    found: Mapping[Cell, Rows],
-    grids: Sequence[Grid],
-    verdicts: Grid,
-    folder: Path,
-    missing: Mapping[str, Sequence[str]],
-) -> None:
-    """Write results, figures and page into the table's folder; `missing` has what has not ended, by dataset."""
-    place = protocol.folder / name
-    place.mkdir(exist_ok=True)
-    by_dataset: dict[str, list[Row]] = {}
-    for cell, rows in found.items():
-        own = [row for name, row in rows.items() if name not in cell.learner.same]
-        by_dataset.setdefault(cell.dataset, []).extend(own)
-    everything = [result for own in by_dataset.values() for row in own for result in row.runs]
-    write_results(everything, place / "results.csv")
-    compared = [Comparison(dataset, own) for dataset, own in by_dataset.items()]
-    pictures = {f"curves-{comparison.dataset}.svg": learning_curves([comparison]) for comparison in compared}
-    for cell, rows in found.items():
-        for picture in sensitivity(Comparison(cell.dataset, [*rows.values()])):
-            pictures[f"sensitivity-{cell.dataset}-{cell.algorithm}.svg"] = picture
-    for file, picture in pictures.items():
-        save(picture, place / file)
-    seconds = read_json(folder / SECONDS)
-    manifests = [read_json(result.directory / "manifest.json") for result in everything]
-    facts = {
-        "command": f"`python -m experiments.reproduce table={protocol.name} budget={name} write=true`",
-        "seeds": f"0 to {protocol.budgets[name].seeds - 1}",
-        "wall time": f"{sum(seconds.values()) / 3600:.1f} h of training and evaluation, added up over sweeps",
-        "machine": "; ".join(sorted({machine(manifest) for manifest in manifests})),
-        "code": "; ".join(sorted({code(manifest) for manifest in manifests})),
-        "written": str(date.today()),
-    }
-    if left := [f"{', '.join(learners)} on {dataset}" for dataset, learners in missing.items() if learners]:
-        facts["not run yet"] = "; ".join(left)
-    text = page(protocol, name, protocol.budgets[name], grids, verdicts, facts, list(pictures))
-    (place / "README.md").write_text(text, encoding="utf-8")
-    print(f"written: {place}")
-
-
-def machine(manifest: Mapping[str, Any]) -> str:
-    """The device and the version of torch that trained a run."""
-    return f"{manifest['device']}, torch {manifest['packages']['torch']}"
-
-
-def code(manifest: Mapping[str, Any]) -> str:
-    """The code that trained a run: its revision, and the digest of its source, which tells a changed one from it."""
-    return f"revision {(manifest['git_revision'] or 'unknown')[:7]}, source {manifest['source_sha256'][:8]}"
 
 
 if __name__ == "__main__":

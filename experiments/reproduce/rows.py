@@ -1,20 +1,26 @@
-"""Rows of a table, with their runs, from sweeps that have ended in whole or in part."""
+"""Rows of a table with their runs, of which every seed has ended: trained here, or kept in the table's folder."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bcq_exp.analysis.comparison import Row
 from bcq_exp.analysis.results import Result, behaviour_return, read_results
 from bcq_exp.io.summary import SUMMARY
-from experiments.reproduce.training import Cell
+from experiments.reproduce.cells import Cell
 
 Rows = dict[str, Row]
 
 
-def ended_rows(cells: Sequence[Cell]) -> dict[Cell, Rows]:
-    """The rows of each sweep of which every seed has ended, in the protocol's order; no sweep without any."""
-    trained = {cell: trained_rows(cell) for cell in cells}
+def ended_rows(cells: Sequence[Cell], kept: Mapping[Cell, Rows]) -> dict[Cell, Rows]:
+    """The rows of each cell that have ended, in the protocol's order; no cell without any.
+
+    Args:
+        cells: of a budget.
+        kept: rows that count where this machine has not trained them.
+    """
+    trained = {cell: {**kept.get(cell, {}), **trained_rows(cell)} for cell in cells}
     by_name = {(cell.dataset, name): row for cell, rows in trained.items() for name, row in rows.items()}
     found = {}
     for cell, rows in trained.items():
@@ -26,18 +32,19 @@ def ended_rows(cells: Sequence[Cell]) -> dict[Cell, Rows]:
 
 
 def trained_rows(cell: Cell) -> Rows:
-    """The rows that the sweep itself has trained."""
-    if not any(cell.folder.glob(f"*/{SUMMARY}")):
+    """The rows that sweeps in the cell's folder have trained; of a row that several have, the first."""
+    if not any(cell.folder.rglob(SUMMARY)):
         return {}
-    runs = defaultdict[str, list[Result]](list)
+    runs = defaultdict[tuple[str, Path], list[Result]](list)
     for result in read_results([cell.folder]):
         typed = dict(word.partition("=")[::2] for word in result.overrides)
-        runs[cell.learner.row(cell.algorithm, typed)].append(result)
-    return {name: Row(name, found) for name, found in runs.items() if len(found) == cell.num_seeds}
+        runs[cell.learner.row(cell.algorithm, typed), result.directory.parent].append(result)
+    whole = {place: found for place, found in runs.items() if len(found) == cell.num_seeds}
+    return {name: Row(name, found) for (name, _), found in sorted(whole.items(), reverse=True)}
 
 
 def restated(cell: Cell, name: str, row: Row) -> Row:
-    """Another sweep's row with the words that this sweep would have typed for the same setting."""
+    """Another cell's row with the words that this one would have typed for the same setting."""
     words = [f"{key}={value}" for key, value in cell.learner.settings(cell.algorithm)[name].items()]
     return Row(name, [replace(run, summary={**run.summary, "overrides": words}) for run in row.runs])
 
@@ -59,7 +66,7 @@ def behaviour_of(dataset: str, rows: Rows) -> float:
     return behaviour_return(next(iter(rows.values())).runs)
 
 
-def missing_rows(cells: Sequence[Cell], found: dict[Cell, Rows], dataset: str) -> list[str]:
+def missing_rows(cells: Sequence[Cell], found: Mapping[Cell, Rows], dataset: str) -> list[str]:
     """What has not ended on a dataset: learners, or rows of those of which some have."""
     missing = []
     for cell in cells:

@@ -1,84 +1,58 @@
-"""The runs of a protocol: a sweep for each dataset and algorithm, each by the command a user would type."""
+"""Training of the rows of a table that have not ended, cell by cell or several side by side."""
 
 import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bcq_exp.io.summary import SUMMARY
-from experiments.reproduce.protocol import Budget, Learner, Protocol
+from filelock import FileLock
+
+from bcq_exp.io.files import read_json, write_json
+from experiments.reproduce.cells import Cell
+from experiments.reproduce.rows import trained_rows
+
+SECONDS = "seconds.json"  # of wall time, by dataset and algorithm; in the folder of a budget
 
 
-@dataclass(frozen=True, eq=False)
-class Cell:
-    """One sweep of a table, over seeds and the keys that its learner sweeps.
+def train_all(wanted: Mapping[Cell, Collection[str]], folder: Path, num_jobs: int) -> None:
+    """Train rows that have not ended, those of other cells too where a sweep fails.
 
-    Args:
-        dataset, algorithm: names in the protocol.
-        learner: of that name, as the budget has it.
-        num_seeds: of each setting.
-        command: that trains it, and goes on where it was stopped.
-        folder: of its runs.
+    Raises:
+        ValueError: a sweep has failed, or a row that it has trained cannot be read.
     """
-
-    dataset: str
-    algorithm: str
-    learner: Learner
-    num_seeds: int
-    command: tuple[str, ...]
-    folder: Path
-
-    @property
-    def num_runs(self) -> int:
-        """Of all seeds and settings that it trains."""
-        return self.num_seeds * len(self.learner.trained(self.algorithm))
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether each run has a summary."""
-        return len([*self.folder.glob(f"*/{SUMMARY}")]) == self.num_runs
+    with ThreadPoolExecutor(num_jobs) as pool:
+        started = [pool.submit(timed, cell, rows, folder) for cell, rows in wanted.items()]
+    if failures := [str(error) for future in started if (error := future.exception())]:
+        raise ValueError("\n".join(failures))
 
 
-def cells(
-    protocol: Protocol, budget: Budget, folder: Path, device: str = "cpu", *, is_alone: bool = True
-) -> Iterator[Cell]:
-    """Every sweep of a budget.
-
-    Args:
-        protocol: of the table.
-        budget: one of its.
-        folder: below which each sweep has a directory.
-        device: that trains.
-        is_alone: whether one sweep trains at a time; otherwise each has one thread, since threads of several would
-            wait for each other.
-    """
-    for dataset in budget.datasets:
-        for name, learner in protocol.learners(budget, dataset).items():
-            place, settings = folder / dataset / name, learner.trained(name).values()
-            swept = {key: dict.fromkeys(setting[key] for setting in settings) for key in learner.sweep}
-            words = [
-                *learner.typed,
-                *protocol.data(budget, dataset).typed,
-                *budget.typed,
-                *([] if device == "cpu" else [f"device={device}"]),
-                *([] if is_alone else ["num_threads=1"]),
-                *(f"{key}={','.join(map(str, values))}" for key, values in swept.items()),
-                f"seed={','.join(map(str, range(budget.seeds)))}",
-                f"hydra.sweep.dir={place}",
-            ]
-            command = (sys.executable, "-m", learner.module, "-m", *words)
-            yield Cell(dataset, name, learner, budget.seeds, command, place)
+def timed(cell: Cell, wanted: Collection[str], folder: Path) -> None:
+    """Train the rows of a cell, and add the seconds to those of earlier starts."""
+    rows = cell.left(wanted, trained_rows(cell))
+    if not rows:
+        return
+    start, path = time.monotonic(), folder / SECONDS
+    try:
+        train(cell, rows)
+    finally:
+        folder.mkdir(parents=True, exist_ok=True)
+        key = f"{cell.dataset} {cell.algorithm}"
+        with FileLock(path.with_suffix(".lock")):
+            before = read_json(path) if path.is_file() else {}
+            write_json(path, {**before, key: before.get(key, 0.0) + time.monotonic() - start})
+    if unread := cell.left(wanted, trained_rows(cell)):
+        raise ValueError(f"{', '.join(unread)} on {cell.dataset}: runs of {cell.sweep(rows)} are not whole (see above)")
 
 
-def train(cell: Cell) -> None:
-    """Train what has not ended of a sweep.
+def train(cell: Cell, rows: Sequence[str]) -> None:
+    """Train what has not ended of a sweep over some rows.
 
     Raises:
         ValueError: the command has failed.
     """
-    done = subprocess.run(cell.command, stdout=subprocess.DEVNULL)  # the table of each sweep alone
-    if done.returncode or not cell.has_ended:
+    done = subprocess.run(cell.command(rows), stdout=subprocess.DEVNULL)  # the table of each sweep alone
+    if done.returncode:
         raise ValueError(
             f"{cell.algorithm} on {cell.dataset} has not ended (see above); the same command goes on from here"
         )

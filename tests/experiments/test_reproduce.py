@@ -21,17 +21,22 @@ from bcq_exp.training.config import check
 from cases import composed, write_datasets
 from experiments.ablations.forms import FORMS
 from experiments.reproduce.__main__ import EXAMPLES, KEYS, parser, reproduce
+from experiments.reproduce.cells import Cell, cells
 from experiments.reproduce.criteria import NO_REFERENCE, NOT_REPRODUCED, NOT_RUN, REPRODUCED, judge
 from experiments.reproduce.figures import Published, Scale, Score, published
 from experiments.reproduce.protocol import Criterion, Learner, Protocol, names, read_protocol
 from experiments.reproduce.rows import behaviour_of
-from experiments.reproduce.training import Cell, cells
 
 ROWS = ("bcq", "bc")
 
 
 def score(mean: float) -> Score:
     return Score(mean, 1.0, (mean,))
+
+
+def command(cell: Cell) -> tuple[str, ...]:
+    """Trains all rows."""
+    return cell.command([*cell.settings])
 
 
 def planned(protocol: Protocol, folder: Path) -> Iterator[Cell]:
@@ -53,7 +58,7 @@ def test_every_dataset_and_algorithm_of_every_budget_composes_and_passes_its_che
     protocol = read_protocol(name)
     for cell in planned(protocol, tmp_path):
         sweep = protocol.algorithms[cell.algorithm].sweep
-        words = [word for word in cell.command[4:] if not word.startswith(("seed=", "hydra.", *sweep))]
+        words = [*cell.words]
         for key, values in sweep.items():
             words += [f"{key}={value}" for value in (min(values), max(values))]
         if not find_spec("gymnasium_robotics"):
@@ -61,7 +66,7 @@ def test_every_dataset_and_algorithm_of_every_budget_composes_and_passes_its_che
         words = [re.sub(r"^dataset.behaviour=outputs/.*", "dataset.behaviour=cartpole", word) for word in words]
         checked = check(composed(*words))
         assert (checked.algorithm.name, checked.dataset.name) == (cell.algorithm.partition("-")[0], cell.dataset)
-        assert sum(word.startswith("seed=") for word in cell.command) == 1
+        assert sum(word.startswith("seed=") for word in command(cell)) == 1
 
 
 @pytest.mark.parametrize(
@@ -101,20 +106,19 @@ def test_a_sweep_has_a_row_a_setting_and_runs_for_each_seed_of_each(tmp_path: Pa
     assert [*Learner([]).settings("bcq")] == ["bcq"]
     protocol = read_protocol("ablations")
     found = {cell.algorithm: cell for cell in cells(protocol, protocol.budgets["cpu"], tmp_path)}
-    assert "algorithm.num_sampled_action=1,2,10,50" in found["bcq-num_sampled_action"].command
-    assert (found["bcq-num_sampled_action"].num_runs, found["bcq_unperturbed"].num_runs) == (20, 5)
+    assert "algorithm.num_sampled_action=1,2,10,50" in command(found["bcq-num_sampled_action"])
+    assert "seed=0,1,2,3,4" in command(found["bcq_unperturbed"])
     assert found["discrete_bcq-tau"].dataset == "lunarlander-noisy"  # alone, though the budget has both datasets
 
 
 def test_a_setting_of_several_sweeps_is_trained_by_one_of_them(tmp_path: Path) -> None:
     protocol = read_protocol("ablations")
     found = {cell.algorithm: cell for cell in cells(protocol, protocol.budgets["cpu"], tmp_path)}
-    assert "algorithm.lmbda=0.0,0.5,1.0" in found["bcq-lmbda"].command
-    assert "algorithm.phi=0.0,0.2,1.0" in found["bcq-phi"].command
-    assert (found["bcq-lmbda"].num_runs, found["bcq-phi"].num_runs) == (15, 15)
+    assert "algorithm.lmbda=0.0,0.5,1.0" in command(found["bcq-lmbda"])
+    assert "algorithm.phi=0.0,0.2,1.0" in command(found["bcq-phi"])
     alone = replace(protocol.budgets["cpu"], algorithms=["bcq-phi"])  # without the sweep that would train it
     (cell,) = cells(protocol, alone, tmp_path)
-    assert "algorithm.phi=0.0,0.05,0.2,1.0" in cell.command
+    assert "algorithm.phi=0.0,0.05,0.2,1.0" in command(cell)
 
 
 @pytest.mark.parametrize("name", names())
@@ -135,7 +139,7 @@ def test_each_published_version_of_the_code_has_a_budget_of_its_own(tmp_path: Pa
     settings = {}
     for name in ("paper", "paper-2020"):
         bcq, ddpg = (
-            check(composed(*(word for word in cell.command[4:] if not word.startswith(("seed=", "hydra.")))))
+            check(composed(*cell.words))
             for cell in cells(protocol, protocol.budgets[name], tmp_path)
             if cell.dataset == "hopper-imperfect" and cell.algorithm in {"bcq", "ddpg"}
         )
@@ -158,8 +162,8 @@ def test_sweeps_side_by_side_have_one_thread_each_and_the_device_that_is_asked_f
     protocol = read_protocol("bcq-control")
     alone, *_ = cells(protocol, protocol.budgets["cpu"], tmp_path)
     beside, *_ = cells(protocol, protocol.budgets["cpu"], tmp_path, "cuda", is_alone=False)
-    assert {*beside.command} - {*alone.command} == {"device=cuda", "num_threads=1"}
-    assert (alone.folder, alone.num_runs) == (beside.folder, beside.num_runs)
+    assert {*command(beside)} - {*command(alone)} == {"device=cuda", "num_threads=1"}
+    assert alone.identity("bcq", 0) == beside.identity("bcq", 0)
 
 
 def test_published_figures_are_found_by_the_names_of_the_paper() -> None:
@@ -179,10 +183,12 @@ def test_sources_of_one_table_are_columns_of_their_own() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_of_the_help_names_what_there_is(example: str) -> None:
-    typed = dict(word.split("=") for word in parser().parse_args(example.split()).words)
+    typed = dict(word.partition("=")[::2] for word in parser().parse_args(example.split()).words)
     protocol = read_protocol(typed["table"])
-    datasets = {*typed.get("datasets", "").split(",")} - {""}
-    assert (typed.keys() - KEYS.keys(), datasets - {*protocol.budgets[typed["budget"]].datasets}) == (set(), set())
+    planned = cells(protocol, protocol.budgets[typed["budget"]], Path("nowhere"))
+    allowed = {name for cell in planned for name in (cell.dataset, *cell.settings)}
+    asked = {*typed.get("datasets", "").split(","), *typed.get("rows", "").split(",")} - {""}
+    assert (typed.keys() - KEYS.keys(), asked - allowed) == (set(), set())
 
 
 def test_random_play_is_0_and_the_best_is_100() -> None:
@@ -200,8 +206,9 @@ def test_random_play_is_0_and_the_best_is_100() -> None:
         (["table=discrete-bcq", "jobs=0"], r"jobs=0: allowed: 1 and more"),
         (
             ["table=discrete-bcq", "budget=cpu", "datasets=cartpole-noisy,hopper"],
-            r"datasets=hopper: budget=cpu has cartpole-noisy, lunarlander-noisy",
+            r"datasets=hopper: budget=cpu has cartpole-noisy, lunarlander-noisy$",
         ),
+        (["table=ablations", "budget=cpu", "rows=phi=0.05"], r"rows=phi=0.05: budget=cpu has .*phi=0.0, phi=0.2, "),
     ],
 )
 def test_a_wrong_word_is_refused_before_any_work(words: list[str], message: str) -> None:
