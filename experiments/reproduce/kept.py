@@ -28,7 +28,7 @@ class Origin:
         code: the revision, and the digest of the source, which tells a changed one from it.
     """
 
-    seconds: float
+    seconds: int
     machine: str
     code: str
 
@@ -94,7 +94,7 @@ def read_origins(place: Path) -> dict[tuple[str, str], Origin]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return {
-                (line["dataset"], line["row"]): Origin(float(line["seconds"]), line["machine"], line["code"])
+                (line["dataset"], line["row"]): Origin(int(line["seconds"]), line["machine"], line["code"])
                 for line in csv.DictReader(file)
             }
     except (OSError, ValueError, KeyError, TypeError) as error:

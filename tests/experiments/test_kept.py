@@ -123,6 +123,10 @@ def test_a_table_is_completed_from_the_rows_that_are_kept(tmp_path: Path, monkey
     assert kept == {}
     assert (place / PROVENANCE).read_text(encoding="utf-8").splitlines()[0] == "dataset,row,seconds,machine,code"
 
+    written = {path.name: path.read_bytes() for path in place.iterdir()}
+    reproduce(["table=ablations", "kept=true", "train=false", "write=true", f"folder={tmp_path / 'none'}"])
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == written  # figures and origins, from them alone
+
     # a row that two sweeps have trained is one
     protocol = read_protocol("ablations")
     (lmbda,) = (
