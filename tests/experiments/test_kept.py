@@ -94,27 +94,30 @@ def test_a_sweep_trains_what_is_left_of_the_rows_that_are_wanted(tmp_path: Path)
 def test_a_table_is_completed_from_the_rows_that_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Protocol, "folder", tmp_path)
     first, second, place = tmp_path / "first", tmp_path / "second", tmp_path / "smoke"
-    part = ["table=ablations", "rows=num_sampled_action=1,num_sampled_action=10,bcq_unperturbed", "write=true"]
+    part = ["table=ablations", "rows=num_sampled_action=1,num_sampled_action=10", "write=true"]
     reproduce([*part, f"folder={first}"])
     before = read_origins(place)
-    assert {row for _, row in before} == {"num_sampled_action=1", "num_sampled_action=10", "bcq_unperturbed"}
+    assert {row for _, row in before} == {"num_sampled_action=1", "num_sampled_action=10"}
     page = (place / "README.md").read_text(encoding="utf-8")
-    assert "not run yet: num_sampled_action=2, num_sampled_action=50, lmbda=0.0, lmbda=0.5, lmbda=1.0 on" in page
+    missing = "num_sampled_action=50, lmbda=0.0, lmbda=0.5, lmbda=1.0"
+    assert f"not run yet: num_sampled_action=2, {missing}, bcq_unperturbed on" in page
 
-    others = ["table=ablations", "rows=num_sampled_action=2,lmbda=0.0", "write=true", f"folder={second}"]
-    with pytest.raises(ValueError, match=r"keeps rows that are not here: bcq_unperturbed on .*Add kept=true"):
+    others = ["table=ablations", "rows=num_sampled_action=2,bcq_unperturbed", "write=true", f"folder={second}"]
+    with pytest.raises(ValueError, match=r"keeps rows that are not here: num_sampled_action=1 on .*Add kept=true"):
         reproduce(others)
     assert not second.exists()  # nothing was trained
 
     reproduce([*others, "kept=true"])
     trained = [read_summary(path.parent)["overrides"] for path in second.rglob(SUMMARY)]
-    swept = {word for words in trained for word in words if word.startswith("algorithm.")}
-    assert swept == {"algorithm.num_sampled_action=2", "algorithm.lmbda=0.0"}
+    assert {word for words in trained for word in words if word.startswith("algorithm.")} == {
+        "algorithm.num_sampled_action=2",
+        "algorithm.name=bcq_unperturbed",
+    }
     after = read_origins(place)
     assert {key: after[key] for key in before} == before
-    assert {row for _, row in after.keys() - before.keys()} == {"num_sampled_action=2", "lmbda=0.0"}
+    assert {row for _, row in after.keys() - before.keys()} == {"num_sampled_action=2", "bcq_unperturbed"}
     page = (place / "README.md").read_text(encoding="utf-8")
-    assert "not run yet: num_sampled_action=50, lmbda=0.5, lmbda=1.0 on" in page
+    assert f"not run yet: {missing} on" in page
 
     with (place / RESULTS).open(encoding="utf-8") as file:
         kept = {line["run"]: line["final_return"] for line in csv.DictReader(file)}
@@ -129,8 +132,6 @@ def test_a_table_is_completed_from_the_rows_that_are_kept(tmp_path: Path, monkey
 
     # a row that two sweeps have trained is one
     protocol = read_protocol("ablations")
-    (lmbda,) = (
-        cell for cell in planned(protocol, "smoke", second / "ablations" / "smoke") if "lmbda" in cell.algorithm
-    )
-    shutil.copytree(lmbda.folder / "0.0", lmbda.folder / "0.0_0.5")
-    assert {name: len(row.runs) for name, row in trained_rows(lmbda).items()} == {"lmbda=0.0": 1}
+    sampled, *_ = planned(protocol, "smoke", second / "ablations" / "smoke")
+    shutil.copytree(sampled.folder / "2", sampled.folder / "2_50")
+    assert {name: len(row.runs) for name, row in trained_rows(sampled).items()} == {"num_sampled_action=2": 1}
