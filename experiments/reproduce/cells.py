@@ -16,15 +16,16 @@ LAUNCH = ("device=", "num_threads=")  # words that choose where a run trains, no
 
 
 def identity(words: Iterable[str]) -> frozenset[str]:
-    """The words of a run, but for those that choose where it trains; `3e-4` is `0.0003`."""
-    return frozenset(plain(word) for word in words if not word.startswith(LAUNCH))
+    """What sets a run, of each key the last word, but for those that choose where it trains; `3e-4` is `0.0003`."""
+    values = dict(key_and_value(word) for word in words if not word.startswith(LAUNCH))
+    return frozenset(f"{key}={value}" for key, value in values.items())
 
 
 @cache
-def plain(word: str) -> str:
-    """A word with its value as Hydra reads it."""
+def key_and_value(word: str) -> tuple[str, str]:
+    """Both parts of a word, the value as Hydra reads it."""
     override = OverridesParser.create().parse_override(word)
-    return f"{override.get_key_element()}={override.value()}"
+    return override.get_key_element(), str(override.value())
 
 
 @dataclass(frozen=True, eq=False)

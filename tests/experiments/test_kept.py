@@ -47,6 +47,7 @@ def test_all_rows_that_the_repository_keeps_are_of_todays_protocol(table: str, b
 def test_a_run_is_told_by_its_words_but_for_those_that_choose_where_it_trains() -> None:
     typed = identity(["optimizer.lr=3e-4", "network.hidden_sizes=[256,256]", "device=cuda", "num_threads=1", "seed=0"])
     assert typed == identity(["seed=0", "network.hidden_sizes=[256, 256]", "optimizer.lr=0.0003"])
+    assert identity(["eval_freq=5000", "eval_freq=25000"]) == identity(["eval_freq=25000"])  # the last one counts
     assert typed != identity(["seed=1", "network.hidden_sizes=[256,256]", "optimizer.lr=3e-4"])
 
 
