@@ -31,6 +31,10 @@ PANELS = {  # datasets with their titles, by the results that hold them
         "halfcheetah-imperfect": "HalfCheetah, a noisy expert",
     },
     "discrete_bcq/cpu": {"lunarlander-noisy": "LunarLander, a half-trained agent"},
+    "discrete_bcq/cpu-ram": {
+        "breakout-ram-noisy": "Breakout, a half-trained agent",
+        "boxing-ram-noisy": "Boxing, a half-trained agent",
+    },
 }
 NAMES = {
     "bcq": "BCQ",
@@ -46,6 +50,7 @@ NAMES = {
     "kl_control": "KL-control",
     "spibb_dqn": "SPIBB",
 }
+COLUMNS = 4
 OURS, OTHERS, BEHAVIOUR = "#1f5fbf", "#b4b8bf", "#c2410c"
 
 
@@ -57,11 +62,14 @@ def main() -> None:
         for results in [read_results_file(EXPERIMENTS / folder / "results.csv")]
         for dataset in titles
     }
-    figure, panels = new_figure(len(found), width=2.9, height=2.9)
-    for axes, ((folder, dataset), results) in zip(panels, found.items(), strict=True):
+    figure, panels = new_figure(COLUMNS, width=2.9, height=2.7, num_rows=-(-len(found) // COLUMNS))
+    for axes, ((folder, dataset), results) in zip(panels, found.items(), strict=False):
         draw(axes, PANELS[folder][dataset], results)
-    panels[0].set_ylabel("normalised score")
-    line = panels[0].lines[0]
+    for axes in panels[::COLUMNS]:
+        axes.set_ylabel("normalised score")
+    for axes in panels[len(found) :]:
+        axes.axis("off")
+    line = next(line for line in panels[0].lines if line.get_linestyle() == "--")
     panels[0].annotate("behaviour", (4.4, line.get_ydata()[0] + 3), color=BEHAVIOUR, ha="right", fontsize=8.5)
     PATH.parent.mkdir(exist_ok=True)
     save(figure, PATH)

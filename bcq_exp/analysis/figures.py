@@ -25,12 +25,14 @@ GREY = "#9a9a9a"
 SAME_BYTES: Any = {"svg.hashsalt": "bcq_exp", "svg.fonttype": "none"}  # names of an SVG's parts; texts as text
 
 
-def new_figure(num_columns: int, width: float = 6.4, height: float = 4.2) -> "tuple[Figure, list[Axes]]":
-    """A figure with panels beside each other."""
+def new_figure(
+    num_columns: int, width: float = 6.4, height: float = 4.2, num_rows: int = 1
+) -> "tuple[Figure, list[Axes]]":
+    """A figure with panels of that many inches beside each other, row by row."""
     from matplotlib.figure import Figure  # takes half a second to import
 
-    figure = Figure(figsize=(width * num_columns, height), layout="constrained")
-    panels = list(figure.subplots(1, num_columns, squeeze=False)[0])
+    figure = Figure(figsize=(width * num_columns, height * num_rows), layout="constrained")
+    panels = list(figure.subplots(num_rows, num_columns, squeeze=False).flat)
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
     return figure, panels
