@@ -84,10 +84,11 @@ def reproduce(words: Sequence[str]) -> None:
     wanted = chosen(planned, keys)
     is_written, is_trained, place = keys["write"] == "true", keys["train"] == "true", protocol.folder / keys["budget"]
     kept = kept_rows(place, planned) if keys["kept"] == "true" else {}
+    found = ended_rows(planned, kept)
     if is_written:
         if keys["budget"] != "smoke":
             check_committed(protocol)
-        check_none_is_lost(place, ended_rows(planned, kept), wanted if is_trained else {})
+        check_none_is_lost(place, found, wanted if is_trained else {})
     wanted = {cell: [row for row in rows if row not in kept.get(cell, {})] for cell, rows in wanted.items()}
     trained_on = {cell.dataset for cell, rows in wanted.items() if rows} if is_trained else set[str]()
     scales = {name: scale_of(protocol.data(budget, name), fetch=name in trained_on) for name in budget.datasets}
@@ -97,8 +98,8 @@ def reproduce(words: Sequence[str]) -> None:
         f"the whole budget takes about {budget.hours:g} h on {budget.machine}"
     )
     if is_trained:
-        train_all(wanted, folder, int(keys["jobs"]))
-    found = ended_rows(planned, kept)
+        train_all(wanted, found, folder, int(keys["jobs"]))
+        found = ended_rows(planned, kept)
     if not found:
         raise ValueError(f"train=false: no row of {protocol.name} has ended in {folder}")
     grids, verdicts = tables(protocol, scales, found)

@@ -4,7 +4,7 @@ Rows that are kept can stand for rows that this machine has not trained, so that
 """
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -67,12 +67,17 @@ def kept_rows(place: Path, cells: Sequence[Cell]) -> dict[Cell, Rows]:
 def trained_origin(row: Row, seconds: float) -> Origin:
     """Where this machine has trained a row, by the manifests of its runs."""
     manifests = [read_json(run.directory / "manifest.json") for run in row.runs]
-    machines = {f"{manifest['device']}, torch {manifest['packages']['torch']}" for manifest in manifests}
-    codes = {
+    machines = (f"{manifest['device']}, torch {manifest['packages']['torch']}" for manifest in manifests)
+    codes = (
         f"revision {(manifest['git_revision'] or 'unknown')[:7]}, source {manifest['source_sha256'][:8]}"
         for manifest in manifests
-    }
-    return Origin(round(seconds), "; ".join(sorted(machines)), "; ".join(sorted(codes)))
+    )
+    return Origin(round(seconds), united(machines), united(codes))
+
+
+def united(texts: Iterable[str]) -> str:
+    """All parts of texts such as `A; B`, each once."""
+    return "; ".join(sorted({part for text in texts for part in text.split("; ")}))
 
 
 def kept_names(place: Path) -> set[tuple[str, str]]:

@@ -15,23 +15,28 @@ from experiments.reproduce.rows import trained_rows
 SECONDS = "seconds.json"  # of wall time, by dataset and algorithm; in the folder of a budget
 
 
-def train_all(wanted: Mapping[Cell, Collection[str]], folder: Path, num_jobs: int) -> None:
-    """Train rows that have not ended, those of other cells too where a sweep fails.
+def train_all(
+    wanted: Mapping[Cell, Collection[str]], ended: Mapping[Cell, Collection[str]], folder: Path, num_jobs: int
+) -> None:
+    """Train the rows that are wanted and have not ended, those of other cells too where a sweep fails.
+
+    Args:
+        wanted, ended: rows by cell.
+        folder: of the budget, on this machine.
+        num_jobs: sweeps that train side by side.
 
     Raises:
         ValueError: a sweep has failed, or a row that it has trained cannot be read.
     """
+    left = {cell: cell.left(rows, ended.get(cell, ())) for cell, rows in wanted.items()}
     with ThreadPoolExecutor(num_jobs) as pool:
-        started = [pool.submit(timed, cell, rows, folder) for cell, rows in wanted.items()]
+        started = [pool.submit(timed, cell, rows, folder) for cell, rows in left.items() if rows]
     if failures := [str(error) for future in started if (error := future.exception())]:
         raise ValueError("\n".join(failures))
 
 
-def timed(cell: Cell, wanted: Collection[str], folder: Path) -> None:
-    """Train the rows of a cell, and add the seconds to those of earlier starts."""
-    rows = cell.left(wanted, trained_rows(cell))
-    if not rows:
-        return
+def timed(cell: Cell, rows: Sequence[str], folder: Path) -> None:
+    """Train rows of a cell, and add the seconds to those of earlier starts."""
     start, path = time.monotonic(), folder / SECONDS
     try:
         train(cell, rows)
@@ -41,8 +46,10 @@ def timed(cell: Cell, wanted: Collection[str], folder: Path) -> None:
         with FileLock(path.with_suffix(".lock")):
             before = read_json(path) if path.is_file() else {}
             write_json(path, {**before, key: before.get(key, 0.0) + time.monotonic() - start})
-    if unread := cell.left(wanted, trained_rows(cell)):
-        raise ValueError(f"{', '.join(unread)} on {cell.dataset}: runs of {cell.sweep(rows)} are not whole (see above)")
+    if unread := {*rows} - trained_rows(cell).keys():
+        raise ValueError(
+            f"{', '.join(sorted(unread))} on {cell.dataset}: runs of {cell.sweep(rows)} are not whole (see above)"
+        )
 
 
 def train(cell: Cell, rows: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from bcq_exp.analysis.figures import learning_curves, save, sensitivity
 from bcq_exp.analysis.grid import Grid
 from bcq_exp.io.files import read_json
 from experiments.reproduce.cells import Cell
-from experiments.reproduce.kept import Origin, read_origins, trained_origin, write_kept
+from experiments.reproduce.kept import Origin, read_origins, trained_origin, united, write_kept
 from experiments.reproduce.page import page
 from experiments.reproduce.protocol import Budget, Protocol
 from experiments.reproduce.rows import Rows, missing_rows
@@ -62,8 +62,8 @@ class Table:
         origins = read_origins(self.place) if self.kept else {}
         seconds = read_json(folder / SECONDS) if (folder / SECONDS).is_file() else {}
         for cell, rows in self.found.items():
-            kept = [*self.kept.get(cell, {}).values()]
-            trained = [row for name, row in rows.items() if name in cell.settings and row not in kept]
+            kept = self.kept.get(cell, {})
+            trained = [row for name, row in rows.items() if name in cell.settings and row is not kept.get(name)]
             for row in trained:
                 share = seconds.get(f"{cell.dataset} {cell.algorithm}", 0.0) / len(trained)
                 origins[cell.dataset, row.name] = trained_origin(row, share)
@@ -99,8 +99,8 @@ def write(table: Table, grids: Sequence[Grid], verdicts: Grid, folder: Path) -> 
         "command": f"`python -m experiments.reproduce table={table.protocol.name} budget={name} write=true`",
         "seeds": f"0 to {table.budget.seeds - 1}",
         "wall time": f"{hours:.1f} h of training and evaluation, added up over sweeps",
-        "machine": "; ".join(sorted({part for origin in origins.values() for part in origin.machine.split("; ")})),
-        "code": "; ".join(sorted({part for origin in origins.values() for part in origin.code.split("; ")})),
+        "machine": united(origin.machine for origin in origins.values()),
+        "code": united(origin.code for origin in origins.values()),
         "written": str(date.today()),
     }
     if left := table.not_run():

@@ -14,9 +14,7 @@ TABLES = ("bcq_figure2", "bcq_control", "discrete_bcq")  # papers' claims
 
 
 def test_the_readme_counts_the_verdicts_of_the_pages() -> None:
-    outcomes: dict[
-        tuple[str, ...], str
-    ] = {}  # by table, criterion and dataset; a dataset is in one budget of those run
+    outcomes: dict[tuple[str, ...], str] = {}  # by table, criterion and dataset, which one budget has run
     for table in TABLES:
         for path in (ROOT / "experiments" / table).glob("*/README.md"):
             for says, dataset, outcome in VERDICT.findall(path.read_text(encoding="utf-8")):

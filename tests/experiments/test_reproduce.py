@@ -39,6 +39,11 @@ def command(cell: Cell) -> tuple[str, ...]:
     return cell.command([*cell.settings])
 
 
+def num_runs(cell: Cell) -> int:
+    """Of all rows and seeds."""
+    return cell.num_seeds * len(cell.settings)
+
+
 def planned(protocol: Protocol, folder: Path) -> Iterator[Cell]:
     """Cells in which each dataset and each algorithm of each budget occurs."""
     for budget in protocol.budgets.values():
@@ -108,6 +113,7 @@ def test_a_sweep_has_a_row_a_setting_and_runs_for_each_seed_of_each(tmp_path: Pa
     found = {cell.algorithm: cell for cell in cells(protocol, protocol.budgets["cpu"], tmp_path)}
     assert "algorithm.num_sampled_action=1,2,10,50" in command(found["bcq-num_sampled_action"])
     assert "seed=0,1,2,3,4" in command(found["bcq_unperturbed"])
+    assert (num_runs(found["bcq-num_sampled_action"]), num_runs(found["bcq_unperturbed"])) == (20, 5)
     assert found["discrete_bcq-tau"].dataset == "lunarlander-noisy"  # alone, though the budget has both datasets
 
 
@@ -116,6 +122,7 @@ def test_a_setting_of_several_sweeps_is_trained_by_one_of_them(tmp_path: Path) -
     found = {cell.algorithm: cell for cell in cells(protocol, protocol.budgets["cpu"], tmp_path)}
     assert "algorithm.lmbda=0.0,0.5,1.0" in command(found["bcq-lmbda"])
     assert "algorithm.phi=0.0,0.2,1.0" in command(found["bcq-phi"])
+    assert (num_runs(found["bcq-lmbda"]), num_runs(found["bcq-phi"])) == (15, 15)
     alone = replace(protocol.budgets["cpu"], algorithms=["bcq-phi"])  # without the sweep that would train it
     (cell,) = cells(protocol, alone, tmp_path)
     assert "algorithm.phi=0.0,0.05,0.2,1.0" in command(cell)
@@ -164,6 +171,7 @@ def test_sweeps_side_by_side_have_one_thread_each_and_the_device_that_is_asked_f
     beside, *_ = cells(protocol, protocol.budgets["cpu"], tmp_path, "cuda", is_alone=False)
     assert {*command(beside)} - {*command(alone)} == {"device=cuda", "num_threads=1"}
     assert alone.identity("bcq", 0) == beside.identity("bcq", 0)
+    assert (alone.folder, num_runs(alone)) == (beside.folder, num_runs(beside))
 
 
 def test_published_figures_are_found_by_the_names_of_the_paper() -> None:
