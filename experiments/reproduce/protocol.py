@@ -81,7 +81,7 @@ class Budget:
     """What one size of a protocol runs.
 
     Args:
-        hours: expected on `machine`, stated before the run.
+        hours: expected on `machine`, stated before the run and corrected by it.
         seeds: number of them, from 0.
         typed: words of every command.
         datasets: names of the protocol's.
