@@ -65,6 +65,7 @@ def test_the_load_of_others_is_that_of_all_without_ones_own():
 
 
 @on_libgomp
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads never spin on one core")
 def test_a_team_changes_how_long_libgomps_threads_spin_and_no_bit_of_a_product():
     """Context switches that a thread asks for tell sleeping from spinning: as it sleeps it gives its core away."""
     code = f"""
