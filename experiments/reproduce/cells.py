@@ -56,6 +56,10 @@ class Cell:
         """What one run is told by."""
         return identity([*self.words, *(f"{key}={value}" for key, value in self.settings[row].items()), f"seed={seed}"])
 
+    def identities(self) -> set[tuple[str, frozenset[str]]]:
+        """Of each run that is trained here the dataset, and what the run is told by."""
+        return {(self.dataset, self.identity(row, seed)) for row in self.settings for seed in range(self.num_seeds)}
+
     def sweep(self, rows: Sequence[str]) -> Path:
         """The directory of a sweep: the folder where it is over all rows, or in it one that is named by its values."""
         if [*rows] == [*self.settings]:

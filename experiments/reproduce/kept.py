@@ -9,11 +9,10 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from bcq_exp.analysis.comparison import Row
-from bcq_exp.analysis.results import Result
 from bcq_exp.analysis.results_file import read_results_file, write_results
 from bcq_exp.io.files import read_json, replacing
-from experiments.reproduce.cells import Cell, identity
-from experiments.reproduce.rows import Rows
+from experiments.reproduce.cells import Cell
+from experiments.reproduce.rows import Rows, by_words, whole_rows
 
 RESULTS, PROVENANCE = "results.csv", "provenance.csv"
 
@@ -45,15 +44,8 @@ def kept_rows(place: Path, cells: Sequence[Cell]) -> dict[Cell, Rows]:
     """
     if not (place / RESULTS).is_file():
         return {}
-    runs: dict[tuple[str, frozenset[str]], list[Result]] = {}
-    for run in read_results_file(place / RESULTS):
-        runs.setdefault((run.summary["dataset"], identity(run.summary["overrides"])), []).append(run)
-    kept: dict[Cell, Rows] = {}
-    for cell in cells:
-        for name in cell.settings:
-            keys = [(cell.dataset, cell.identity(name, seed)) for seed in range(cell.num_seeds)]
-            if all(len(runs.get(key, ())) == 1 for key in keys):
-                kept.setdefault(cell, {})[name] = Row(name, [run for key in keys for run in runs.pop(key)])
+    runs = by_words(read_results_file(place / RESULTS))
+    kept = {cell: rows for cell in cells if (rows := whole_rows(cell, runs))}
     if runs:
         (dataset, words), *others = runs
         more = f" and {len(others)} more" if others else ""

@@ -1,16 +1,17 @@
 """Rows of a table with their runs, of which every seed has ended: trained here, or kept in the table's folder."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bcq_exp.analysis.comparison import Row
 from bcq_exp.analysis.results import Result, behaviour_return, read_results
 from bcq_exp.io.summary import SUMMARY
-from experiments.reproduce.cells import Cell
+from experiments.reproduce.cells import Cell, identity
 
 Rows = dict[str, Row]
+Runs = dict[tuple[str, frozenset[str]], list[Result]]
 
 
 def ended_rows(cells: Sequence[Cell], kept: Mapping[Cell, Rows]) -> dict[Cell, Rows]:
@@ -32,15 +33,45 @@ def ended_rows(cells: Sequence[Cell], kept: Mapping[Cell, Rows]) -> dict[Cell, R
 
 
 def trained_rows(cell: Cell) -> Rows:
-    """The rows that sweeps in the cell's folder have trained; of a row that several have, the first."""
+    """The rows that sweeps in the cell's folder have trained; of a row that several have, the first.
+
+    Raises:
+        ValueError: a run was trained by other words than the protocol has.
+    """
     if not any(cell.folder.rglob(SUMMARY)):
         return {}
-    runs = defaultdict[tuple[str, Path], list[Result]](list)
+    sweeps = defaultdict[Path, list[Result]](list)
     for result in read_results([cell.folder]):
-        typed = dict(word.partition("=")[::2] for word in result.overrides)
-        runs[cell.learner.row(cell.algorithm, typed), result.directory.parent].append(result)
-    whole = {place: found for place, found in runs.items() if len(found) == cell.num_seeds}
-    return {name: Row(name, found) for (name, _), found in sorted(whole.items(), reverse=True)}
+        sweeps[result.directory.parent].append(result)
+    rows: Rows = {}
+    for place, results in sorted(sweeps.items()):
+        runs = by_words(results)
+        if others := runs.keys() - cell.identities():
+            (_, words), *_ = others
+            raise ValueError(
+                f"{place} has a run that the protocol does not train: {' '.join(sorted(words))}. "
+                "Move the folder elsewhere, give another folder=DIR, or undo what changed in the protocol"
+            )
+        rows = {**whole_rows(cell, runs), **rows}
+    return rows
+
+
+def by_words(results: Iterable[Result]) -> Runs:
+    """Runs by their dataset and what they were told."""
+    runs: Runs = {}
+    for run in results:
+        runs.setdefault((run.summary["dataset"], identity(run.summary["overrides"])), []).append(run)
+    return runs
+
+
+def whole_rows(cell: Cell, runs: Runs) -> Rows:
+    """The rows of which there is each seed once; their runs are taken out of `runs`."""
+    rows = {}
+    for name in cell.settings:
+        keys = [(cell.dataset, cell.identity(name, seed)) for seed in range(cell.num_seeds)]
+        if all(len(runs.get(key, ())) == 1 for key in keys):
+            rows[name] = Row(name, [run for key in keys for run in runs.pop(key)])
+    return rows
 
 
 def restated(cell: Cell, name: str, row: Row) -> Row:

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,11 @@ def test_a_table_is_completed_from_the_rows_that_are_kept(tmp_path: Path, monkey
     sampled, *_ = planned(protocol, "smoke", second / "ablations" / "smoke")
     shutil.copytree(sampled.folder / "2", sampled.folder / "2_50")
     assert {name: len(row.runs) for name, row in trained_rows(sampled).items()} == {"num_sampled_action=2": 1}
+
+    # runs of what the protocol was before are no rows of it, and an error before any work
+    changed = replace(protocol.budgets["smoke"], typed=[*protocol.budgets["smoke"].typed, "num_updates=50"])
+    sampled, *_ = cells(protocol, changed, second / "ablations" / "smoke")
+    with pytest.raises(
+        ValueError, match=rf"{sampled.folder / '2'} has a run that .*: .*num_updates=40.*\. Move the folder"
+    ):
+        trained_rows(sampled)
