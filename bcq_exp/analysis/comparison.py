@@ -104,7 +104,7 @@ class Comparison:
     @property
     def behaviours(self) -> dict[str, float]:
         """The mean return of the data that each row learned from."""
-        return {row.name: behaviour_return(row.runs) for row in self.rows}
+        return {row.name: behaviour_return(row.runs[0]) for row in self.rows}
 
 
 def compare(results: Sequence[Result]) -> list[Comparison]:

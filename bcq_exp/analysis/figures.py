@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
             behaviours[value] = [*kinds, row.name], first, max(longest, comparison.updates[row.name])
         is_shared = len(behaviours) == 1
         for value, (kinds, colour, longest) in behaviours.items():
-            label = "behaviour" if is_shared else f"behaviour of {', '.join(kinds)}"
+            label = "behaviour" if is_shared else fill(f"behaviour of {', '.join(kinds)}", max(30, *map(len, names)))
             axes.hlines(value, 0, longest, GREY if is_shared else colour, "--", label=label)
         if len(comparison.rows) > MOST_NAMED:
             axes.plot([], [], color=GREY, label=f"{len(comparison.rows) - MOST_NAMED} others")

@@ -139,23 +139,23 @@ def place(result: Result) -> str:
 
 
 def split(kind: str, results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Split results of one kind by behaviour return (six digits) and number of updates; names say what differs.
+    """Split results of one kind by behaviour return and number of updates; names say what differs.
 
     A run that failed or was pruned counts among the longest runs on the same data.
     """
-    data = [f"{result.summary['behaviour_return']:.6g}" for result in results]
-    longest: dict[str, int] = {}
+    data = [behaviour_return(result) for result in results]
+    longest: dict[float, int] = {}
     for result, behaviour in zip(results, data, strict=True):
         if result.is_finished:
             longest[behaviour] = max(longest.get(behaviour, 0), result.summary["num_updates"])
-    groups: dict[tuple[str, int], list[Result]] = defaultdict(list)
+    groups: dict[tuple[float, int], list[Result]] = defaultdict(list)
     for result, behaviour in zip(results, data, strict=True):
         num_updates = result.summary["num_updates"] if result.is_finished else longest.get(behaviour, 0)
         groups[behaviour, num_updates].append(result)
     differing = [len(set(keys)) > 1 for keys in zip(*groups, strict=True)]
 
-    def name(key: tuple[str, int]) -> str:
-        words = zip((f"behaviour={key[0]}", f"num_updates={key[1]}"), differing, strict=True)
+    def name(key: tuple[float, int]) -> str:
+        words = zip((f"behaviour={key[0]:.6g}", f"num_updates={key[1]}"), differing, strict=True)
         return " ".join([kind, *(word for word, is_own in words if is_own)])
 
     return {name(key): group for key, group in groups.items()}
@@ -166,6 +166,6 @@ def num_updates(group: Sequence[Result]) -> int:
     return max(int(result.summary["num_updates"]) for result in group)
 
 
-def behaviour_return(group: Sequence[Result]) -> float:
-    """Mean return of the data that the runs of a group learned from."""
-    return float(group[0].summary["behaviour_return"])
+def behaviour_return(result: Result) -> float:
+    """Mean return of the data that a run learned from, to six digits: two machines may record it with others behind."""
+    return float(f"{result.summary['behaviour_return']:.6g}")

@@ -86,15 +86,16 @@ def behaviour_of(dataset: str, rows: Rows) -> float:
     Raises:
         ValueError: it is not one, since two machines may record different data.
     """
-    by_return: dict[str, list[str]] = {}
+    by_return: dict[float, list[str]] = {}
     for name, row in rows.items():
-        by_return.setdefault(f"{behaviour_return(row.runs):.6g}", []).append(name)
+        by_return.setdefault(behaviour_return(row.runs[0]), []).append(name)
     if len(by_return) > 1:
         found = "; ".join(f"{', '.join(names)} on data of mean return {value}" for value, names in by_return.items())
         raise ValueError(
             f"{dataset}: rows learned from different data: {found}. Move the folders of one kind elsewhere"
         )
-    return behaviour_return(next(iter(rows.values())).runs)
+    (value,) = by_return
+    return value
 
 
 def missing_rows(cells: Sequence[Cell], found: Mapping[Cell, Rows], dataset: str) -> list[str]:

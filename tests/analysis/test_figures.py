@@ -34,10 +34,28 @@ def test_each_behaviours_line_is_its_own_and_as_long_as_its_runs(tmp_path: Path)
         label: line.get_segments()[0].tolist() for label, line in labelled.items() if label.startswith("behaviour")
     }
     assert lines == {
-        "behaviour of bc, bcq fraction=0.5": [[0, 50], [30, 50]],
+        "behaviour of bc, bcq\nfraction=0.5": [[0, 50], [30, 50]],
         "behaviour of td3": [[0, 70], [40, 70]],
     }
     assert [line.get_xdata()[-1] for line in axes.lines] == [40, 30, 20]  # the best first
+
+
+def test_data_that_two_machines_recorded_have_one_line(tmp_path: Path):
+    write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[1, 2], behaviour_return=-784.0810875093888)
+    write_run(tmp_path / "b", algorithm="bc", seed=0, returns=[1, 2], behaviour_return=-784.0810875093871)
+    (axes,) = learning_curves(compare(read_results([tmp_path]))).axes
+    (line,) = [line for line in axes.collections if str(line.get_label()).startswith("behaviour")]
+    assert (line.get_label(), line.get_segments()[0].tolist()) == ("behaviour", [[0, -784.081], [20, -784.081]])
+
+
+def test_a_legend_leaves_the_panel_its_width(tmp_path: Path):
+    for number in range(8):
+        write_run(tmp_path / f"{number}", algorithm="bcq", seed=0, returns=[0, 1],
+                  typed=(f"algorithm.lmbda=0.{number}",), behaviour_return=number % 2)  # fmt: skip
+    figure = learning_curves(compare(read_results([tmp_path])))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_window_extent().width > 0.5 * figure.bbox.width
 
 
 def test_of_many_rows_the_best_have_names_and_the_others_are_there(tmp_path: Path):
