@@ -129,7 +129,7 @@ def test_noise_of_a_seed_is_that_of_one_observation_each() -> None:
     found = program(torch.as_tensor(rows.obs))[0].numpy()
     for row, act in enumerate(found):
         policy.seed_acting(7)
-        np.testing.assert_allclose(act, policy.compute_action(rows.obs[row]), atol=1e-5)
+        np.testing.assert_allclose(act, policy.compute_action(rows.obs[row]), atol=1e-6)
     expected, _ = own_actions(policy, rows)
     assert np.abs(found - expected).max() > 0.1  # drawn noise is another policy
     compared = compare(lambda inputs: [program(*map(torch.as_tensor, inputs))[0].numpy()], policy, program, rows, 7)

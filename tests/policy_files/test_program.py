@@ -59,7 +59,7 @@ def test_values_come_with_the_actions_they_decide() -> None:
     inputs = (torch.as_tensor(rows.obs), torch.as_tensor(rows.mask))
     act, q_value = (value.numpy() for value in Program(policy, has_mask=True, noise_seed=None)(*inputs))
     np.testing.assert_array_equal(np.where(rows.mask, q_value, -np.inf).argmax(axis=1), act)
-    np.testing.assert_allclose(q_value, policy.nets["model"](inputs[0]).detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(q_value, policy.nets["model"](inputs[0]).detach().numpy(), atol=1e-6)
 
 
 def test_a_graph_takes_any_number_of_rows() -> None:
