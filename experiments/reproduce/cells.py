@@ -56,9 +56,10 @@ class Cell:
         """What one run is told by."""
         return identity([*self.words, *(f"{key}={value}" for key, value in self.settings[row].items()), f"seed={seed}"])
 
-    def identities(self) -> set[tuple[str, frozenset[str]]]:
-        """Of each run that is trained here the dataset, and what the run is told by."""
-        return {(self.dataset, self.identity(row, seed)) for row in self.settings for seed in range(self.num_seeds)}
+    def identities(self) -> dict[str, list[tuple[str, frozenset[str]]]]:
+        """By row, of the run of each seed the dataset and what it is told by."""
+        seeds = range(self.num_seeds)
+        return {row: [(self.dataset, self.identity(row, seed)) for seed in seeds] for row in self.settings}
 
     def sweep(self, rows: Sequence[str]) -> Path:
         """The directory of a sweep: the folder where it is over all rows, or in it one that is named by its values."""

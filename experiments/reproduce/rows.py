@@ -44,9 +44,10 @@ def trained_rows(cell: Cell) -> Rows:
     for result in read_results([cell.folder]):
         sweeps[result.directory.parent].append(result)
     rows: Rows = {}
+    own = {key for keys in cell.identities().values() for key in keys}
     for place, results in sorted(sweeps.items()):
         runs = by_words(results)
-        if others := runs.keys() - cell.identities():
+        if others := runs.keys() - own:
             (_, words), *_ = others
             raise ValueError(
                 f"{place} has a run that the protocol does not train: {' '.join(sorted(words))}. "
@@ -67,8 +68,7 @@ def by_words(results: Iterable[Result]) -> Runs:
 def whole_rows(cell: Cell, runs: Runs) -> Rows:
     """The rows of which there is each seed once; their runs are taken out of `runs`."""
     rows = {}
-    for name in cell.settings:
-        keys = [(cell.dataset, cell.identity(name, seed)) for seed in range(cell.num_seeds)]
+    for name, keys in cell.identities().items():
         if all(len(runs.get(key, ())) == 1 for key in keys):
             rows[name] = Row(name, [run for key in keys for run in runs.pop(key)])
     return rows
