@@ -12,7 +12,7 @@ from bcq_exp.io.files import read_json, write_json
 from experiments.reproduce.cells import Cell
 from experiments.reproduce.rows import trained_rows
 
-SECONDS = "seconds.json"  # of wall time, by dataset and algorithm; in the folder of a budget
+SECONDS = "seconds.json"  # of wall time, by dataset and row; in the folder of a budget
 
 
 def train_all(
@@ -30,26 +30,36 @@ def train_all(
     """
     left = {cell: cell.left(rows, ended.get(cell, ())) for cell, rows in wanted.items()}
     with ThreadPoolExecutor(num_jobs) as pool:
-        started = [pool.submit(timed, cell, rows, folder) for cell, rows in left.items() if rows]
+        started = [pool.submit(timed, cell, rows, ended.get(cell, ()), folder) for cell, rows in left.items() if rows]
     if failures := [str(error) for future in started if (error := future.exception())]:
         raise ValueError("\n".join(failures))
 
 
-def timed(cell: Cell, rows: Sequence[str], folder: Path) -> None:
-    """Train rows of a cell, and add the seconds to those of earlier starts."""
+def timed(cell: Cell, rows: Sequence[str], ended: Collection[str], folder: Path) -> None:
+    """Train rows of a cell, and add to the seconds of each that had not ended an equal share of this start's."""
     start, path = time.monotonic(), folder / SECONDS
+    keys = [row_key(cell, row) for row in rows if row not in ended]
     try:
         train(cell, rows)
     finally:
         folder.mkdir(parents=True, exist_ok=True)
-        key = f"{cell.dataset} {cell.algorithm}"
         with FileLock(path.with_suffix(".lock")):
-            before = read_json(path) if path.is_file() else {}
-            write_json(path, {**before, key: before.get(key, 0.0) + time.monotonic() - start})
+            before, share = read_seconds(folder), (time.monotonic() - start) / len(keys)
+            write_json(path, {**before, **{name: before.get(name, 0.0) + share for name in keys}})
     if unread := {*rows} - trained_rows(cell).keys():
         raise ValueError(
             f"{', '.join(sorted(unread))} on {cell.dataset}: runs of {cell.sweep(rows)} are not whole (see above)"
         )
+
+
+def read_seconds(folder: Path) -> dict[str, float]:
+    """The seconds of each row that was trained in a folder, by `row_key`; those of rows that have not ended too."""
+    return read_json(folder / SECONDS) if (folder / SECONDS).is_file() else {}
+
+
+def row_key(cell: Cell, row: str) -> str:
+    """A row's name among the seconds of a folder."""
+    return f"{cell.dataset} {row}"
 
 
 def train(cell: Cell, rows: Sequence[str]) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 from bcq_exp.analysis.comparison import Comparison, Row
 from bcq_exp.analysis.figures import learning_curves, save, sensitivity
 from bcq_exp.analysis.grid import Grid
-from bcq_exp.io.files import read_json
 from experiments.reproduce.cells import Cell
 from experiments.reproduce.kept import Origin, read_origins, trained_origin, united, write_kept
 from experiments.reproduce.page import page
 from experiments.reproduce.protocol import Budget, Protocol
 from experiments.reproduce.rows import Rows, missing_rows
-from experiments.reproduce.training import SECONDS
+from experiments.reproduce.training import read_seconds, row_key
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,12 @@ class Table:
             folder: of this machine's runs.
         """
         origins = read_origins(self.place) if self.kept else {}
-        seconds = read_json(folder / SECONDS) if (folder / SECONDS).is_file() else {}
+        seconds = read_seconds(folder)
         for cell, rows in self.found.items():
             kept = self.kept.get(cell, {})
-            trained = [row for name, row in rows.items() if name in cell.settings and row is not kept.get(name)]
-            for row in trained:
-                share = seconds.get(f"{cell.dataset} {cell.algorithm}", 0.0) / len(trained)
-                origins[cell.dataset, row.name] = trained_origin(row, share)
+            for name, row in rows.items():
+                if name in cell.settings and row is not kept.get(name):
+                    origins[cell.dataset, name] = trained_origin(row, seconds.get(row_key(cell, name), 0.0))
         return origins
 
     def not_run(self) -> str:

@@ -2,12 +2,14 @@
 
 import csv
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bcq_exp.io.summary import SUMMARY, read_summary
+from experiments.reproduce import training
 from experiments.reproduce.__main__ import reproduce
 from experiments.reproduce.cells import Cell, cells, identity
 from experiments.reproduce.kept import PROVENANCE, RESULTS, kept_names, kept_rows, read_origins
@@ -91,6 +93,22 @@ def test_a_sweep_trains_what_is_left_of_the_rows_that_are_wanted(tmp_path: Path)
     assert sweep.left(rows, rows) == []
     both = cell(tmp_path / "both", Learner([], sweep={"algorithm.phi": [0.0, 1.0], "algorithm.tau": [0.1, 0.2]}))
     assert both.left(["phi=0.0 tau=0.1"], []) == [*both.settings]  # values are combined in full
+
+
+def test_seconds_are_shared_by_the_rows_that_a_start_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep, clock = cell(tmp_path / "bcq-phi"), [0.0]
+
+    def stopped(of: Cell, rows: Sequence[str]) -> None:
+        clock[0] += 60.0
+        raise ValueError("stopped")
+
+    monkeypatch.setattr(training, "train", stopped)
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
+    for wanted, ended in [(["phi=0.0", "phi=1.0"], []), (["phi=0.0"], []), ([*sweep.settings], ["phi=0.0"])]:
+        with pytest.raises(ValueError, match="stopped"):
+            training.train_all({sweep: wanted}, {sweep: ended}, tmp_path, num_jobs=1)
+    seconds = {"phi=0.0": 30.0 + 60.0, "phi=1.0": 30.0 + 30.0, "phi=0.2": 30.0}
+    assert training.read_seconds(tmp_path) == {f"pendulum-noisy {row}": took for row, took in seconds.items()}
 
 
 def test_a_table_is_completed_from_the_rows_that_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
