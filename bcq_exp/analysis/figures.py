@@ -1,6 +1,7 @@
 """Figures of results: learning curves, final returns, performance profiles, and what swept keys change."""
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_NAMED = 10  # rows with a colour and a name of their own in one panel; the others are grey
+COLOURS = tuple(f"C{number}" for number in range(10) if number != 7)  # of matplotlib's cycle, but for its grey
+LINES = tuple(product(("-", ":"), COLOURS))  # those that can be told apart, by style and colour
+MOST_NAMED = 14  # rows with a line and a name of their own, as many as a panel is high; the others are grey
 MOST_BANDS = 4  # rows whose intervals can be told apart in one panel
 MOST_BARS = 40  # rows with an interval in one panel
 LOGARITHMIC_FROM = 50  # ratio of the largest to the smallest value of a swept key
@@ -57,16 +60,16 @@ def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
     """Draw returns, or estimates, against updates, a panel a dataset: the mean over seeds, in a band of all.
 
     A dashed line is a behaviour's return; it is as long as the longest run that learned from it. Of more than
-    `MOST_NAMED` rows the best have colours, the others are grey.
+    `MOST_NAMED` rows the first have names, the others are grey.
     """
     names = [row.name for comparison in comparisons for row in comparison.rows[:MOST_NAMED]]
     figure, panels = new_figure(len(comparisons), 6.4 + beside(names))
     for axes, comparison in zip(panels, comparisons, strict=True):
         behaviours: dict[float, tuple[list[str], str, int]] = {}  # kinds, colour of the first, updates of the longest
         for place, row in enumerate(comparison.rows):
-            colour = f"C{place}" if place < MOST_NAMED else GREY
+            style, colour = LINES[place] if place < MOST_NAMED else ("-", GREY)
             if row.measured:
-                draw_curve(axes, row, colour, is_named=place < MOST_NAMED)
+                draw_curve(axes, row, style, colour, is_named=place < MOST_NAMED)
             if not comparison.is_of_returns:
                 continue
             value = comparison.behaviours[row.name]
@@ -77,18 +80,18 @@ def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
             label = "behaviour" if is_shared else fill(f"behaviour of {', '.join(kinds)}", max(30, *map(len, names)))
             axes.hlines(value, 0, longest, GREY if is_shared else colour, "--", label=label)
         if len(comparison.rows) > MOST_NAMED:
-            axes.plot([], [], color=GREY, label=f"{len(comparison.rows) - MOST_NAMED} others")
+            axes.plot([], [], color=GREY, label=f"{len(comparison.rows) - MOST_NAMED} more")
         axes.set(title=comparison.dataset, xlabel="updates", ylabel=comparison.measure)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
-def draw_curve(axes: "Axes", row: Row, colour: str, *, is_named: bool) -> None:
+def draw_curve(axes: "Axes", row: Row, style: str, colour: str, *, is_named: bool) -> None:
     """A row's mean return over its seeds, in a band from the smallest to the largest."""
     updates, returns = curves(row.measured)
     label = f"{row.name} ({len(row.measured)} seeds)" if is_named else None
-    axes.plot(updates, returns.mean(0), color=colour, label=label, zorder=2 if is_named else 1)
+    axes.plot(updates, returns.mean(0), style, color=colour, label=label, zorder=2 if is_named else 1)
     if is_named:
         axes.fill_between(updates, returns.min(0), returns.max(0), color=colour, alpha=0.15, linewidth=0)
 
@@ -113,7 +116,7 @@ def final_returns(comparison: Comparison) -> "Figure":
     margin = 0.05 * (max(everything) - min(everything) or 1.0)
     for place, row in enumerate(reversed(rows)):
         mean, _, half = interval(row.finals)
-        colour = f"C{len(rows) - 1 - place}" if len(rows) <= MOST_NAMED else "C0"
+        colour = COLOURS[(len(rows) - 1 - place) % len(COLOURS)] if len(rows) <= MOST_NAMED else "C0"
         axes.errorbar(mean, place, xerr=None if np.isnan(half) else half, fmt="o", color=colour, capsize=3)
         axes.plot(row.finals, [place] * len(row.finals), "|", color=colour, markersize=11, alpha=0.7)
     for value in behaviours:
@@ -139,12 +142,12 @@ def profiles(comparisons: Sequence[Comparison]) -> "Figure | None":
     everything = [score for scores in found.values() for values in scores.values() for score in values]
     thresholds = np.linspace(min(0.0, *everything), max(everything), 61)
     figure, (axes,) = new_figure(1, 6.4 + beside(found))
-    for name, scores in found.items():
+    for (name, scores), (style, colour) in zip(found.items(), LINES, strict=False):
         pooled = np.concatenate([np.asarray(values) for values in scores.values()])
-        (line,) = axes.step(thresholds, (pooled > thresholds[:, None]).mean(1), where="post", label=name)
+        axes.step(thresholds, (pooled > thresholds[:, None]).mean(1), style, color=colour, where="post", label=name)
         if len(found) <= MOST_BANDS:
             _, low_T, high_T = np.array(performance_profile(scores, thresholds.tolist())).T
-            axes.fill_between(thresholds, low_T, high_T, step="post", color=line.get_color(), alpha=0.15, linewidth=0)
+            axes.fill_between(thresholds, low_T, high_T, step="post", color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="normalised score", ylabel="share of runs above it", ylim=(0, 1.02))
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure

@@ -1,10 +1,13 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from bcq_exp.analysis.comparison import compare
 from bcq_exp.analysis.figures import (
+    COLOURS,
     MOST_NAMED,
     best_of,
     final_returns,
@@ -59,14 +62,21 @@ def test_a_legend_leaves_the_panel_its_width(tmp_path: Path):
 
 
 def test_of_many_rows_the_best_have_names_and_the_others_are_there(tmp_path: Path):
-    for number in range(14):
+    for number in range(MOST_NAMED + 2):
         write_run(tmp_path / f"{number}", algorithm="bcq", seed=0, returns=[0, number],
                   typed=(f"algorithm.lmbda=0.{number:02}",))  # fmt: skip
-    (axes,) = learning_curves(compare(read_results([tmp_path]))).axes
+    figure = learning_curves(compare(read_results([tmp_path])))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_legend().get_window_extent().y0 >= 0  # it is not cut
     names = [text.get_text() for text in axes.get_legend().get_texts()]
-    best = [f"bcq lmbda=0.{13 - place:02} (1 seeds)" for place in range(MOST_NAMED)]
-    assert names == [*best, "behaviour", "4 others"]
-    assert sorted(line.get_ydata()[-1] for line in axes.lines if len(line.get_ydata())) == list(range(14))
+    best = [f"bcq lmbda=0.{MOST_NAMED + 1 - place:02} (1 seeds)" for place in range(MOST_NAMED)]
+    assert names == [*best, "behaviour", "2 more"]
+    ends = [line.get_ydata()[-1] for line in axes.lines if len(line.get_ydata())]
+    assert sorted(ends) == list(range(MOST_NAMED + 2))
+    assert len({(line.get_linestyle(), line.get_color()) for line in axes.lines}) == MOST_NAMED + 1
+    greys = [colour for colour in COLOURS if np.ptp(to_rgb(colour)) < 0.1]
+    assert greys == []  # which are the others, and the behaviour
 
 
 def test_final_returns_are_drawn_with_their_seeds_the_best_on_top(runs: Path):
