@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bcq_exp.analysis.report import FILES, present
+from bcq_exp.analysis.report import FILES, RESULTS, present
 from bcq_exp.analysis.results_file import read_results_file
 from bcq_exp.analysis.wandb_results import folder_of, read_wandb_results
 from bcq_exp.io.arguments import Parser
@@ -13,7 +13,7 @@ from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
 KEYS = ("results", "wandb", "group")  # of words KEY=VALUE; all other words are directories
 EXAMPLES = (
     "outputs/sweeps",
-    "outputs/sweeps/threshold results=baselines",
+    "outputs/sweeps/threshold results=discrete-bcq",
     "wandb=ENTITY/PROJECT group=threshold group=baselines",
 )
 
@@ -27,9 +27,9 @@ def parser() -> Parser:
         "words",
         nargs="+",
         metavar="DIR",
-        help="a run or sweep directory; or results=NAME: committed results to compare with, a file as this command"
-        " writes it, or a folder of experiments/ that has one; or wandb=ENTITY/PROJECT with group=NAME, once or several"
-        " times: runs in W&B",
+        help="a run or sweep directory; or results=NAME: committed results to compare with, those of a table of"
+        " experiments/, of one of its budgets (discrete-bcq/cpu), or of a file as this command writes it; or"
+        " wandb=ENTITY/PROJECT with group=NAME, once or several times: runs in W&B",
     )
     return made
 
@@ -79,19 +79,30 @@ def wandb_project(typed: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
 
 
 def committed(names: Sequence[str]) -> list[Path]:
-    """The file of each name.
+    """The files of each name: of a file its own, of a table (`discrete-bcq`) those of its budgets, or of one of them
+    (`discrete-bcq/cpu`) alone.
 
     Raises:
         ValueError: there is none.
     """
     paths = []
     for name in names:
-        tried = [Path(name), Path("experiments") / name.replace("-", "_") / "results.csv"]
-        found = [path for path in tried if path.is_file()]
+        table, _, budget = name.partition("/")
+        found = [Path(name)] if Path(name).is_file() else kept_in(table, budget or "*")
         if not found:
-            raise ValueError(f"results={name}: there is no file {tried[0]} or {tried[1]}")
-        paths.append(found[0])
+            places = [path.parent for path in kept_in("*", "*")]
+            tables = sorted({f"{place.parent.name}/{place.name}".replace("_", "-") for place in places})
+            raise ValueError(
+                f"results={name}: there is no such file, and no such table in experiments/, which has "
+                f"{', '.join(tables) or 'none'}"
+            )
+        paths += found
     return paths
+
+
+def kept_in(table: str, budget: str) -> list[Path]:
+    """The committed results of a table's budgets, or of all by `*`."""
+    return sorted(Path("experiments").glob(f"{table.replace('-', '_')}/{budget}/{RESULTS}"))
 
 
 if __name__ == "__main__":

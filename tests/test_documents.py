@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from bcq_exp import dashboard
 from bcq_exp.behaviours import treatment
 from bcq_exp.policy_files.request import checked_export
-from bcq_exp.report import sorted_words, wandb_project
+from bcq_exp.report import committed, sorted_words, wandb_project
 from bcq_exp.selection.request import checked_request
 from bcq_exp.sweeps.executors.ray import Ray
 from bcq_exp.sweeps.launch import Launch
@@ -70,6 +70,7 @@ NOT_RUN_WORDS = {
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the commands are given; a log of the simulated treatment is there."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")  # as in a checkout
     treatment.main(["log.csv", "--patients", "60"])
     return tmp_path
 
@@ -80,7 +81,6 @@ def files(folder: Path, discrete_file: Path) -> dict[str, Path]:
     return {
         "FILE": discrete_file,
         "OUT.h5": folder / "converted.h5",
-        "experiments/FOLDER": ROOT / "experiments" / "discrete_bcq" / "cpu",
     }
 
 
@@ -171,6 +171,7 @@ def check_collect(words: list[str], context: HydraContext) -> None:
 def check_report(words: list[str], context: HydraContext) -> None:
     directories, typed = sorted_words(words)
     assert directories or wandb_project(typed)
+    assert len(committed(typed["results"])) >= len(typed["results"])  # raises where a name is unknown
 
 
 def check_dashboard(words: list[str], context: HydraContext) -> None:
