@@ -10,9 +10,9 @@ from bcq_exp.analysis.page import default_title, page
 from bcq_exp.analysis.results import Result, read_results
 from bcq_exp.analysis.results_file import write_results
 from bcq_exp.analysis.tables import across, over_seeds
-from bcq_exp.analysis.wandb_results import apart_from
 from bcq_exp.io.files import replacing
 from bcq_exp.io.loggers import wandb_places
+from bcq_exp.io.wandb_runs import kept_run_id
 
 CURVES, RESULTS, PAGE = ("learning_curves.png", "learning_curves.svg"), "results.csv", "report.html"
 TABLES = ("tables.csv", "tables.md", "tables.tex")
@@ -56,6 +56,17 @@ def present(directories: Sequence[Path], others: Sequence[Result] = (), folder: 
             partial.write_text(text, encoding="utf-8")
     for line in [f"report:           {first / PAGE}", *places(results, first, directories)]:
         terminal.print(line, soft_wrap=True)
+
+
+def apart_from(own: Sequence[Result], others: Sequence[Result]) -> list[Result]:
+    """The other results without those of the own directories, and without their runs in W&B: a run counts once."""
+    begun = {kept_run_id(result.directory) for result in own}
+    there = {(result.directory.name, *result.evaluations) for result in own}
+    return [
+        result
+        for result in others
+        if result.directory.name not in begun and (result.directory.name, *result.evaluations) not in there
+    ]
 
 
 def places(results: Sequence[Result], first: Path, directories: Sequence[Path]) -> list[str]:

@@ -2,15 +2,15 @@
 
 import csv
 import logging
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bcq_exp.io.overrides import own_settings, short_names
+from bcq_exp.io.overrides import LAUNCH, own_settings, short_names
 from bcq_exp.io.summary import LAST, SUMMARY, final_figure, read_summary
 from bcq_exp.training.member import ESTIMATE, RETURN
 
@@ -36,6 +36,11 @@ class Result:
     def overrides(self) -> frozenset[str]:
         """The typed overrides, except the seed and those that the table shows in any case."""
         return frozenset(own_settings(self.summary["overrides"]))
+
+    @property
+    def launch(self) -> list[str]:
+        """The words that chose where it trained."""
+        return [word for word in self.summary["overrides"] if word.startswith(LAUNCH)]
 
     @property
     def experiment(self) -> list[str]:
@@ -104,12 +109,12 @@ def read_evaluations(path: Path) -> list[tuple[int, float]]:
 
 
 def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
-    """Group results by dataset, then by kind: the algorithm, and the overrides that not all runs of the dataset share,
-    by their short names.
+    """Group results by dataset, then by kind: the algorithm, and the overrides that not all runs of this algorithm on
+    the dataset share, by their short names.
 
     Where runs of one dataset are in several environments, or in none and measured differently, its name says so, and
-    where one algorithm is in several experiments, the kind's name includes the experiment. Runs of one kind have the
-    same behaviour return and the same number of updates; where these differ, the kind's name includes them.
+    where one algorithm is in several experiments, the kind's name includes the experiment. `split` says what else
+    tells kinds apart.
     """
     places, by_dataset = defaultdict[str, set[str]](set), defaultdict[str, list[Result]](list)
     for result in results:
@@ -117,19 +122,24 @@ def grouped(results: Sequence[Result]) -> dict[str, dict[str, list[Result]]]:
     for result in results:
         dataset = result.summary["dataset"]
         by_dataset[dataset if len(places[dataset]) == 1 else f"{dataset} {place(result)}"].append(result)
-    groups: dict[str, dict[str, list[Result]]] = {}
-    for dataset, members in by_dataset.items():
-        common = frozenset.intersection(*(result.overrides for result in members))
-        names = short_names(set().union(*(result.overrides - common for result in members)))
-        experiments = {(result.summary["algorithm"], *result.experiment) for result in members}
-        num_experiments = Counter(algorithm for algorithm, *_ in experiments)
-        kinds = defaultdict[str, list[Result]](list)
-        for result in members:
-            algorithm, own = result.summary["algorithm"], sorted(names[word] for word in result.overrides - common)
-            experiment = result.experiment if num_experiments[algorithm] > 1 else []
-            kinds[" ".join([algorithm, *experiment, *own])].append(result)
-        groups[dataset] = {name: group for kind, alike in kinds.items() for name, group in split(kind, alike).items()}
-    return groups
+    return {dataset: dict(kinds(members)) for dataset, members in by_dataset.items()}
+
+
+def kinds(results: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
+    """Name and results of each kind of run on one dataset."""
+    by_algorithm = defaultdict[str, list[Result]](list)
+    for result in results:
+        by_algorithm[result.summary["algorithm"]].append(result)
+    for algorithm, runs in by_algorithm.items():
+        common = frozenset.intersection(*(run.overrides for run in runs))
+        names = short_names(frozenset.union(*(run.overrides for run in runs)) - common)
+        is_alone = len({*map(tuple, (run.experiment for run in runs))}) == 1
+        alike = defaultdict[str, list[Result]](list)
+        for run in runs:
+            own = sorted(names[word] for word in run.overrides - common)
+            alike[" ".join([algorithm, *([] if is_alone else run.experiment), *own])].append(run)
+        for name, group in alike.items():
+            yield from split(name, group)
 
 
 def place(result: Result) -> str:
@@ -138,27 +148,40 @@ def place(result: Result) -> str:
     return f"in {env}" if env is not None else f"without environment, {result.measure}"
 
 
-def split(kind: str, results: Sequence[Result]) -> dict[str, list[Result]]:
-    """Split results of one kind by behaviour return and number of updates; names say what differs.
+def split(kind: str, results: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
+    """Split results of one kind until each has the same behaviour return and number of updates, and each seed once.
 
-    A run that failed or was pruned counts among the longest runs on the same data.
+    A run that failed or was pruned counts among the longest runs on the same data. Runs of one seed, such as those of
+    two machines, are told apart by the device that was typed and by the directory of their sweep. Names say what
+    differs.
     """
     data = [behaviour_return(result) for result in results]
     longest: dict[float, int] = {}
     for result, behaviour in zip(results, data, strict=True):
         if result.is_finished:
             longest[behaviour] = max(longest.get(behaviour, 0), result.summary["num_updates"])
-    groups: dict[tuple[float, int], list[Result]] = defaultdict(list)
-    for result, behaviour in zip(results, data, strict=True):
-        num_updates = result.summary["num_updates"] if result.is_finished else longest.get(behaviour, 0)
-        groups[behaviour, num_updates].append(result)
-    differing = [len(set(keys)) > 1 for keys in zip(*groups, strict=True)]
+    updates = [
+        result.summary["num_updates"] if result.is_finished else longest.get(behaviour, 0)
+        for result, behaviour in zip(results, data, strict=True)
+    ]
+    words = [(f"behaviour={of:.6g}", f"num_updates={num}") for of, num in zip(data, updates, strict=True)]
+    for name, group in told_apart(kind, results, words):
+        seeds = [result.summary["seed"] for result in group if result.is_finished]
+        if len(seeds) == len(set(seeds)):
+            yield name, group
+        else:
+            yield from told_apart(name, group, [(*run.launch, f"in {run.directory.parent}") for run in group])
 
-    def name(key: tuple[float, int]) -> str:
-        words = zip((f"behaviour={key[0]:.6g}", f"num_updates={key[1]}"), differing, strict=True)
-        return " ".join([kind, *(word for word, is_own in words if is_own)])
 
-    return {name(key): group for key, group in groups.items()}
+def told_apart(
+    kind: str, results: Sequence[Result], words: Sequence[Sequence[str]]
+) -> Iterator[tuple[str, list[Result]]]:
+    """Split results of one kind by their words; names have those that not all share."""
+    common = frozenset.intersection(*map(frozenset, words))
+    groups = defaultdict[str, list[Result]](list)
+    for result, own in zip(results, words, strict=True):
+        groups[" ".join([kind, *(word for word in own if word not in common)])].append(result)
+    yield from groups.items()
 
 
 def num_updates(group: Sequence[Result]) -> int:

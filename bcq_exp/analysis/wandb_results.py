@@ -7,7 +7,7 @@ from typing import Any
 
 from bcq_exp.analysis.results import Result
 from bcq_exp.io.summary import KEYS, Damaged, checked_summary
-from bcq_exp.io.wandb_runs import WandbRun, kept_run_id, read_runs
+from bcq_exp.io.wandb_runs import WandbRun, read_runs
 
 MAY_LACK = [key for key, kind in KEYS.items() if isinstance(None, kind)]  # a figure that is None is not in W&B
 
@@ -54,9 +54,3 @@ def results_of(runs: Sequence[WandbRun]) -> list[Result]:
 def _summary(figures: dict[str, Any]) -> dict[str, Any]:
     """The entries of a run's `summary.json`; those of speed are `perf/NAME` in W&B."""
     return dict.fromkeys(MAY_LACK) | {key.removeprefix("perf/"): value for key, value in figures.items()}
-
-
-def apart_from(own: Sequence[Result], others: Sequence[Result]) -> list[Result]:
-    """The other results without those of W&B runs that the own directories began: a run counts once."""
-    begun = {kept_run_id(result.directory) for result in own}
-    return [result for result in others if result.directory.name not in begun]

@@ -3,13 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable
 
-# Beginnings of words that every table shows anyway, or that change no result.
-SHOWN = ("seed=", "algorithm=", "algorithm.name=", "dataset=", "experiment=", "hydra.", "resume=", "logger")
+# Beginnings of words.
+LAUNCH = ("device=", "num_threads=")  # choose where a run trains, not what it is
+SHOWN = ("seed=", "algorithm=", "algorithm.name=", "dataset=", "experiment=")  # in every table anyway
+WITHOUT_EFFECT = (*LAUNCH, "compile=", "log_freq=", "hydra.", "resume=", "logger")  # on a run's figures
 
 
 def own_settings(overrides: Iterable[str]) -> list[str]:
     """The words that set a run apart from others of its algorithm and dataset, whatever its seed."""
-    return [word for word in overrides if not word.startswith(SHOWN)]
+    return [word for word in overrides if not word.startswith(SHOWN + WITHOUT_EFFECT)]
 
 
 def short_names(overrides: Iterable[str]) -> dict[str, str]:

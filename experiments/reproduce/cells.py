@@ -10,9 +10,8 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from bcq_exp.io.overrides import LAUNCH
 from experiments.reproduce.protocol import Budget, Learner, Protocol
-
-LAUNCH = ("device=", "num_threads=")  # words that choose where a run trains, not what it is
 
 
 def identity(words: Iterable[str]) -> frozenset[str]:

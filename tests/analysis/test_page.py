@@ -48,7 +48,7 @@ def test_the_page_holds_the_table_and_needs_no_network(runs: Path):
     text = page_of([runs], "a <title>")
     tags = parsed(text)
     assert "<title>a &lt;title&gt;</title>" in text
-    assert ["bc lr=0.1", "1", "9.0", "9.0", "0.9", "100"] in tags.rows
+    assert ["bc", "1", "9.0", "9.0", "0.9", "100"] in tags.rows
     assert ["bcq", "2 (1 failed)", "7.0 ± 1.4", "4.5 ± 12.7", "0.7", "100"] in tags.rows
     assert all(address.startswith("#") for address in tags.addresses)
     assert not re.search(r"@import|url\((?!#)|<link|<script [^>]*src", text)

@@ -23,7 +23,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory, discrete_file: Path) -> Path
 
 def test_runs_are_told_apart_and_know_what_they_scored(sweep: Path):
     dqn, bcq = sorted(trained_runs(sweep, "cpu"), key=lambda run: run.directory)
-    assert (dqn.label, bcq.label) == ("dqn normalize_obs=true seed=0", "discrete_bcq seed=3")
+    assert (dqn.label, bcq.label) == ("dqn seed=0", "discrete_bcq seed=3")
     assert dqn.online_return == read_json(dqn.directory / "summary.json")["final_return"]
     assert dqn.checkpoint == sweep / "a" / "checkpoints" / "update_00000020"
     assert (dqn.cfg.algorithm.name, dqn.cfg.dataset.normalize_obs) == ("dqn", True)

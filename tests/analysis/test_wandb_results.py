@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from bcq_exp.analysis.comparison import compare
-from bcq_exp.analysis.report import present
+from bcq_exp.analysis.report import apart_from, present
 from bcq_exp.analysis.results import read_results
 from bcq_exp.analysis.tables import over_seeds
-from bcq_exp.analysis.wandb_results import apart_from, read_wandb_results, results_of
+from bcq_exp.analysis.wandb_results import read_wandb_results, results_of
 from bcq_exp.io.wandb_runs import WandbRun
 from cases import SUMMARY
 from trained import write_run
@@ -43,7 +43,7 @@ def test_without_a_directory_the_files_have_a_folder(wandb_server: WandbServer, 
     upload(wandb_server, runs, group="g")
     folder = tmp_path / "outputs" / "entity-project-g"
     present([], read_wandb_results(ENTITY, "bcq_exp", ["g"]), folder)
-    assert "bc lr=0.1" in (folder / "tables.md").read_text()
+    assert "| bc | 1 |" in (folder / "tables.md").read_text()
     assert len((folder / "results.csv").read_text().splitlines()) == 5
 
 
