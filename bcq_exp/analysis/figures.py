@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 COLOURS = tuple(f"C{number}" for number in range(10) if number != 7)  # of matplotlib's cycle, but for its grey
 LINES = tuple(product(("-", ":"), COLOURS))  # those that can be told apart, by style and colour
-MOST_NAMED = 14  # rows with a line and a name of their own, as many as a panel is high; the others are grey
+MOST_NAMED = len(LINES)  # rows with a line and a name of their own in one panel; the others are grey
+WIDEST = 48  # characters of a name; a longer one is wrapped
+LINE = 0.21  # inches of a name's line in a legend
 MOST_BANDS = 4  # rows whose intervals can be told apart in one panel
 MOST_BARS = 40  # rows with an interval in one panel
 LOGARITHMIC_FROM = 50  # ratio of the largest to the smallest value of a swept key
@@ -44,7 +46,24 @@ def new_figure(
 
 def beside(names: Iterable[str]) -> float:
     """Inches that a legend with these names takes beside a panel."""
-    return 0.6 + 0.075 * max(map(len, names))
+    return 0.6 + 0.075 * min(WIDEST, max(map(len, names)))
+
+
+def add_legend(figure: "Figure", axes: "Axes") -> None:
+    """A legend beside a panel; the figure becomes as high as it is."""
+    labels = axes.get_legend_handles_labels()[1]
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    figure.set_figheight(max(figure.get_figheight(), 0.6 + LINE * sum(num_lines(label) for label in labels)))
+
+
+def wrapped(name: str) -> str:
+    """A name in lines of `WIDEST` characters at the most."""
+    return fill(name, WIDEST)
+
+
+def num_lines(text: str) -> int:
+    """Lines of a text."""
+    return text.count("\n") + 1
 
 
 def save(figure: "Figure", path: Path) -> None:
@@ -64,6 +83,7 @@ def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
     """
     names = [row.name for comparison in comparisons for row in comparison.rows[:MOST_NAMED]]
     figure, panels = new_figure(len(comparisons), 6.4 + beside(names))
+    width = min(WIDEST, max(30, *map(len, names)))
     for axes, comparison in zip(panels, comparisons, strict=True):
         behaviours: dict[float, tuple[list[str], str, int]] = {}  # kinds, colour of the first, updates of the longest
         for place, row in enumerate(comparison.rows):
@@ -77,20 +97,20 @@ def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
             behaviours[value] = [*kinds, row.name], first, max(longest, comparison.updates[row.name])
         is_shared = len(behaviours) == 1
         for value, (kinds, colour, longest) in behaviours.items():
-            label = "behaviour" if is_shared else fill(f"behaviour of {', '.join(kinds)}", max(30, *map(len, names)))
+            label = "behaviour" if is_shared else fill(f"behaviour of {', '.join(kinds)}", width)
             axes.hlines(value, 0, longest, GREY if is_shared else colour, "--", label=label)
         if len(comparison.rows) > MOST_NAMED:
             axes.plot([], [], color=GREY, label=f"{len(comparison.rows) - MOST_NAMED} more")
         axes.set(title=comparison.dataset, xlabel="updates", ylabel=comparison.measure)
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+            add_legend(figure, axes)
     return figure
 
 
 def draw_curve(axes: "Axes", row: Row, style: str, colour: str, *, is_named: bool) -> None:
     """A row's mean return over its seeds, in a band from the smallest to the largest."""
     updates, returns = curves(row.measured)
-    label = f"{row.name} ({len(row.measured)} seeds)" if is_named else None
+    label = wrapped(f"{row.name} ({len(row.measured)} seeds)") if is_named else None
     axes.plot(updates, returns.mean(0), style, color=colour, label=label, zorder=2 if is_named else 1)
     if is_named:
         axes.fill_between(updates, returns.min(0), returns.max(0), color=colour, alpha=0.15, linewidth=0)
@@ -111,7 +131,8 @@ def final_returns(comparison: Comparison) -> "Figure":
     """
     rows = [row for row in comparison.rows if row.measured][:MOST_BARS]
     behaviours = set(comparison.behaviours.values()) if comparison.is_of_returns else set()
-    figure, (axes,) = new_figure(1, 8.0, 1.2 + 0.28 * len(rows))
+    names = [wrapped(row.name) for row in rows]
+    figure, (axes,) = new_figure(1, 8.0, 1.2 + (0.12 + 0.16 * max(map(num_lines, names))) * len(rows))
     everything = [value for row in rows for value in row.finals] + list(behaviours)
     margin = 0.05 * (max(everything) - min(everything) or 1.0)
     for place, row in enumerate(reversed(rows)):
@@ -127,7 +148,7 @@ def final_returns(comparison: Comparison) -> "Figure":
         xlim=(min(everything) - margin, max(everything) + margin),
         ylim=(-0.6, len(rows) - 0.4),
     )
-    axes.set_yticks(range(len(rows)), [row.name for row in reversed(rows)])
+    axes.set_yticks(range(len(rows)), names[::-1])
     return figure
 
 
@@ -144,12 +165,14 @@ def profiles(comparisons: Sequence[Comparison]) -> "Figure | None":
     figure, (axes,) = new_figure(1, 6.4 + beside(found))
     for (name, scores), (style, colour) in zip(found.items(), LINES, strict=False):
         pooled = np.concatenate([np.asarray(values) for values in scores.values()])
-        axes.step(thresholds, (pooled > thresholds[:, None]).mean(1), style, color=colour, where="post", label=name)
+        axes.step(
+            thresholds, (pooled > thresholds[:, None]).mean(1), style, color=colour, where="post", label=wrapped(name)
+        )
         if len(found) <= MOST_BANDS:
             _, low_T, high_T = np.array(performance_profile(scores, thresholds.tolist())).T
             axes.fill_between(thresholds, low_T, high_T, step="post", color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="normalised score", ylabel="share of runs above it", ylim=(0, 1.02))
-    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    add_legend(figure, axes)
     return figure
 
 
@@ -218,7 +241,7 @@ def best_of(comparison: Comparison) -> "Figure | None":
     figure, (axes,) = new_figure(1)
     for sweep in sweeps:
         best = expected_best([float(np.mean(row.finals)) for row in sweep.rows])
-        axes.plot(range(1, len(best) + 1), best, ".-", label=sweep.algorithm)
+        axes.plot(range(1, len(best) + 1), best, ".-", label=f"{sweep.algorithm}: {', '.join(sweep.names)}")
     axes.set(title=comparison.dataset, xlabel="settings tried", ylabel=f"expected best of final {comparison.measure}")
     axes.legend(frameon=False)
     return figure

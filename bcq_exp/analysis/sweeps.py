@@ -1,6 +1,6 @@
 """The settings of an algorithm that a sweep tried, on one dataset."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,19 +63,22 @@ def rank(value: str) -> tuple[float, str]:
 
 
 def swept(comparison: Comparison) -> list[Sweep]:
-    """A sweep for each algorithm that has two settings or more."""
+    """The sweeps of each algorithm: rows with the same typed keys, of which some have several values."""
     by_algorithm: dict[str, list[Row]] = defaultdict(list)
     for row in comparison.rows:
         if row.measured:
             by_algorithm[row.algorithm].append(row)
     found = []
     for algorithm, rows in by_algorithm.items():
-        values = defaultdict[str, set[str]](set)
+        different = differing(rows)
+        by_keys: dict[frozenset[str], list[Row]] = defaultdict(list)
         for row in rows:
-            for key, value in row.settings.items():
-                values[key].add(value)
-        keys = [key for key, different in values.items() if len(different) > 1]
-        whole = [row for row in rows if row.settings.keys() >= set(keys)]
-        if keys and len(whole) > 1:
-            found.append(Sweep(algorithm, keys, whole))
+            by_keys[frozenset(row.settings.keys() & different)].append(row)
+        found += [Sweep(algorithm, sorted(keys), own) for own in by_keys.values() if (keys := differing(own))]
     return found
+
+
+def differing(rows: Sequence[Row]) -> frozenset[str]:
+    """The keys that were typed with several values."""
+    typed = {pair for row in rows for pair in row.settings.items()}
+    return frozenset(key for key, num in Counter(key for key, _ in typed).items() if num > 1)

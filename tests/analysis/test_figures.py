@@ -28,7 +28,7 @@ def test_the_plot_shows_curves_and_the_behaviour(runs: Path):
 
 
 def test_each_behaviours_line_is_its_own_and_as_long_as_its_runs(tmp_path: Path):
-    write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[1, 2], typed=("dataset.fraction=0.5",))
+    write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[1, 2])
     write_run(tmp_path / "b", algorithm="bc", seed=0, returns=[1, 2, 3])
     write_run(tmp_path / "c", algorithm="td3", seed=0, returns=[1, 2, 3, 4], behaviour_return=70.0)
     (axes,) = learning_curves(compare(read_results([tmp_path]))).axes
@@ -37,7 +37,7 @@ def test_each_behaviours_line_is_its_own_and_as_long_as_its_runs(tmp_path: Path)
         label: line.get_segments()[0].tolist() for label, line in labelled.items() if label.startswith("behaviour")
     }
     assert lines == {
-        "behaviour of bc, bcq\nfraction=0.5": [[0, 50], [30, 50]],
+        "behaviour of bc, bcq": [[0, 50], [30, 50]],
         "behaviour of td3": [[0, 70], [40, 70]],
     }
     assert [line.get_xdata()[-1] for line in axes.lines] == [40, 30, 20]  # the best first
@@ -81,7 +81,7 @@ def test_of_many_rows_the_best_have_names_and_the_others_are_there(tmp_path: Pat
 
 def test_final_returns_are_drawn_with_their_seeds_the_best_on_top(runs: Path):
     (axes,) = final_returns(compare(read_results([runs]))[0]).axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["bcq", "bc lr=0.1"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["bcq", "bc"]
     seeds = {tuple(line.get_xdata()) for line in axes.lines if line.get_markersize() == 11}
     assert seeds == {(6.0, 8.0), (9.0,)}
 

@@ -45,3 +45,14 @@ def test_keys_that_no_two_rows_have_different_values_of_are_not_swept(tmp_path: 
         write(tmp_path, {"gamma": 0.9}, seed, 1.0)
         write(tmp_path, {}, seed, 1.0, algorithm="dqn")
     assert swept(compare(read_results([tmp_path]))[0]) == []
+
+
+def test_keys_that_were_swept_one_at_a_time_are_sweeps_of_their_own(tmp_path: Path):
+    """A key that all rows of one sweep have with one value is swept there by no one."""
+    for name, values in {"gamma": (0.9, 0.95), "tau": (0.1, 0.2, 0.3)}.items():
+        for value in values:
+            write(tmp_path, {name: value}, 0, 1.0)
+    for tau in (0.01, 0.02):
+        write(tmp_path, {"gamma": 0.8, "tau": tau}, 0, 1.0)
+    found = swept(compare(read_results([tmp_path]))[0])
+    assert sorted((sweep.names, len(sweep.rows)) for sweep in found) == [(["gamma"], 2), (["tau"], 2), (["tau"], 3)]
