@@ -4,7 +4,8 @@ Curves are of groups of runs: the mean, in a band of one deviation to either sid
 """
 
 import colorsys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +74,7 @@ def parts(comparison: Comparison, metrics: Sequence[str]) -> list[Part]:
                 *([bars("Final normalised score", "final_normalized_score")] if is_scored else []),
             ],
         ),
-        *map(of_sweep, swept(comparison)),
+        *of_sweeps(swept(comparison)),
         Part(
             "Value diagnostics",
             "Are the values believable: near what the data returned, or far above, as where actions were never tried?",
@@ -126,7 +127,15 @@ def bars(title: str, *names: str, groupby: Any = BY_ALGORITHM) -> Any:
     )
 
 
-def of_sweep(sweep: Sweep) -> Part:
+def of_sweeps(sweeps: Sequence[Sweep]) -> Iterator[Part]:
+    """A part for each sweep; its title has the keys where one algorithm has several."""
+    num_sweeps = Counter(sweep.algorithm for sweep in sweeps)
+    for sweep in sweeps:
+        keys = f": {', '.join(sweep.names)}" if num_sweeps[sweep.algorithm] > 1 else ""
+        yield of_sweep(sweep, f"Swept keys of {sweep.algorithm}{keys}")
+
+
+def of_sweep(sweep: Sweep, title: str) -> Part:
     """Parallel coordinates and importance of the swept keys; for each key, curves and final returns by its values."""
     keys = [wr.Config(config_key(key)) for key in sweep.keys]
     logarithmic = [is_logarithmic([row.settings[key] for row in sweep.rows]) for key in sweep.keys]
@@ -143,7 +152,7 @@ def of_sweep(sweep: Sweep) -> Part:
         found.append(curve(f"Return by {name}", "eval/return", groupby=key))
         found.append(bars(f"Final return by {name}", "final_return", groupby=key))
     question = f"How does the return depend on {', '.join(sweep.names)}: what matters, and which values are best?"
-    return Part(f"Swept keys of {sweep.algorithm}", question, found, algorithm=sweep.algorithm)
+    return Part(title, question, found, algorithm=sweep.algorithm)
 
 
 def swept_keys(comparison: Comparison) -> list[str]:

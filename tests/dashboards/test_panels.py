@@ -66,6 +66,13 @@ def test_swept_keys_are_where_wandb_has_them(tmp_path: Path):
     assert swept_keys(comparison) == ["optimizer.lr", "optimizer.name"]
 
 
+def test_keys_that_were_swept_apart_have_parts_of_their_own(tmp_path: Path):
+    for number, word in enumerate(["gamma=0.9", "gamma=0.95", "tau=0.1", "tau=0.2"]):
+        write_run(tmp_path / word, algorithm="dqn", seed=0, returns=[number], typed=(f"algorithm.{word}",))
+    titles = [title for title in panels(tmp_path, METRICS) if title.startswith("Swept")]
+    assert titles == ["Swept keys of dqn: tau", "Swept keys of dqn: gamma"]
+
+
 def chosen(filters: Any) -> list[tuple[str, str, Any]]:
     keys = [item.to_model() for item in filters.items]
     return [(f"{key.key.section}:{key.key.name}", key.op, key.value) for key in keys]
