@@ -4,8 +4,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bcq_exp.analysis.report import FILES, RESULTS, present
-from bcq_exp.analysis.results_file import read_results_file
+from bcq_exp.analysis.report import FILES, present
+from bcq_exp.analysis.results_file import committed, read_results_file
 from bcq_exp.analysis.wandb_results import folder_of, read_wandb_results
 from bcq_exp.io.arguments import Parser
 from bcq_exp.io.endings import in_one_line, mistakes_in_one_line
@@ -76,33 +76,6 @@ def wandb_project(typed: Mapping[str, Sequence[str]]) -> tuple[str, str] | None:
     if not all(typed["group"]) or not typed["group"]:
         raise ValueError(f"wandb={entity}/{project} needs group=NAME: a sweep's group, or several words of this form")
     return entity, project
-
-
-def committed(names: Sequence[str]) -> list[Path]:
-    """The files of each name: of a file its own, of a table (`discrete-bcq`) those of its budgets, or of one of them
-    (`discrete-bcq/cpu`) alone.
-
-    Raises:
-        ValueError: there is none.
-    """
-    paths = []
-    for name in names:
-        table, _, budget = name.partition("/")
-        found = [Path(name)] if Path(name).is_file() else kept_in(table, budget or "*")
-        if not found:
-            places = [path.parent for path in kept_in("*", "*")]
-            tables = sorted({f"{place.parent.name}/{place.name}".replace("_", "-") for place in places})
-            raise ValueError(
-                f"results={name}: there is no such file, and no such table in experiments/, which has "
-                f"{', '.join(tables) or 'none'}"
-            )
-        paths += found
-    return paths
-
-
-def kept_in(table: str, budget: str) -> list[Path]:
-    """The committed results of a table's budgets, or of all by `*`."""
-    return sorted(Path("experiments").glob(f"{table.replace('-', '_')}/{budget}/{RESULTS}"))
 
 
 if __name__ == "__main__":

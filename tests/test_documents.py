@@ -19,9 +19,10 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
 from bcq_exp import dashboard
+from bcq_exp.analysis.results_file import committed
 from bcq_exp.behaviours import treatment
 from bcq_exp.policy_files.request import checked_export
-from bcq_exp.report import committed, sorted_words, wandb_project
+from bcq_exp.report import sorted_words, wandb_project
 from bcq_exp.selection.request import checked_request
 from bcq_exp.sweeps.executors.ray import Ray
 from bcq_exp.sweeps.launch import Launch

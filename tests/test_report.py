@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bcq_exp.report import committed, sorted_words, wandb_project
+from bcq_exp.report import sorted_words, wandb_project
 from processes import give
 
 
@@ -32,18 +32,3 @@ def test_runs_in_wandb_have_a_project_and_a_group(words: list[str], message: str
 
 def test_a_mistake_is_one_line_and_a_code(tmp_path: Path):
     assert give(tmp_path, "report", "results=x") == (1, "error: results=x names no directory of runs\n")
-
-
-def test_committed_results_are_named_by_table_by_budget_or_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r"^results=none: there is no such file, and no such table .* has none$"):
-        committed(["none"])
-    files = [Path("experiments", *place, "results.csv") for place in (("a_b", "cpu"), ("a_b", "cpu-ram"), ("c", "cpu"))]
-    for file in files:
-        file.parent.mkdir(parents=True)
-        file.touch()
-    assert committed(["a-b"]) == files[:2]
-    assert committed(["a-b/cpu-ram", "c"]) == files[1:]
-    assert committed([str(files[2])]) == files[2:]
-    with pytest.raises(ValueError, match=r"results=a-b/gpu: .* experiments/, which has a-b/cpu, a-b/cpu-ram, c/cpu$"):
-        committed(["a-b/gpu"])

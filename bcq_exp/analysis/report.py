@@ -8,13 +8,13 @@ from bcq_exp.analysis.figures import learning_curves, save
 from bcq_exp.analysis.grid import console
 from bcq_exp.analysis.page import default_title, page
 from bcq_exp.analysis.results import Result, read_results
-from bcq_exp.analysis.results_file import write_results
+from bcq_exp.analysis.results_file import RESULTS, write_results
 from bcq_exp.analysis.tables import across, over_seeds
 from bcq_exp.io.files import replacing
 from bcq_exp.io.loggers import wandb_places
 from bcq_exp.io.wandb_runs import kept_run_id
 
-CURVES, RESULTS, PAGE = ("learning_curves.png", "learning_curves.svg"), "results.csv", "report.html"
+CURVES, PAGE = ("learning_curves.png", "learning_curves.svg"), "report.html"
 TABLES = ("tables.csv", "tables.md", "tables.tex")
 FILES = (*CURVES, RESULTS, *TABLES, PAGE)
 """All that a report writes, into the first directory."""

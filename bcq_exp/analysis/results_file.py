@@ -10,6 +10,7 @@ from bcq_exp.analysis.results import Result
 from bcq_exp.io.files import replacing
 from bcq_exp.io.summary import KEYS, Number, checked_summary
 
+RESULTS = "results.csv"
 EVALUATIONS = "evaluations"  # the column: UPDATE:RETURN, separated by blanks
 # Keys of some summaries, with their types; what a run has not is left out.
 OPTIONAL: dict[str, Any] = {
@@ -36,6 +37,29 @@ def text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def committed(names: Sequence[str]) -> list[Path]:
+    """The files of each name: of a file its own, of a table (`discrete-bcq`) those of its budgets, or of one of them
+    (`discrete-bcq/cpu`) alone.
+
+    Raises:
+        ValueError: there is none.
+    """
+    paths, kept = [], {}
+    for path in sorted(Path("experiments").glob(f"*/*/{RESULTS}")):
+        table, budget = path.parts[1:3]
+        kept[f"{table.replace('_', '-')}/{budget}"] = path
+    for name in names:
+        of_table = [path for key, path in kept.items() if name in (key, key.partition("/")[0])]
+        found = [Path(name)] if Path(name).is_file() else of_table
+        if not found:
+            raise ValueError(
+                f"results={name}: there is no such file, and no such table in experiments/, which has "
+                f"{', '.join(kept) or 'none'}"
+            )
+        paths += found
+    return paths
 
 
 def read_results_file(path: Path) -> list[Result]:

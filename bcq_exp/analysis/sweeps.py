@@ -70,15 +70,15 @@ def swept(comparison: Comparison) -> list[Sweep]:
             by_algorithm[row.algorithm].append(row)
     found = []
     for algorithm, rows in by_algorithm.items():
-        different = differing(rows)
+        different = {*differing(rows)}
         by_keys: dict[frozenset[str], list[Row]] = defaultdict(list)
         for row in rows:
-            by_keys[frozenset(row.settings.keys() & different)].append(row)
-        found += [Sweep(algorithm, sorted(keys), own) for own in by_keys.values() if (keys := differing(own))]
+            by_keys[frozenset(different & row.settings.keys())].append(row)
+        found += [Sweep(algorithm, keys, own) for own in by_keys.values() if (keys := differing(own))]
     return found
 
 
-def differing(rows: Sequence[Row]) -> frozenset[str]:
+def differing(rows: Sequence[Row]) -> list[str]:
     """The keys that were typed with several values."""
-    typed = {pair for row in rows for pair in row.settings.items()}
-    return frozenset(key for key, num in Counter(key for key, _ in typed).items() if num > 1)
+    typed = dict.fromkeys(pair for row in rows for pair in row.settings.items())
+    return [key for key, num in Counter(key for key, _ in typed).items() if num > 1]
