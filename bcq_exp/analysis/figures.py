@@ -110,7 +110,8 @@ def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
 def draw_curve(axes: "Axes", row: Row, style: str, colour: str, *, is_named: bool) -> None:
     """A row's mean return over its seeds, in a band from the smallest to the largest."""
     updates, returns = curves(row.measured)
-    label = wrapped(f"{row.name} ({len(row.measured)} seeds)") if is_named else None
+    seeds = "1 seed" if len(row.measured) == 1 else f"{len(row.measured)} seeds"
+    label = wrapped(f"{row.name} ({seeds})") if is_named else None
     axes.plot(updates, returns.mean(0), style, color=colour, label=label, zorder=2 if is_named else 1)
     if is_named:
         axes.fill_between(updates, returns.min(0), returns.max(0), color=colour, alpha=0.15, linewidth=0)

@@ -70,7 +70,7 @@ def test_of_many_rows_the_best_have_names_and_the_others_are_there(tmp_path: Pat
     (axes,) = figure.axes
     assert axes.get_legend().get_window_extent().y0 >= 0  # it is not cut
     names = [text.get_text() for text in axes.get_legend().get_texts()]
-    best = [f"bcq lmbda=0.{MOST_NAMED + 1 - place:02} (1 seeds)" for place in range(MOST_NAMED)]
+    best = [f"bcq lmbda=0.{MOST_NAMED + 1 - place:02} (1 seed)" for place in range(MOST_NAMED)]
     assert names == [*best, "behaviour", "2 more"]
     ends = [line.get_ydata()[-1] for line in axes.lines if len(line.get_ydata())]
     assert sorted(ends) == list(range(MOST_NAMED + 2))
