@@ -133,12 +133,8 @@ def kinds(results: Sequence[Result]) -> Iterator[tuple[str, list[Result]]]:
     for algorithm, runs in by_algorithm.items():
         common = frozenset.intersection(*(run.overrides for run in runs))
         names = short_names(frozenset.union(*(run.overrides for run in runs)) - common)
-        is_alone = len({*map(tuple, (run.experiment for run in runs))}) == 1
-        alike = defaultdict[str, list[Result]](list)
-        for run in runs:
-            own = sorted(names[word] for word in run.overrides - common)
-            alike[" ".join([algorithm, *([] if is_alone else run.experiment), *own])].append(run)
-        for name, group in alike.items():
+        words = [(*run.experiment, *sorted(names[word] for word in run.overrides - common)) for run in runs]
+        for name, group in told_apart(algorithm, runs, words).items():
             yield from split(name, group)
 
 
@@ -165,23 +161,22 @@ def split(kind: str, results: Sequence[Result]) -> Iterator[tuple[str, list[Resu
         for result, behaviour in zip(results, data, strict=True)
     ]
     words = [(f"behaviour={of:.6g}", f"num_updates={num}") for of, num in zip(data, updates, strict=True)]
-    for name, group in told_apart(kind, results, words):
+    for name, group in told_apart(kind, results, words).items():
         seeds = [result.summary["seed"] for result in group if result.is_finished]
         if len(seeds) == len(set(seeds)):
             yield name, group
         else:
-            yield from told_apart(name, group, [(*run.launch, f"in {run.directory.parent}") for run in group])
+            places = [(*run.launch, f"in {run.directory.parent}") for run in group]
+            yield from told_apart(name, group, places).items()
 
 
-def told_apart(
-    kind: str, results: Sequence[Result], words: Sequence[Sequence[str]]
-) -> Iterator[tuple[str, list[Result]]]:
+def told_apart(kind: str, results: Sequence[Result], words: Sequence[Sequence[str]]) -> dict[str, list[Result]]:
     """Split results of one kind by their words; names have those that not all share."""
     common = frozenset.intersection(*map(frozenset, words))
     groups = defaultdict[str, list[Result]](list)
     for result, own in zip(results, words, strict=True):
         groups[" ".join([kind, *(word for word in own if word not in common)])].append(result)
-    yield from groups.items()
+    return groups
 
 
 def num_updates(group: Sequence[Result]) -> int:
