@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from bcq_exp.analysis.comparison import compare
 from bcq_exp.analysis.figures import new_figure, save
 from bcq_exp.analysis.results import Result
-from bcq_exp.analysis.results_file import read_results_file
+from bcq_exp.analysis.results_file import RESULTS, read_results_file
 from bcq_exp.training.datasets import checked_dataset
 from experiments.benchmark.cases import composed
 from experiments.reproduce.figures import Scale
@@ -59,7 +59,7 @@ def main() -> None:
     found = {
         (folder, dataset): [result for result in results if result.summary["dataset"] == dataset]
         for folder, titles in PANELS.items()
-        for results in [read_results_file(EXPERIMENTS / folder / "results.csv")]
+        for results in [read_results_file(EXPERIMENTS / folder / RESULTS)]
         for dataset in titles
     }
     figure, panels = new_figure(COLUMNS, width=2.9, height=2.7, num_rows=-(-len(found) // COLUMNS))

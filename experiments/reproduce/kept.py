@@ -9,12 +9,12 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from bcq_exp.analysis.comparison import Row
-from bcq_exp.analysis.results_file import read_results_file, write_results
+from bcq_exp.analysis.results_file import RESULTS, read_results_file, write_results
 from bcq_exp.io.files import read_json, replacing
 from experiments.reproduce.cells import Cell
 from experiments.reproduce.rows import Rows, by_words, whole_rows
 
-RESULTS, PROVENANCE = "results.csv", "provenance.csv"
+PROVENANCE = "provenance.csv"
 
 
 @dataclass(frozen=True)

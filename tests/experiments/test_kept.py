@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bcq_exp.analysis.results_file import RESULTS
 from bcq_exp.io.summary import SUMMARY, read_summary
 from experiments.reproduce import training
 from experiments.reproduce.__main__ import reproduce
 from experiments.reproduce.cells import Cell, cells, identity
-from experiments.reproduce.kept import PROVENANCE, RESULTS, kept_names, kept_rows, read_origins
+from experiments.reproduce.kept import PROVENANCE, kept_names, kept_rows, read_origins
 from experiments.reproduce.protocol import Learner, Protocol, names, read_protocol
 from experiments.reproduce.rows import trained_rows
 
