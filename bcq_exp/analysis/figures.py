@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bcq_exp.algorithms.form import counted
 from bcq_exp.analysis.comparison import Comparison, Row, scores_by_row
 from bcq_exp.analysis.results import Result
 from bcq_exp.analysis.statistics import expected_best, interval, performance_profile
@@ -23,7 +24,7 @@ COLOURS = tuple(f"C{number}" for number in range(10) if number != 7)  # of matpl
 LINES = tuple(product(("-", ":"), COLOURS))  # those that can be told apart, by style and colour
 MOST_NAMED = len(LINES)  # rows with a line and a name of their own in one panel; the others are grey
 WIDEST = 48  # characters of a name; a longer one is wrapped
-LINE = 0.21  # inches of a name's line in a legend
+LINE_HEIGHT = 0.21  # inches of a name's line in a legend
 MOST_BANDS = 4  # rows whose intervals can be told apart in one panel
 MOST_BARS = 40  # rows with an interval in one panel
 LOGARITHMIC_FROM = 50  # ratio of the largest to the smallest value of a swept key
@@ -53,7 +54,7 @@ def add_legend(figure: "Figure", axes: "Axes") -> None:
     """A legend beside a panel; the figure becomes as high as it is."""
     labels = axes.get_legend_handles_labels()[1]
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-    figure.set_figheight(max(figure.get_figheight(), 0.6 + LINE * sum(num_lines(label) for label in labels)))
+    figure.set_figheight(max(figure.get_figheight(), 0.6 + LINE_HEIGHT * sum(num_lines(label) for label in labels)))
 
 
 def wrapped(name: str) -> str:
@@ -110,8 +111,7 @@ def learning_curves(comparisons: Sequence[Comparison]) -> "Figure":
 def draw_curve(axes: "Axes", row: Row, style: str, colour: str, *, is_named: bool) -> None:
     """A row's mean return over its seeds, in a band from the smallest to the largest."""
     updates, returns = curves(row.measured)
-    seeds = "1 seed" if len(row.measured) == 1 else f"{len(row.measured)} seeds"
-    label = wrapped(f"{row.name} ({seeds})") if is_named else None
+    label = wrapped(f"{row.name} ({counted(len(row.measured), 'seed')})") if is_named else None
     axes.plot(updates, returns.mean(0), style, color=colour, label=label, zorder=2 if is_named else 1)
     if is_named:
         axes.fill_between(updates, returns.min(0), returns.max(0), color=colour, alpha=0.15, linewidth=0)
@@ -138,7 +138,7 @@ def final_returns(comparison: Comparison) -> "Figure":
     margin = 0.05 * (max(everything) - min(everything) or 1.0)
     for place, row in enumerate(reversed(rows)):
         mean, _, half = interval(row.finals)
-        colour = COLOURS[(len(rows) - 1 - place) % len(COLOURS)] if len(rows) <= MOST_NAMED else "C0"
+        colour = LINES[len(rows) - 1 - place][1] if len(rows) <= MOST_NAMED else "C0"
         axes.errorbar(mean, place, xerr=None if np.isnan(half) else half, fmt="o", color=colour, capsize=3)
         axes.plot(row.finals, [place] * len(row.finals), "|", color=colour, markersize=11, alpha=0.7)
     for value in behaviours:
