@@ -28,7 +28,7 @@ def test_the_plot_shows_curves_and_the_behaviour(runs: Path):
 
 
 def test_each_behaviours_line_is_its_own_and_as_long_as_its_runs(tmp_path: Path):
-    write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[1, 2])
+    write_run(tmp_path / "a", algorithm="bcq", seed=0, returns=[1, 2], typed=("dataset.fraction=0.5",))
     write_run(tmp_path / "b", algorithm="bc", seed=0, returns=[1, 2, 3])
     write_run(tmp_path / "c", algorithm="td3", seed=0, returns=[1, 2, 3, 4], behaviour_return=70.0)
     (axes,) = learning_curves(compare(read_results([tmp_path]))).axes

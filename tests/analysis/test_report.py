@@ -46,6 +46,9 @@ def test_committed_results_stand_beside_new_runs(runs: Path, tmp_path_factory: p
     assert rows[f"bcq in {runs}"] == "2 (1 failed)"
     assert rows[f"bcq in {other}"] == "1"
     assert "dqn" not in (runs / "results.csv").read_text()  # which has the runs of its own directory
+    missing = report(runs, "results=no-such-table")
+    assert missing.stderr.startswith("error: results=no-such-table: there is no such file, and no such table in ")
+    assert missing.stderr.count("\n") == 1
 
 
 def test_runs_without_environment_have_a_report_with_and_without_estimates(tmp_path: Path):
